@@ -1,0 +1,1 @@
+//! The judge: decides whether a recorded history is ZooKeeper-consistent.

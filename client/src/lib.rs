@@ -1,0 +1,1 @@
+//! ZooKeeper sessions from the other side.

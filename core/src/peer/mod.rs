@@ -1,0 +1,5 @@
+//! One server: store, Zab and request pipeline as a single machine.
+
+pub mod io;
+
+pub use io::{Input, Output};

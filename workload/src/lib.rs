@@ -1,0 +1,1 @@
+//! Traffic, and what it must leave behind.
