@@ -6,6 +6,7 @@
 use crate::base::disk::{DiskDone, DiskRequest};
 use crate::base::event::Event;
 use crate::base::ids::{ConnId, LinkId, ServerId};
+use crate::base::time::{Mono, Now};
 use crate::zab::LinkKind;
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -113,4 +114,19 @@ pub enum Output {
         /// Why, for people.
         reason: String,
     },
+}
+
+/// Outputs in the order they must be carried out.
+pub type Outbox = Vec<Output>;
+
+/// Anything a shell can run: a peer, or a null machine to measure the shell with.
+pub trait Machine: Send + 'static {
+    /// The first step of a process: submits recovery.
+    fn start(&mut self, now: Now, out: &mut Outbox);
+
+    /// Takes one input; appends what follows from it.
+    fn step(&mut self, now: Now, input: Input, out: &mut Outbox);
+
+    /// When [`Input::Timer`] is wanted next, if at all. In the past means at once.
+    fn deadline(&self) -> Option<Mono>;
 }

@@ -2,4 +2,4 @@
 
 pub mod io;
 
-pub use io::{Input, Output};
+pub use io::{Input, Machine, Outbox, Output};
