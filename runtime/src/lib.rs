@@ -4,6 +4,13 @@
 //! of their own. Two worlds implement it: `tokio_rt` here, for production, and the
 //! simulator's in `sim`. Both answer to the same tests (`conformance`).
 
+pub mod race;
+pub mod tokio_disk;
+pub mod tokio_rt;
+
+pub use race::{Either, race};
+pub use tokio_rt::TokioRuntime;
+
 use gamekeeper_core::base::{DiskDone, DiskRequest, Mono, Now};
 use std::future::Future;
 use std::io;
@@ -15,7 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub trait Runtime: Clone + Send + Sync + 'static {
     /// The reading half of a connection.
     type Read: AsyncRead + Unpin + Send + 'static;
-    /// The writing half of a connection. Dropping both halves closes it.
+    /// The writing half of a connection. A write needs no flush. Dropping both halves closes
+    /// the connection; what was written before still arrives, then the end of the stream.
     type Write: AsyncWrite + Unpin + Send + 'static;
     /// A listening socket.
     type Listener: Listener<Read = Self::Read, Write = Self::Write>;

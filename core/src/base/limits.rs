@@ -9,6 +9,28 @@ pub const TXN_BYTES_MAX: usize = FRAME_BYTES_MAX + 0xf_ffff;
 /// Largest frame between servers, bytes.
 pub const PEER_FRAME_BYTES_MAX: usize = TXN_BYTES_MAX + 4096;
 
+/// Most batches of frames that wait for the shell's driver; behind them connections are not
+/// read.
+pub const SHELL_QUEUE_MAX: usize = 1024;
+
+/// Most messages, or disk completions, the shell's driver takes before it lets others run.
+pub const SHELL_DRAIN_MAX: usize = 256;
+
+/// Smallest and largest read the shell asks of a socket, bytes. It grows while reads fill it.
+pub const SHELL_READ_BYTES: (usize, usize) = (4096, 64 * 1024);
+
+/// Most bytes that wait for a client that does not read before it is closed.
+pub const CLIENT_BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+/// Most bytes that wait for a server that does not read before its link is closed.
+pub const LINK_BACKLOG_BYTES_MAX: usize = 256 << 20;
+
+/// Most client connections of one server.
+pub const CLIENTS_MAX: usize = 16 * 1024;
+
+/// Most accepted links of one server, introduced or not.
+pub const LINKS_ACCEPTED_MAX: usize = 256;
+
 /// Most proposals a leader keeps outstanding before it stops taking requests.
 pub const OUTSTANDING_PROPOSALS_MAX: usize = 4096;
 
