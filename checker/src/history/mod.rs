@@ -1,0 +1,328 @@
+//! A recorded history: what every client asked, was told, and when.
+//!
+//! A history is a flat sequence of records in the order in which the recording process
+//! observed them. It is not sorted by zxid and says nothing about what servers did: only
+//! what clients saw. Always true of a sound recording: times never fall within one
+//! process, and the order of records of one process is the order in which that client
+//! sent and received.
+//!
+//! Answers to: `consistency.md` sections 3.1 and 4; the shape of a line follows Jepsen's
+//! (invoke, ok, fail, info).
+
+mod digest;
+mod json;
+mod op;
+mod value;
+
+use std::sync::Arc;
+
+pub use digest::digest_identity;
+pub use json::{LINE_BYTES_MAX, ReadError, Writer, read, read_each, write};
+pub use op::{Acl, Answer, ErrorCode, Identity, Op, Stat, SubAnswer};
+pub use value::Value;
+
+/// A path or a child's name, shared cheaply.
+pub type Path = Arc<str>;
+
+/// The version of the format that this crate writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A whole history in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// What holds for the history as a whole.
+    pub header: Header,
+    /// Every record, in the order observed by the recorder.
+    pub records: Vec<Record>,
+}
+
+impl History {
+    /// An empty history.
+    pub fn new(header: Header) -> Self {
+        History {
+            header,
+            records: Vec::new(),
+        }
+    }
+
+    /// Appends one observation: at `time` (nanoseconds since the recorder's origin) client
+    /// object `process` saw `body`. Call it in the order of observation.
+    pub fn push(&mut self, process: u32, time: u64, body: Body) {
+        self.records.push(Record {
+            process,
+            time,
+            server: None,
+            body,
+        });
+    }
+
+    /// As [`History::push`], naming the server the client was talking to.
+    pub fn push_at(&mut self, process: u32, time: u64, server: u32, body: Body) {
+        self.records.push(Record {
+            process,
+            time,
+            server: Some(server),
+            body,
+        });
+    }
+}
+
+/// What holds for a history as a whole; the first line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Greatest error of the recorded times, nanoseconds; 0 when one process recorded all.
+    pub clock_error_ns: u64,
+    /// Whether all clients of the service are in the history.
+    pub world: World,
+    /// What the service promises for `sync`.
+    pub sync: SyncPromise,
+    /// The servers' tick, milliseconds.
+    pub tick_ms: u64,
+    /// How many ticks a follower may be silent before its leader drops it.
+    pub sync_limit: u64,
+    /// Smallest session timeout the servers grant, milliseconds.
+    pub timeout_ms_min: u64,
+    /// Largest session timeout the servers grant, milliseconds.
+    pub timeout_ms_max: u64,
+    /// How much faster than the recorder's clock a server's may run, parts per million.
+    /// Early expiry (P14) is judged with this tolerance.
+    pub clock_drift_ppm: u64,
+    /// The tree before the first record.
+    pub start: Start,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Header {
+            clock_error_ns: 0,
+            world: World::Closed,
+            sync: SyncPromise::Quorum,
+            tick_ms: 2000,
+            sync_limit: 5,
+            timeout_ms_min: 4000,
+            timeout_ms_max: 40_000,
+            clock_drift_ppm: 0,
+            start: Start::Fresh,
+        }
+    }
+}
+
+/// Whether all clients of the service are in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum World {
+    /// Every client was recorded, and the start state is known: every change needs a cause.
+    #[default]
+    Closed,
+    /// Others may write too: an unexplained change is somebody else's.
+    Open,
+}
+
+/// What the service promises for `sync` (property P8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPromise {
+    /// Confirmed by a quorum: a read after it sees every write answered before it was called.
+    #[default]
+    Quorum,
+    /// ZooKeeper's: answered by the leader alone, which may have been deposed unawares.
+    Leader,
+}
+
+/// The tree before the first record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Start {
+    /// A new ensemble: `/`, `/zookeeper`, `/zookeeper/quota`, `/zookeeper/config`, no
+    /// session, no transaction.
+    #[default]
+    Fresh,
+    /// As new, and these nodes besides (parents before children), as of the given zxid.
+    Nodes {
+        /// The last transaction before the history.
+        zxid: i64,
+        /// Nodes beside the four of a fresh tree; one of those four named here replaces it.
+        nodes: Vec<StartNode>,
+    },
+}
+
+/// One node of a given start state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartNode {
+    /// Absolute path.
+    pub path: Path,
+    /// Bytes, or null.
+    pub data: Option<Value>,
+    /// The node's Stat as a client would read it.
+    pub stat: Stat,
+    /// The node's ACL; empty means open to the world.
+    pub acl: Vec<Acl>,
+}
+
+/// One observation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The client object: one connection at a time, one session after another.
+    pub process: u32,
+    /// Nanoseconds since the recorder's origin.
+    pub time: u64,
+    /// The server the client was talking to, where known.
+    pub server: Option<u32>,
+    /// What was observed.
+    pub body: Body,
+}
+
+/// What was observed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A request was handed to the client's connection. Exactly one [`Body::Return`] or
+    /// [`Body::Lost`] with the same process and xid follows, or the history ends before.
+    Invoke {
+        /// Session id; 0 while the client has none yet.
+        session: i64,
+        /// The request's number, unique within process and session.
+        xid: i32,
+        /// What was asked.
+        op: Op,
+    },
+    /// A request was answered.
+    Return {
+        /// Number of the request.
+        xid: i32,
+        /// The reply header's zxid.
+        zxid: i64,
+        /// The answer, or the error code.
+        result: Result<Answer, ErrorCode>,
+    },
+    /// The client gave a request up: whether it took effect is not known and never will be.
+    Lost {
+        /// Number of the request.
+        xid: i32,
+    },
+    /// A watch notification arrived.
+    Notify {
+        /// The header's zxid: the triggering transaction, or -1 where the server does not say.
+        zxid: i64,
+        /// The event type.
+        event: EventType,
+        /// The event's path.
+        path: Path,
+    },
+    /// Something happened to the client's session or connection.
+    Session(SessionEvent),
+    /// A ping was answered (at the record's time); it was sent at `sent`.
+    Ping {
+        /// When it was sent, nanoseconds since the recorder's origin.
+        sent: u64,
+    },
+    /// From here on the cluster is healed and the final reads begin.
+    Final,
+}
+
+/// Type of a watch event, as on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventType {
+    /// 1
+    NodeCreated,
+    /// 2
+    NodeDeleted,
+    /// 3
+    NodeDataChanged,
+    /// 4
+    NodeChildrenChanged,
+}
+
+impl EventType {
+    /// ZooKeeper's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventType::NodeCreated => "NodeCreated",
+            EventType::NodeDeleted => "NodeDeleted",
+            EventType::NodeDataChanged => "NodeDataChanged",
+            EventType::NodeChildrenChanged => "NodeChildrenChanged",
+        }
+    }
+
+    /// By ZooKeeper's name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "NodeCreated" => EventType::NodeCreated,
+            "NodeDeleted" => EventType::NodeDeleted,
+            "NodeDataChanged" => EventType::NodeDataChanged,
+            "NodeChildrenChanged" => EventType::NodeChildrenChanged,
+            _ => return None,
+        })
+    }
+
+    /// By number on the wire.
+    pub fn of_number(number: i32) -> Option<Self> {
+        Some(match number {
+            1 => EventType::NodeCreated,
+            2 => EventType::NodeDeleted,
+            3 => EventType::NodeDataChanged,
+            4 => EventType::NodeChildrenChanged,
+            _ => return None,
+        })
+    }
+}
+
+/// What happened to a client's session or connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// The client sent a ConnectRequest.
+    Connecting {
+        /// Session to re-attach to; 0 asks for a new one.
+        session: i64,
+        /// lastZxidSeen in the request.
+        last_zxid_seen: i64,
+    },
+    /// A valid ConnectResponse arrived.
+    Connected {
+        /// The session's id.
+        session: i64,
+        /// Negotiated timeout, milliseconds.
+        timeout_ms: u64,
+        /// True if the session existed before.
+        reattached: bool,
+        /// The client's address as the server sees it, for ACLs of scheme `ip`; None if not
+        /// known (such ACLs then judge nothing).
+        address: Option<Arc<str>>,
+    },
+    /// The connection broke, or the client gave it up. Requests under way get their own
+    /// [`Body::Lost`].
+    Disconnected,
+    /// The server answered that the session is gone (timeout 0).
+    Expired {
+        /// The session that was asked for.
+        session: i64,
+    },
+    /// The client gave the session up without asking the server to close it; it will expire.
+    Abandoned {
+        /// The session that was left.
+        session: i64,
+    },
+    /// The client re-registered its watches (one frame of possibly several).
+    SetWatches {
+        /// relativeZxid of the request.
+        relative_zxid: i64,
+        /// Data watches.
+        data: Vec<Path>,
+        /// Exists watches on absent nodes.
+        exist: Vec<Path>,
+        /// Child watches.
+        child: Vec<Path>,
+    },
+    /// The oldest unanswered [`SessionEvent::SetWatches`] of this connection was answered.
+    SetWatchesDone {
+        /// The reply header's zxid.
+        zxid: i64,
+    },
+    /// The client sent an auth packet that adds this identity.
+    Auth {
+        /// The identity as ACLs name it (digest: `user:base64(sha1(user:password))`, see
+        /// [`digest_identity`]), never the secret itself.
+        identity: Identity,
+    },
+    /// The oldest unanswered auth packet of this connection was answered.
+    AuthDone {
+        /// True if the identity was added; false if refused (the connection closes).
+        ok: bool,
+    },
+}

@@ -1,0 +1,347 @@
+//! Requests and answers as a client sees them.
+//!
+//! Plain data with ZooKeeper's fields; nothing in here decides anything. Paths are as the
+//! client sent them, absolute and without chroot.
+//!
+//! Answers to: `protocol.md` sections 5 to 9 and 13.
+
+use super::{Path, Value};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// create, or create2 when `stat` is set.
+    Create {
+        /// The path as sent, without the sequence suffix.
+        path: Path,
+        /// Bytes, or null.
+        data: Option<Value>,
+        /// ACL as sent.
+        acl: Arc<[Acl]>,
+        /// To be removed with the session.
+        ephemeral: bool,
+        /// The server appends the parent's create counter.
+        sequential: bool,
+        /// create2: the answer carries a Stat.
+        stat: bool,
+    },
+    /// delete
+    Delete {
+        /// Path.
+        path: Path,
+        /// Expected version, -1 for any.
+        version: i32,
+    },
+    /// exists
+    Exists {
+        /// Path.
+        path: Path,
+        /// Register a one-shot watch.
+        watch: bool,
+    },
+    /// getData
+    Get {
+        /// Path.
+        path: Path,
+        /// Register a one-shot watch.
+        watch: bool,
+    },
+    /// setData
+    Set {
+        /// Path.
+        path: Path,
+        /// Bytes, or null.
+        data: Option<Value>,
+        /// Expected version, -1 for any.
+        version: i32,
+    },
+    /// getChildren, or getChildren2 when `stat` is set.
+    Children {
+        /// Path.
+        path: Path,
+        /// Register a one-shot watch.
+        watch: bool,
+        /// getChildren2: the answer carries a Stat.
+        stat: bool,
+    },
+    /// getACL
+    GetAcl {
+        /// Path.
+        path: Path,
+    },
+    /// setACL
+    SetAcl {
+        /// Path.
+        path: Path,
+        /// The new ACL as sent.
+        acl: Arc<[Acl]>,
+        /// Expected aversion, -1 for any.
+        version: i32,
+    },
+    /// check; inside a multi only.
+    Check {
+        /// Path.
+        path: Path,
+        /// Expected version, -1 for any.
+        version: i32,
+    },
+    /// sync
+    Sync {
+        /// Path (without meaning).
+        path: Path,
+    },
+    /// multi: create, delete, set, check; all or nothing.
+    Multi {
+        /// The parts, in order.
+        ops: Vec<Op>,
+    },
+    /// closeSession
+    Close,
+}
+
+impl Op {
+    /// The operation's name in the format, which is also how reports call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Create { stat: false, .. } => "create",
+            Op::Create { stat: true, .. } => "create2",
+            Op::Delete { .. } => "delete",
+            Op::Exists { .. } => "exists",
+            Op::Get { .. } => "get",
+            Op::Set { .. } => "set",
+            Op::Children { stat: false, .. } => "children",
+            Op::Children { stat: true, .. } => "children2",
+            Op::GetAcl { .. } => "get_acl",
+            Op::SetAcl { .. } => "set_acl",
+            Op::Check { .. } => "check",
+            Op::Sync { .. } => "sync",
+            Op::Multi { .. } => "multi",
+            Op::Close => "close",
+        }
+    }
+
+    /// The path asked about; none for multi and close.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Op::Create { path, .. }
+            | Op::Delete { path, .. }
+            | Op::Exists { path, .. }
+            | Op::Get { path, .. }
+            | Op::Set { path, .. }
+            | Op::Children { path, .. }
+            | Op::GetAcl { path }
+            | Op::SetAcl { path, .. }
+            | Op::Check { path, .. }
+            | Op::Sync { path } => Some(path),
+            Op::Multi { .. } | Op::Close => None,
+        }
+    }
+
+    /// True if the request becomes a transaction with a zxid of its own (also when it fails).
+    pub fn is_transaction(&self) -> bool {
+        match self {
+            Op::Create { .. }
+            | Op::Delete { .. }
+            | Op::Set { .. }
+            | Op::SetAcl { .. }
+            | Op::Check { .. }
+            | Op::Multi { .. }
+            | Op::Close => true,
+            Op::Exists { .. }
+            | Op::Get { .. }
+            | Op::Children { .. }
+            | Op::GetAcl { .. }
+            | Op::Sync { .. } => false,
+        }
+    }
+}
+
+/// A successful answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Header only: delete, close, check; sync too, whose path says nothing.
+    Done,
+    /// create: the path made.
+    Path(Path),
+    /// create2: the path made and its Stat.
+    Created {
+        /// The path made.
+        path: Path,
+        /// Its Stat.
+        stat: Stat,
+    },
+    /// exists, setData, setACL.
+    Stat(Stat),
+    /// getData
+    Data {
+        /// Bytes, or null.
+        data: Option<Value>,
+        /// The node's Stat.
+        stat: Stat,
+    },
+    /// getChildren: names in any order.
+    Names(Vec<Path>),
+    /// getChildren2
+    NamesStat {
+        /// Names in any order.
+        names: Vec<Path>,
+        /// The parent's Stat.
+        stat: Stat,
+    },
+    /// getACL
+    Acl {
+        /// The ACL as shown to this client.
+        acl: Vec<Acl>,
+        /// The node's Stat.
+        stat: Stat,
+    },
+    /// multi, successful or not: a failed multi has an error in each part.
+    Multi(Vec<SubAnswer>),
+}
+
+/// The result of one part of a multi: an answer, or the code of an error result (0 before
+/// the part that failed, its own code there, -2 after).
+pub type SubAnswer = Result<Answer, ErrorCode>;
+
+/// A znode's Stat as a client reads it (`cversion` is the reported one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stat {
+    /// zxid of the create.
+    pub czxid: i64,
+    /// zxid of the last create or setData.
+    pub mzxid: i64,
+    /// Wall clock of the create, milliseconds.
+    pub ctime: i64,
+    /// Wall clock of the last create or setData, milliseconds.
+    pub mtime: i64,
+    /// setData since the create.
+    pub version: i32,
+    /// Creates and deletes of children: twice the creates less the children.
+    pub cversion: i32,
+    /// setACL since the create.
+    pub aversion: i32,
+    /// Owning session, 0 for a node that stays.
+    pub ephemeral_owner: i64,
+    /// Bytes of data.
+    pub data_length: i32,
+    /// Children.
+    pub num_children: i32,
+    /// zxid of the last create or delete of a child, or of the own create.
+    pub pzxid: i64,
+}
+
+/// Who somebody is, in one authentication scheme.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// `world`, `auth`, `digest`, `ip`, ...
+    pub scheme: Arc<str>,
+    /// The name in that scheme.
+    pub id: Arc<str>,
+}
+
+impl Identity {
+    /// From two texts.
+    pub fn new(scheme: &str, id: &str) -> Self {
+        Identity {
+            scheme: scheme.into(),
+            id: id.into(),
+        }
+    }
+}
+
+/// One entry of an ACL.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Acl {
+    /// READ 1, WRITE 2, CREATE 4, DELETE 8, ADMIN 16.
+    pub perms: i32,
+    /// To whom.
+    pub identity: Identity,
+}
+
+impl Acl {
+    /// From numbers and texts.
+    pub fn new(perms: i32, scheme: &str, id: &str) -> Self {
+        Acl {
+            perms,
+            identity: Identity::new(scheme, id),
+        }
+    }
+
+    /// OPEN_ACL_UNSAFE: everything to everybody.
+    pub fn open() -> Arc<[Acl]> {
+        Arc::from([Acl::new(31, "world", "anyone")])
+    }
+}
+
+/// An error code of the protocol (negative; 0 only inside the results of a failed multi).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ErrorCode(pub i32);
+
+/// Declares the codes with their names once.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $constant:ident = $code:expr, $name:expr;)*) => {
+        impl ErrorCode {
+            $($(#[$doc])* pub const $constant: ErrorCode = ErrorCode($code);)*
+
+            /// ZooKeeper's name, if it is a code of the protocol.
+            pub fn name(self) -> Option<&'static str> {
+                match self.0 { $($code => Some($name),)* _ => None }
+            }
+
+            /// By ZooKeeper's name.
+            pub fn of_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(ErrorCode($code)),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No error.
+    OK = 0, "Ok";
+    /// Not tried, because an earlier part of the multi failed.
+    RUNTIME_INCONSISTENCY = -2, "RuntimeInconsistency";
+    /// Undecodable request.
+    MARSHALLING_ERROR = -5, "MarshallingError";
+    /// Not implemented.
+    UNIMPLEMENTED = -6, "Unimplemented";
+    /// Bad path, flags or the like.
+    BAD_ARGUMENTS = -8, "BadArguments";
+    /// No such node (or parent).
+    NO_NODE = -101, "NoNode";
+    /// Forbidden by an ACL.
+    NO_AUTH = -102, "NoAuth";
+    /// Expected version differs.
+    BAD_VERSION = -103, "BadVersion";
+    /// Parent is ephemeral.
+    NO_CHILDREN_FOR_EPHEMERALS = -108, "NoChildrenForEphemerals";
+    /// Node exists.
+    NODE_EXISTS = -110, "NodeExists";
+    /// Node has children.
+    NOT_EMPTY = -111, "NotEmpty";
+    /// Session is closing or unknown.
+    SESSION_EXPIRED = -112, "SessionExpired";
+    /// ACL refused.
+    INVALID_ACL = -114, "InvalidAcl";
+    /// Authentication refused.
+    AUTH_FAILED = -115, "AuthFailed";
+    /// Session is attached elsewhere now.
+    SESSION_MOVED = -118, "SessionMoved";
+    /// Write on a read-only server.
+    NOT_READ_ONLY = -119, "NotReadOnly";
+    /// Quota exceeded.
+    QUOTA_EXCEEDED = -125, "QuotaExceeded";
+    /// Refused by the throttle before it was tried.
+    THROTTLED_OP = -127, "ThrottledOp";
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "error {}", self.0),
+        }
+    }
+}

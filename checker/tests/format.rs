@@ -1,0 +1,268 @@
+//! The JSON-lines format: what is written is read back, what is not of the format is
+//! refused in one line that names the place.
+
+use gamekeeper_checker::history::*;
+use std::sync::Arc;
+
+/// One record of every kind.
+fn sample() -> History {
+    let stat = Stat {
+        czxid: 1 << 32 | 5,
+        mzxid: 1 << 32 | 6,
+        version: 1,
+        data_length: 3,
+        ..Stat::default()
+    };
+    let mut history = History::new(Header {
+        world: World::Open,
+        sync: SyncPromise::Leader,
+        ..Header::default()
+    });
+    let session = 0x8100_0000_0000_0001u64 as i64;
+    let invoke = |xid, op| Body::Invoke { session, xid, op };
+    let ok = |xid, answer| Body::Return {
+        xid,
+        zxid: 77,
+        result: Ok(answer),
+    };
+    let path: Path = "/a \"quoted\"/ü".into();
+    let create = Op::Create {
+        path: path.clone(),
+        data: Some(Value::from(&b"\x00\xff"[..])),
+        acl: Arc::from([
+            Acl::new(1, "digest", "u:x="),
+            Acl::new(31, "ip", "10.0.0.0/8"),
+        ]),
+        ephemeral: true,
+        sequential: true,
+        stat: true,
+    };
+    let set = Op::Set {
+        path: path.clone(),
+        data: None,
+        version: 3,
+    };
+    let check = Op::Check {
+        path: path.clone(),
+        version: 3,
+    };
+    let delete = Op::Delete {
+        path: path.clone(),
+        version: -1,
+    };
+    let ops = vec![create.clone(), set.clone(), check, delete.clone()];
+    let results = vec![
+        Ok(Answer::Path(path.clone())),
+        Ok(Answer::Stat(stat)),
+        Ok(Answer::Done),
+        Err(ErrorCode::RUNTIME_INCONSISTENCY),
+    ];
+    let set_watches = SessionEvent::SetWatches {
+        relative_zxid: 9,
+        data: vec![path.clone()],
+        exist: vec![],
+        child: vec!["/".into(), path.clone()],
+    };
+    let bodies = vec![
+        Body::Session(SessionEvent::Connecting {
+            session: 0,
+            last_zxid_seen: 0,
+        }),
+        Body::Session(SessionEvent::Connected {
+            session,
+            timeout_ms: 4000,
+            reattached: false,
+            address: Some("10.0.0.1".into()),
+        }),
+        invoke(1, create),
+        ok(
+            1,
+            Answer::Created {
+                path: path.clone(),
+                stat,
+            },
+        ),
+        invoke(2, set),
+        Body::Return {
+            xid: 2,
+            zxid: 78,
+            result: Err(ErrorCode::BAD_VERSION),
+        },
+        invoke(3, delete),
+        Body::Lost { xid: 3 },
+        invoke(4, Op::Multi { ops }),
+        ok(4, Answer::Multi(results)),
+        invoke(
+            5,
+            Op::Get {
+                path: path.clone(),
+                watch: true,
+            },
+        ),
+        ok(
+            5,
+            Answer::Data {
+                data: Some("x".into()),
+                stat,
+            },
+        ),
+        invoke(
+            6,
+            Op::Children {
+                path: path.clone(),
+                watch: false,
+                stat: true,
+            },
+        ),
+        ok(
+            6,
+            Answer::NamesStat {
+                names: vec!["b".into()],
+                stat,
+            },
+        ),
+        invoke(
+            7,
+            Op::Children {
+                path: path.clone(),
+                watch: false,
+                stat: false,
+            },
+        ),
+        ok(7, Answer::Names(vec![])),
+        invoke(
+            8,
+            Op::Exists {
+                path: path.clone(),
+                watch: true,
+            },
+        ),
+        ok(8, Answer::Stat(stat)),
+        invoke(9, Op::GetAcl { path: path.clone() }),
+        ok(
+            9,
+            Answer::Acl {
+                acl: vec![Acl::new(31, "world", "anyone")],
+                stat,
+            },
+        ),
+        invoke(
+            10,
+            Op::SetAcl {
+                path: path.clone(),
+                acl: Acl::open(),
+                version: 0,
+            },
+        ),
+        Body::Return {
+            xid: 10,
+            zxid: 79,
+            result: Err(ErrorCode(-999)),
+        },
+        invoke(11, Op::Sync { path: path.clone() }),
+        ok(11, Answer::Done),
+        Body::Notify {
+            zxid: -1,
+            event: EventType::NodeChildrenChanged,
+            path: path.clone(),
+        },
+        Body::Ping { sent: 17 },
+        Body::Session(SessionEvent::Disconnected),
+        Body::Session(set_watches),
+        Body::Session(SessionEvent::SetWatchesDone { zxid: 5 }),
+        Body::Session(SessionEvent::Auth {
+            identity: digest_identity("u:p"),
+        }),
+        Body::Session(SessionEvent::AuthDone { ok: true }),
+        Body::Session(SessionEvent::Expired { session }),
+        Body::Session(SessionEvent::Abandoned { session }),
+        Body::Final,
+        invoke(12, Op::Close),
+        ok(12, Answer::Done),
+    ];
+    for (time, body) in bodies.into_iter().enumerate() {
+        history.push_at(7, time as u64, 2, body);
+    }
+    history.header.start = Start::Nodes {
+        zxid: 4,
+        nodes: vec![StartNode {
+            path: "/s".into(),
+            data: None,
+            stat,
+            acl: vec![Acl::new(1, "world", "anyone")],
+        }],
+    };
+    history
+}
+
+#[test]
+fn every_kind_of_record_survives_writing_and_reading() {
+    let history = sample();
+    let mut bytes = Vec::new();
+    write(&mut bytes, &history).unwrap();
+    assert_eq!(read(&bytes[..]).unwrap(), history);
+}
+
+#[test]
+fn a_history_cut_at_any_byte_is_read_or_refused_in_one_line() {
+    let mut bytes = Vec::new();
+    write(&mut bytes, &sample()).unwrap();
+    for end in 0..bytes.len() {
+        if let Err(error) = read(&bytes[..end]) {
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_of_the_format_is_named_by_line_and_field() {
+    let header = r#"{"type":"header","version":1}"#;
+    for (text, place) in [
+        ("".to_string(), "line 1"),
+        ("{}".to_string(), "line 1"),
+        (
+            r#"{"type":"invoke","version":1}"#.to_string(),
+            "line 1, field `type`",
+        ),
+        (
+            r#"{"type":"header","version":99}"#.to_string(),
+            "line 1, field `version`",
+        ),
+        (
+            r#"{"type":"header","version":1,"world":"flat"}"#.to_string(),
+            "line 1, field `world`",
+        ),
+        (format!("{header}\n[1,2]"), "line 2"),
+        (
+            format!("{header}\n{{\"type\":\"ok\",\"xid\":\"five\"}}"),
+            "line 2, field `xid`",
+        ),
+        (
+            format!("{header}\n\n{{\"type\":\"ok\",\"xid\":5}}"),
+            "line 3, field `zxid`",
+        ),
+        (
+            format!("{header}\n{{\"type\":\"invoke\",\"session\":\"12\"}}"),
+            "line 2, field `session`",
+        ),
+        (
+            format!("{header}\n{{\"type\":\"dance\"}}"),
+            "line 2, field `type`",
+        ),
+        (
+            format!("{header}\n{{\"type\":\"final\",\"time\":1}}"),
+            "line 2, field `process`",
+        ),
+        (
+            format!("{header}\n{{\"type\":\"final\",\"process\":-1,\"time\":1}}"),
+            "line 2, field `process`",
+        ),
+    ] {
+        let error = read(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(place), "{text}\n -> {error}");
+    }
+    let error = read(&b"{\"type\":\"header\",\"version\":1}\n\xff\xfe\n"[..])
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("line 2: invalid UTF-8"), "{error}");
+}
