@@ -4,6 +4,7 @@
 //! of their own. Two worlds implement it: `tokio_rt` here, for production, and the
 //! simulator's in `sim`. Both answer to the same tests (`conformance`).
 
+pub mod conformance;
 pub mod race;
 pub mod tokio_disk;
 pub mod tokio_rt;
