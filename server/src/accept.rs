@@ -6,9 +6,10 @@
 use crate::dial::{LinkError, within};
 use crate::driver::Arrival;
 use crate::gate::{Gate, gate};
+use crate::hello::{HELLO_BYTES, Hello};
 use crate::reader::{ReadEnd, Reader};
 use crate::serve::Shell;
-use crate::wire::{ClientFraming, Framing, HELLO_BYTES, Hello, HelloError, PeerFraming};
+use crate::wire::{ClientFraming, Framing, PeerFraming};
 use bytes::Bytes;
 use gamekeeper_core::base::{ConnId, LinkId, ServerId};
 use gamekeeper_core::zab::LinkKind;
@@ -190,20 +191,9 @@ async fn greet<R: Runtime>(
     let mut bytes = [0; HELLO_BYTES];
     read.read_exact(&mut bytes).await?;
     let hello = Hello::decode(&bytes)?;
-    if !hello.dialled {
-        return Err(HelloError::Side.into());
-    }
-    if hello.cluster_id != config.cluster_id {
-        let (theirs, ours) = (hello.cluster_id, config.cluster_id);
-        return Err(HelloError::Cluster { theirs, ours }.into());
-    }
-    if hello.to != config.me {
-        let (to, me) = (hello.to, config.me);
-        return Err(HelloError::Addressee { to, me }.into());
-    }
-    if hello.from == config.me || !config.peers.contains_key(&hello.from) {
-        return Err(HelloError::Stranger(hello.from).into());
-    }
+    hello.check_dialled(config.cluster_id, config.me, |from| {
+        config.peers.contains_key(&from)
+    })?;
     write.write_all(&hello.answer().encode()).await?;
     Ok((hello.from, hello.kind))
 }

@@ -4,10 +4,9 @@
 use crate::accept::read_link;
 use crate::driver::Arrival;
 use crate::gate::Gate;
+use crate::hello::{HELLO_BYTES, Hello, HelloError};
 use crate::serve::Shell;
-use crate::wire::{HELLO_BYTES, Hello, HelloError};
 use gamekeeper_core::base::{LinkId, ServerId};
-use gamekeeper_core::zab::LinkKind;
 use gamekeeper_runtime::{Either, Runtime, race};
 use std::future::Future;
 use std::io;
@@ -100,16 +99,5 @@ fn report(me: ServerId, peer: ServerId, addr: SocketAddr, error: &LinkError) {
         LinkError::Hello(_) => {
             warn!(server = %me, %peer, %addr, %error, "will not link with a server: {error}");
         }
-    }
-}
-
-/// What this server says to the one it dials.
-pub(crate) fn hello_to(cluster_id: u64, from: ServerId, to: ServerId, kind: LinkKind) -> Hello {
-    Hello {
-        dialled: true,
-        cluster_id,
-        from,
-        to,
-        kind,
     }
 }

@@ -13,6 +13,7 @@
 
 use crate::dial;
 use crate::gate::{Keeper, gate};
+use crate::hello::Hello;
 use crate::line::{Line, Outgoing};
 use crate::observe::{Flow, Observer};
 use crate::serve::{Halted, Shell};
@@ -302,7 +303,9 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
             }
             Arrival::ClientFrames { conn, frames } => self.client_frames(now, conn, frames),
             Arrival::ClientGone { conn } => {
-                if self.clients.remove(&conn).is_some() {
+                // It may have said its last and still listen: what it was answered goes out.
+                if let Some(client) = self.clients.remove(&conn) {
+                    self.linger(now, client.line);
                     self.step(now, Input::ClientClosed { conn });
                 }
             }
@@ -475,7 +478,13 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
             self.losses.push(Input::LinkDown { link });
             return;
         };
-        let hello = dial::hello_to(config.cluster_id, config.me, to, kind);
+        let hello = Hello {
+            dialled: true,
+            cluster_id: config.cluster_id,
+            from: config.me,
+            to,
+            kind,
+        };
         let (keeper, gate) = gate();
         assert!(
             self.dialling.insert(link, keeper).is_none() && !self.links.contains_key(&link),

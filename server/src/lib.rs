@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`config`] | addresses and bounds |
 //! | [`observe`] | who is told of events and outputs, and may stop the process between two |
+//! | [`hello`] | how servers introduce themselves to each other |
 //! | [`wire`] | client framing and the peer wire, over byte slices |
 //! | `gate` | lets the driver pause or end a connection's reader |
 //! | `reader` | socket to batches |
@@ -26,6 +27,7 @@ pub mod config;
 mod dial;
 mod driver;
 mod gate;
+pub mod hello;
 mod line;
 pub mod observe;
 mod reader;

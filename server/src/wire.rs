@@ -3,14 +3,14 @@
 //! Only cutting and staging of bytes; the layout is drawn in `docs/FORMATS.md`.
 //!
 //! The client's framing is ZooKeeper's: a length and so many bytes, no checksum. The peer
-//! wire is our own: a hello each way, then frames whose checksum binds the frame's place in
-//! the stream, so that a byte changed, a frame lost, doubled or moved ends the link and
-//! never becomes a message (ZooKeeper trusts TCP here).
+//! wire is our own: after a `hello` each way come frames whose checksum binds the frame's
+//! place in the stream, so that a byte changed, a frame lost, doubled or moved ends the link
+//! and never becomes a message (ZooKeeper trusts TCP here).
+//!
+//! A length is checked before anything is done with it.
 
 use bytes::{Buf, BufMut, Bytes};
 use crc32fast::Hasher;
-use gamekeeper_core::base::ServerId;
-use gamekeeper_core::zab::LinkKind;
 use thiserror::Error;
 
 /// Why a stream cannot be read any further.
@@ -166,167 +166,113 @@ fn peer_checksum(sequence: u64, payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// First bytes of a peer connection.
-pub const HELLO_MAGIC: u32 = u32::from_be_bytes(*b"GKPW");
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Version of the peer wire. Servers of another do not link.
-pub const PEER_WIRE_VERSION: u16 = 1;
-
-/// Length of a hello, bytes.
-pub const HELLO_BYTES: usize = 24;
-
-/// The first thing either side of a peer connection says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hello {
-    /// Said by the side that dialled; the other side answers with false.
-    pub dialled: bool,
-    /// The ensemble.
-    pub cluster_id: u64,
-    /// Who speaks.
-    pub from: ServerId,
-    /// To whom.
-    pub to: ServerId,
-    /// What the link carries.
-    pub kind: LinkKind,
-}
-
-/// Why a hello was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum HelloError {
-    /// Not a peer of ours: something else speaks on this port.
-    #[error("it does not begin like a peer's hello")]
-    Magic,
-    /// The checksum is wrong.
-    #[error("its hello does not match its checksum")]
-    Checksum,
-    /// Another version of the wire.
-    #[error("it speaks version {0} of the peer wire and this server version {PEER_WIRE_VERSION}")]
-    Version(u16),
-    /// A kind of link this version does not know.
-    #[error("it asks for a link of unknown kind {0}")]
-    Kind(u8),
-    /// Its checksum is right and a flag makes no sense.
-    #[error("it claims the wrong end of the connection")]
-    Side,
-    /// A server of another ensemble.
-    #[error("it belongs to cluster {theirs:#x} and this server to {ours:#x}")]
-    Cluster {
-        /// Theirs.
-        theirs: u64,
-        /// Ours.
-        ours: u64,
-    },
-    /// The connection was meant for another server.
-    #[error("it wants server {to} and this is server {me}")]
-    Addressee {
-        /// Whom it wants.
-        to: ServerId,
-        /// Who is here.
-        me: ServerId,
-    },
-    /// Not a server of the configuration, or this server itself, or not the one dialled.
-    #[error("server {0} is not expected here")]
-    Stranger(ServerId),
-    /// The answer is for another kind of link.
-    #[error("it answers for another kind of link")]
-    OtherKind,
-}
-
-impl Hello {
-    /// The bytes.
-    pub fn encode(&self) -> [u8; HELLO_BYTES] {
-        let mut bytes = [0; HELLO_BYTES];
-        let mut out = &mut bytes[..];
-        out.put_u32(HELLO_MAGIC);
-        out.put_u16(PEER_WIRE_VERSION);
-        out.put_u8(kind_byte(self.kind));
-        out.put_u8(u8::from(self.dialled));
-        out.put_u8(self.from.0);
-        out.put_u8(self.to.0);
-        out.put_u16(0);
-        out.put_u64(self.cluster_id);
-        let crc = crc32fast::hash(&bytes[..HELLO_BYTES - 4]);
-        bytes[HELLO_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
-        bytes
+    fn client(bytes: &[u8]) -> Cut {
+        ClientFraming { bytes_max: 10 }.cut(bytes)
     }
 
-    /// Reads the bytes. The magic comes first, so that a stranger is called a stranger, and
-    /// the version before the checksum, so that a later one is told by its name.
-    pub fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, HelloError> {
-        let mut input = &bytes[..];
-        if input.get_u32() != HELLO_MAGIC {
-            return Err(HelloError::Magic);
+    fn peer(bytes: &[u8]) -> Cut {
+        let (bytes_max, sequence) = (10, 0);
+        PeerFraming {
+            bytes_max,
+            sequence,
         }
-        let version = input.get_u16();
-        if version != PEER_WIRE_VERSION {
-            return Err(HelloError::Version(version));
-        }
-        let (kind, side) = (input.get_u8(), input.get_u8());
-        let (from, to) = (ServerId(input.get_u8()), ServerId(input.get_u8()));
-        let _reserved = input.get_u16();
-        let cluster_id = input.get_u64();
-        if input.get_u32() != crc32fast::hash(&bytes[..HELLO_BYTES - 4]) {
-            return Err(HelloError::Checksum);
-        }
-        if side > 1 {
-            return Err(HelloError::Side);
-        }
-        Ok(Hello {
-            dialled: side == 1,
-            cluster_id,
-            from,
-            to,
-            kind: kind_of(kind)?,
-        })
+        .cut(bytes)
     }
 
-    /// What the other side must say to this hello.
-    pub fn answer(&self) -> Hello {
-        Hello {
-            dialled: false,
-            cluster_id: self.cluster_id,
-            from: self.to,
-            to: self.from,
-            kind: self.kind,
+    fn too_long(length: i64) -> Result<usize, WireError> {
+        Err(WireError::Length { length })
+    }
+
+    #[test]
+    fn client_length_is_checked_as_zookeeper_does() {
+        for (length, expected) in [
+            (1, Ok(5)),
+            (10, Ok(14)),
+            (11, too_long(11)),
+            (0, too_long(0)),
+            (-1, too_long(-1)),
+            (i32::MIN, too_long(i64::from(i32::MIN))),
+            (i32::from_be_bytes(*b"ruok"), too_long(0x7275_6f6b)),
+        ] {
+            let cut = client(&length.to_be_bytes());
+            assert_eq!((cut.whole, cut.next), (0, expected), "{length}");
         }
     }
 
-    /// Checks the answer to this hello.
-    pub fn check_answer(&self, answer: &Hello) -> Result<(), HelloError> {
-        let wanted = self.answer();
-        if answer.dialled {
-            Err(HelloError::Side)
-        } else if answer.cluster_id != wanted.cluster_id {
-            Err(HelloError::Cluster {
-                theirs: answer.cluster_id,
-                ours: wanted.cluster_id,
+    #[test]
+    fn good_frames_before_a_bad_one_are_kept() {
+        let mut bytes = Vec::new();
+        put_client_frame(&mut bytes, b"one");
+        put_client_frame(&mut bytes, b"two");
+        bytes.extend([0xff; 9]);
+        let cut = client(&bytes);
+        assert_eq!((cut.whole, cut.next), (14, too_long(-1)));
+        let mut batch = Bytes::copy_from_slice(&bytes[..cut.whole]);
+        assert_eq!(take_client_frame(&mut batch).as_deref(), Some(&b"one"[..]));
+        assert_eq!(take_client_frame(&mut batch).as_deref(), Some(&b"two"[..]));
+        assert_eq!(take_client_frame(&mut batch), None);
+    }
+
+    #[test]
+    fn a_stream_cut_anywhere_yields_the_same_frames() {
+        let mut stream = Vec::new();
+        for (sequence, said) in [&b"a"[..], b"", b"ten bytes."].iter().enumerate() {
+            put_peer_frame(&mut stream, sequence as u64, said);
+        }
+        for at in 0..=stream.len() {
+            let (bytes_max, sequence) = (10, 0);
+            let mut framing = PeerFraming {
+                bytes_max,
+                sequence,
+            };
+            let first = framing.cut(&stream[..at]);
+            let second = framing.cut(&stream[first.whole..]);
+            assert_eq!(first.whole + second.whole, stream.len(), "cut at {at}");
+            let missing = first.next.expect("nothing is wrong");
+            assert!(
+                missing > at - first.whole,
+                "cut at {at} needs more than it has"
+            );
+        }
+    }
+
+    #[test]
+    fn no_changed_bit_of_a_peer_frame_passes() {
+        let mut frame = Vec::new();
+        put_peer_frame(&mut frame, 0, b"message");
+        put_peer_frame(&mut frame, 1, b"x");
+        let first = frame.len() - PEER_HEADER_BYTES - 1;
+        for bit in 0..first * 8 {
+            let mut changed = frame.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(peer(&changed).whole, 0, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn lost_repeated_and_swapped_frames_are_noticed() {
+        let said = [&b"same"[..], b"same", b"same"];
+        let frames: Vec<Vec<u8>> = said
+            .iter()
+            .zip(0..)
+            .map(|(said, n)| {
+                let mut frame = Vec::new();
+                put_peer_frame(&mut frame, n, said);
+                frame
             })
-        } else if answer.from != wanted.from {
-            Err(HelloError::Stranger(answer.from))
-        } else if answer.to != wanted.to {
-            Err(HelloError::Addressee {
-                to: answer.to,
-                me: wanted.to,
-            })
-        } else if answer.kind != wanted.kind {
-            Err(HelloError::OtherKind)
-        } else {
-            Ok(())
+            .collect();
+        for (order, good) in [
+            ([0, 1, 2], 3),
+            ([0, 2, 1], 1),
+            ([0, 0, 1], 1),
+            ([1, 2, 0], 0),
+        ] {
+            let stream: Vec<u8> = order.iter().flat_map(|&n| frames[n].clone()).collect();
+            assert_eq!(peer(&stream).whole, good * frames[0].len(), "{order:?}");
         }
-    }
-}
-
-fn kind_byte(kind: LinkKind) -> u8 {
-    match kind {
-        LinkKind::Election => 1,
-        LinkKind::Learner => 2,
-    }
-}
-
-fn kind_of(byte: u8) -> Result<LinkKind, HelloError> {
-    match byte {
-        1 => Ok(LinkKind::Election),
-        2 => Ok(LinkKind::Learner),
-        other => Err(HelloError::Kind(other)),
     }
 }
