@@ -1,0 +1,169 @@
+//! The run directory: everything needed to live a run again and to judge it again next year.
+//!
+//! | file | what |
+//! |---|---|
+//! | `version` | the number of this layout |
+//! | `scenario.toml` | the whole scenario, plan included |
+//! | `outcome.json` | the outcome, one JSON object |
+//! | `history.jsonl` | what clients saw; `zkcheck` reads it |
+//! | `events.jsonl` | what servers reported, one JSON object a line |
+//! | `trace.log` | the short log, in fixed columns |
+//!
+//! What always holds: a directory of another version, or with a missing or broken file, is
+//! an error of one line that names the file.
+
+use crate::life::Life;
+use crate::outcome::Outcome;
+use crate::scenario::Scenario;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The number of the layout.
+pub const RUN_DIR_VERSION: u32 = 1;
+
+const VERSION: &str = "version";
+const SCENARIO: &str = "scenario.toml";
+const OUTCOME: &str = "outcome.json";
+const HISTORY: &str = "history.jsonl";
+const EVENTS: &str = "events.jsonl";
+const TRACE: &str = "trace.log";
+
+/// Why a directory is no run directory, or cannot be written.
+#[derive(Debug, Error)]
+pub enum RunDirError {
+    /// A file cannot be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file does not say what it should.
+    #[error("{path}: {what}")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A run directory that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunDir {
+    /// What was lived.
+    pub scenario: Scenario,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl RunDir {
+    /// Reads a directory and judges every file it needs.
+    pub fn read(dir: &Path) -> Result<RunDir, RunDirError> {
+        let version = text(dir, VERSION)?;
+        if version.trim() != RUN_DIR_VERSION.to_string() {
+            let shown: String = version.trim().chars().take(20).collect();
+            return Err(malformed(
+                dir,
+                VERSION,
+                format!("version {shown:?}, this tool reads {RUN_DIR_VERSION}"),
+            ));
+        }
+        let scenario = Scenario::from_toml(&text(dir, SCENARIO)?)
+            .map_err(|e| malformed(dir, SCENARIO, e.to_string()))?;
+        let outcome = serde_json::from_str(&text(dir, OUTCOME)?)
+            .map_err(|e| malformed(dir, OUTCOME, e.to_string()))?;
+        for name in [HISTORY, EVENTS, TRACE] {
+            let path = dir.join(name);
+            if let Err(error) = fs::metadata(&path) {
+                return Err(RunDirError::File { path, error });
+            }
+        }
+        Ok(RunDir { scenario, outcome })
+    }
+
+    /// Writes a life into a directory, making it if it is missing.
+    ///
+    /// The version is written last: a directory without one was cut off while being written.
+    pub fn write(dir: &Path, scenario: &Scenario, life: &Life) -> Result<(), RunDirError> {
+        fs::create_dir_all(dir).map_err(|error| RunDirError::File {
+            path: dir.to_path_buf(),
+            error,
+        })?;
+        let outcome = format!("{}\n", life.outcome.to_json());
+        let version = format!("{RUN_DIR_VERSION}\n");
+        for (name, bytes) in [
+            (SCENARIO, scenario.to_toml().as_bytes()),
+            (OUTCOME, outcome.as_bytes()),
+            (HISTORY, &life.history),
+            (EVENTS, &life.events),
+            (TRACE, life.trace.as_bytes()),
+            (VERSION, version.as_bytes()),
+        ] {
+            let path = dir.join(name);
+            fs::write(&path, bytes).map_err(|error| RunDirError::File { path, error })?;
+        }
+        Ok(())
+    }
+}
+
+fn text(dir: &Path, name: &str) -> Result<String, RunDirError> {
+    let path = dir.join(name);
+    fs::read_to_string(&path).map_err(|error| RunDirError::File { path, error })
+}
+
+fn malformed(dir: &Path, name: &str, what: String) -> RunDirError {
+    RunDirError::Malformed {
+        path: dir.join(name),
+        what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    fn fresh(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("gamekeeper-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        dir
+    }
+
+    #[test]
+    fn directory_reads_back_what_was_written() {
+        let dir = fresh("rundir-whole");
+        let scenario = scenario::draw(5, scenario::INTENSITY_NORMAL);
+        let life = Life::new(5);
+        RunDir::write(&dir, &scenario, &life).unwrap();
+        let read = RunDir::read(&dir).unwrap();
+        assert_eq!((read.scenario, read.outcome), (scenario, life.outcome));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn cut_or_foreign_directory_is_one_line_that_names_the_file() {
+        let dir = fresh("rundir-cut");
+        let scenario = scenario::draw(5, scenario::INTENSITY_NORMAL);
+        for (name, bytes) in [
+            (VERSION, Some("2")),
+            (VERSION, None),
+            (SCENARIO, Some("[cluster")),
+            (SCENARIO, Some("seed = 5")),
+            (OUTCOME, Some("{\"seed\":5,")),
+            (HISTORY, None),
+        ] {
+            RunDir::write(&dir, &scenario, &Life::new(5)).unwrap();
+            match bytes {
+                Some(bytes) => fs::write(dir.join(name), bytes).unwrap(),
+                None => fs::remove_file(dir.join(name)).unwrap(),
+            }
+            let error = RunDir::read(&dir).unwrap_err().to_string();
+            assert!(error.contains(name) && !error.contains('\n'), "{error}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
