@@ -62,6 +62,9 @@ pub enum Fitness {
     Damaged {
         /// The greatest zxid this server is known to have held.
         mark: Zxid,
+        /// True when it has also forgotten what it promised, as [`Fitness::Amnesiac`]: both
+        /// cures are needed.
+        promises_lost: bool,
     },
     /// Both epoch copies are bad, or it was wiped and has been filled again: it has
     /// forgotten what it promised (row D12) and does not vote until a leader, whose epoch

@@ -88,6 +88,12 @@ pub enum StoreEvent {
         /// Its zxid.
         zxid: Zxid,
     },
+    /// A leader's snapshot could not be put on disk (no space, I/O error). The log and the
+    /// snapshots are as before it; appends queued behind it are forgotten.
+    InstallFailed {
+        /// Its zxid.
+        zxid: Zxid,
+    },
     /// Own snapshot abandoned (no space, I/O error); nothing is lost, try again later.
     SnapshotFailed {
         /// Its zxid.
