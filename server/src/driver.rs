@@ -401,6 +401,8 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
         match output {
             Output::ClientSend { conn, frame } => self.send_client(conn, &frame),
             Output::ClientClose { conn } => {
+                self.losses
+                    .retain(|loss| *loss != Input::ClientClosed { conn });
                 if let Some(client) = self.clients.remove(&conn) {
                     self.linger(now, client.line);
                 }
@@ -409,6 +411,8 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
             Output::Dial { link, to, kind } => self.dial(link, to, kind),
             Output::LinkSend { link, message } => self.send_link(link, &message),
             Output::LinkClose { link } => {
+                // Given up a moment ago, or nobody to dial: not news any more.
+                self.losses.retain(|loss| *loss != Input::LinkDown { link });
                 self.dialling.remove(&link);
                 if let Some(link) = self.links.remove(&link) {
                     self.linger(now, link.line);

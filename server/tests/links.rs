@@ -298,3 +298,19 @@ async fn server_that_does_not_read_loses_its_link_and_delays_nobody() {
     let lost = race(server.notes("down s2"), talk).await;
     assert_eq!(lost, Either::First(()));
 }
+
+#[tokio::test]
+async fn link_lost_and_closed_in_one_step_is_not_told() {
+    let place = Place::new();
+    let mut config = config(1, &[(2, loopback(1))], &place);
+    config.link_backlog_bytes_max = 1 << 20;
+    let mut server = Server::start(config).await;
+    let mut deaf = forger(&mut server).await;
+    let mut client = server.client(1).await;
+    // Ten messages pass the bound at the third; the machine asserts that no end follows.
+    client.say("shout-and-hangup").await;
+    let mut heard = Vec::new();
+    let _ = deaf.read.read_to_end(&mut heard).await;
+    client.say("dial 9").await;
+    server.notes("down").await;
+}

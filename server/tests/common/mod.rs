@@ -102,6 +102,15 @@ impl Puppet {
                     out.push(Output::LinkClose { link });
                 }
             }
+            "shout-and-hangup" => {
+                let message = Bytes::from(vec![b'!'; 500_000]);
+                for (link, _) in std::mem::take(&mut self.links) {
+                    let message = message.clone();
+                    let send = Output::LinkSend { link, message };
+                    out.extend(std::iter::repeat_n(send, 10));
+                    out.push(Output::LinkClose { link });
+                }
+            }
             "tell" => {
                 let message = Bytes::copy_from_slice(rest.as_bytes());
                 for (&link, _) in self.links.iter().filter(|(_, peer)| peer.is_some()) {
