@@ -1,0 +1,99 @@
+//! The replicated table of sessions: id to timeout.
+
+use crate::base::SessionId;
+use std::collections::BTreeMap;
+
+/// Who exists. Changed by committed transactions only, so equal on every server at a zxid.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SessionTable {
+    timeouts: BTreeMap<SessionId, u32>,
+    digest: u64,
+}
+
+impl SessionTable {
+    /// A createSession transaction. A session that exists keeps its newer timeout.
+    pub fn open(&mut self, session: SessionId, timeout_ms: u32) {
+        if let Some(old) = self.timeouts.insert(session, timeout_ms) {
+            self.digest = self.digest.wrapping_sub(hash(session, old));
+        }
+        self.digest = self.digest.wrapping_add(hash(session, timeout_ms));
+    }
+
+    /// A closeSession transaction. False when there was no such session.
+    pub fn close(&mut self, session: SessionId) -> bool {
+        match self.timeouts.remove(&session) {
+            Some(old) => {
+                self.digest = self.digest.wrapping_sub(hash(session, old));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Does it exist?
+    pub fn contains(&self, session: SessionId) -> bool {
+        self.timeouts.contains_key(&session)
+    }
+
+    /// Its timeout, ms.
+    pub fn timeout_ms(&self, session: SessionId) -> Option<u32> {
+        self.timeouts.get(&session).copied()
+    }
+
+    /// Every session with its timeout in ms, in order of id.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, u32)> + '_ {
+        self.timeouts
+            .iter()
+            .map(|(session, timeout)| (*session, *timeout))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.timeouts.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.timeouts.is_empty()
+    }
+
+    /// A sum over the entries: equal for equal tables, however they came about.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+}
+
+/// A strong mix of one entry (the finaliser of SplitMix64, twice).
+fn hash(session: SessionId, timeout_ms: u32) -> u64 {
+    let mut x = mix(session.0 as u64 ^ 0x5e55_1005_7ab1_e000);
+    x = mix(x ^ u64::from(timeout_ms));
+    x
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_knows_the_entries_and_not_their_history() {
+        let mut a = SessionTable::default();
+        a.open(SessionId(1), 4000);
+        a.open(SessionId(2), 5000);
+        a.open(SessionId(1), 6000);
+        let mut b = SessionTable::default();
+        b.open(SessionId(1), 6000);
+        b.open(SessionId(3), 1);
+        b.open(SessionId(2), 5000);
+        assert_ne!(a.digest(), b.digest());
+        assert!(b.close(SessionId(3)));
+        assert!(!b.close(SessionId(3)));
+        assert_eq!(a, b);
+        assert_eq!(a.digest(), b.digest());
+    }
+}
