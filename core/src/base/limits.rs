@@ -40,3 +40,12 @@ pub const CONN_PENDING_MAX: usize = 1000;
 
 /// Most epochs a learner lists to find the point where its log leaves the leader's.
 pub const HISTORY_EPOCHS_MAX: usize = 64;
+
+/// Most nodes a snapshot visits in one step.
+pub const SNAPSHOT_VISITS_MAX: usize = 4096;
+
+/// Most different ACLs a snapshot numbers; a list beyond them is written with every node.
+pub const SNAPSHOT_ACLS_MAX: i32 = 65_536;
+
+/// Largest record of a snapshot body, bytes: path, data and ACL came in a frame each.
+pub const SNAPSHOT_RECORD_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
