@@ -6,7 +6,9 @@
 pub mod atlas;
 pub mod cli;
 pub mod draw;
+pub mod invariants;
 pub mod life;
+pub mod nemesis;
 pub mod outcome;
 pub mod plan;
 pub mod rundir;

@@ -234,11 +234,18 @@ impl Drawer {
             | Fault::HalfOpen { .. }
             | Fault::FsyncError { .. }
             | Fault::WriteError { .. }
-            | Fault::RotLog { .. }
+            | Fault::WallJump { .. } => 0,
+            // Rot alone lies in wait; with a duration the server dies and meets it.
+            Fault::RotLog { .. }
             | Fault::RotSnapshot { .. }
             | Fault::RotEpoch { .. }
-            | Fault::Misdirect { .. }
-            | Fault::WallJump { .. } => 0,
+            | Fault::Misdirect { .. } => {
+                if self.draws.chance(700) {
+                    usual
+                } else {
+                    0
+                }
+            }
             // The whole ensemble is down: short, or nothing is ever committed.
             Fault::KillAll { .. } => usual / 4 + 50,
             Fault::PartitionHalves { .. }

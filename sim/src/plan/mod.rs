@@ -24,7 +24,8 @@ pub struct PlannedFault {
     /// When it strikes, ms after the start of chaos.
     pub at_ms: u64,
     /// How long it lasts, ms: until the cut is healed, the server restarted, the disk well.
-    /// Without meaning for what is over at once.
+    /// Damage with a duration takes the server down for so long, damage without lies in
+    /// wait. Without meaning for what is over at once.
     #[serde(default)]
     pub for_ms: u64,
     /// What it is.

@@ -1,0 +1,62 @@
+//! `Integrity`: what is delivered was proposed, by a leader, with the same content.
+
+use super::{Breach, Invariant, Witness};
+use gamekeeper_core::base::{Event, Zxid};
+use std::collections::BTreeSet;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Integrity {
+    /// Two leaders may propose different things at one zxid (an epoch begun twice); which of
+    /// them is right is another page's matter.
+    proposed: BTreeSet<(Zxid, u32)>,
+}
+
+impl Invariant for Integrity {
+    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
+        match event {
+            Event::Proposed { zxid, hash } => {
+                self.proposed.insert((*zxid, *hash));
+                Ok(())
+            }
+            Event::Delivered { zxid, hash } if !self.proposed.contains(&(*zxid, *hash)) => {
+                Err(Breach::new(
+                    "Integrity",
+                    vec![format!(
+                        "{by} delivered {zxid:?} with content {hash:08x}, which nobody proposed"
+                    )],
+                ))
+            }
+            Event::Delivered { .. }
+            | Event::Recovered { .. }
+            | Event::Role(_)
+            | Event::EpochAccepted(_)
+            | Event::EpochCurrent(_)
+            | Event::Established { .. }
+            | Event::Acked { .. }
+            | Event::Applied { .. }
+            | Event::Truncated { .. }
+            | Event::SnapshotInstalled { .. }
+            | Event::SnapshotTaken { .. }
+            | Event::SessionExpiring(_)
+            | Event::Probe(_)
+            | Event::Halted { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::{delivered, proposed, tell, z};
+    use super::*;
+
+    #[test]
+    fn delivery_of_what_nobody_proposed_is_a_breach() {
+        let invented = [(1, 1, delivered(z(1, 1), 7))];
+        assert!(tell(&mut Integrity::default(), &invented).is_err());
+        let changed = [(1, 1, proposed(z(1, 1), 7)), (2, 1, delivered(z(1, 1), 8))];
+        assert!(tell(&mut Integrity::default(), &changed).is_err());
+        let sound = [(1, 1, proposed(z(1, 1), 7)), (2, 1, delivered(z(1, 1), 7))];
+        assert_eq!(tell(&mut Integrity::default(), &sound), Ok(()));
+    }
+}
