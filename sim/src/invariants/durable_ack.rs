@@ -145,7 +145,10 @@ mod tests {
     fn server_that_knows_its_damage_is_not_judged() {
         let mut event = recovered(z(0, 0), z(1, 2), 1);
         if let Event::Recovered { fitness, .. } = &mut event {
-            *fitness = Fitness::Damaged { mark: z(1, 3) };
+            *fitness = Fitness::Damaged {
+                mark: z(1, 3),
+                promises_lost: false,
+            };
         }
         let story = [
             (1, 1, acked(z(1, 3))),

@@ -80,10 +80,17 @@ impl Invariant for Monotonic {
                 fitness,
                 ..
             } => match fitness {
-                Fitness::Whole | Fitness::Empty | Fitness::Damaged { .. } => {
-                    self.promise(by, *accepted, *current)
-                }
-                Fitness::Amnesiac => {
+                Fitness::Whole
+                | Fitness::Empty
+                | Fitness::Damaged {
+                    promises_lost: false,
+                    ..
+                } => self.promise(by, *accepted, *current),
+                Fitness::Amnesiac
+                | Fitness::Damaged {
+                    promises_lost: true,
+                    ..
+                } => {
                     self.forgive(by.server);
                     Ok(())
                 }
