@@ -32,6 +32,9 @@ pub struct EpochRecord {
     pub current: Epoch,
     /// False while this server has forgotten promises and must not vote (rows D12, D15).
     pub voting: bool,
+    /// While not voting: true when a fit leader may give it the vote back (row D12, or after
+    /// the operator's rejoin), false while a wiped server waits for that word (row D15).
+    pub restorable: bool,
 }
 
 /// Sizes and counts of the store; the simulator draws small ones.
