@@ -1,6 +1,9 @@
 //! One life: a scenario lived from the first boot to the judgement.
 
+pub mod null;
+pub mod stage;
 mod thread;
+pub mod watch;
 
 pub use thread::{Progress, live_on_fresh_thread};
 
@@ -33,7 +36,7 @@ impl Life {
 }
 
 /// The names of all rare roads marked in the sources.
-pub const PROBES: &[&str] = &[];
+pub const PROBES: &[&str] = include!(concat!(env!("OUT_DIR"), "/probes.rs"));
 
 /// Lives some seeds with the server and with a null server, and tells the speeds.
 pub fn calibrate(seeds: u64) -> String {

@@ -7,9 +7,9 @@ use super::{
 use crate::draw::{Draws, fork};
 use crate::plan;
 
-/// Operations per virtual second all clients of a run together aim at. Enough for 500
+/// Steps (an operation or a few) per virtual second all clients of a run together aim at. Enough for 500
 /// committed transactions in 60 s of chaos, and not much more: time is spent on more seeds.
-const OPS_PER_S: (u64, u64) = (28, 48);
+const STEPS_PER_S: (u64, u64) = (28, 48);
 
 /// Draws the whole scenario of a seed.
 pub fn draw(seed: u64, intensity_permille: u32) -> Scenario {
@@ -139,17 +139,18 @@ fn workloads(draws: &mut Draws) -> Vec<Traffic> {
     let groups = draws.range(2, 4) as usize;
     let clients: Vec<u64> = (0..groups).map(|_| draws.range(1, 3)).collect();
     let all: u64 = clients.iter().sum();
-    let ops_per_s = draws.range(OPS_PER_S.0, OPS_PER_S.1);
+    let mean = all * 1000 / draws.range(STEPS_PER_S.0, STEPS_PER_S.1);
     kinds
         .iter()
         .zip(clients)
         .map(|(&kind, clients)| Traffic {
             kind,
             clients,
-            think_ms: all * 1000 / ops_per_s,
+            think_ms_min: mean / 4,
+            think_ms_max: mean * 7 / 4 + 1,
             keys: draws.log_range(1, 24),
             value_bytes_max: draws.log_range(8, 512),
-            read_permille: draws.range(200, 600),
+            pipeline: draws.log_range(1, 16),
         })
         .collect()
 }

@@ -261,15 +261,17 @@ fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
     for (index, traffic) in s.workloads.iter().enumerate() {
         let name = |field: &str| format!("workloads[{index}].{field}");
         range(&name("clients"), traffic.clients, 1, CLIENTS_MAX)?;
-        range(&name("think_ms"), traffic.think_ms, 0, day)?;
-        range(&name("keys"), traffic.keys, 1, 100_000)?;
+        let think_max = traffic.think_ms_max;
+        range(&name("think_ms_max"), think_max, 1, day)?;
+        range(&name("think_ms_min"), traffic.think_ms_min, 0, think_max)?;
+        range(&name("keys"), traffic.keys, 1, 10_000)?;
         range(
             &name("value_bytes_max"),
             traffic.value_bytes_max,
             0,
-            1 << 20,
+            1_000_000,
         )?;
-        range(&name("read_permille"), traffic.read_permille, 0, 1000)?;
+        range(&name("pipeline"), traffic.pipeline, 1, 512)?;
         clients += traffic.clients;
     }
     range("workloads", clients, 1, CLIENTS_MAX)?;

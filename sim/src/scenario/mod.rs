@@ -188,14 +188,16 @@ pub struct Traffic {
     pub kind: TrafficKind,
     /// How many they are.
     pub clients: u64,
-    /// Mean pause of one client between operations, ms.
-    pub think_ms: u64,
+    /// Least pause of one client between two steps, ms.
+    pub think_ms_min: u64,
+    /// Longest pause of one client between two steps, ms, at least 1.
+    pub think_ms_max: u64,
     /// Distinct znodes the group works on.
     pub keys: u64,
     /// Largest value written, bytes.
     pub value_bytes_max: u64,
-    /// Reads in a thousand operations, where the kind leaves a choice.
-    pub read_permille: u64,
+    /// Most requests of one client under way at a time.
+    pub pipeline: u64,
 }
 
 /// The kinds of work clients do.
