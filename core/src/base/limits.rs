@@ -49,3 +49,6 @@ pub const SNAPSHOT_ACLS_MAX: i32 = 65_536;
 
 /// Largest record of a snapshot body, bytes: path, data and ACL came in a frame each.
 pub const SNAPSHOT_RECORD_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+
+/// Most identities of one connection.
+pub const IDENTITIES_MAX: usize = 64;

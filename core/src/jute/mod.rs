@@ -93,9 +93,10 @@ impl Writer {
         self.buf.freeze()
     }
 
-    /// What was written so far, still to be added to.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.buf
+    /// Takes away the first `n` bytes of what was written, or all of it when it is less.
+    pub fn split_front(&mut self, n: usize) -> Bytes {
+        let n = n.min(self.buf.len());
+        self.buf.split_to(n).freeze()
     }
 
     /// One byte.

@@ -1,1 +1,4 @@
-//! Under construction.
+//! Requests to transactions, transactions to replies.
+
+pub mod replica;
+pub mod snapshot;

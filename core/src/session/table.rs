@@ -1,18 +1,32 @@
-//! The replicated table of sessions: id to timeout.
+//! The replicated table of sessions: id to timeout. Like the tree it can be read as it was
+//! at one moment, in steps, while it goes on changing.
 
 use crate::base::SessionId;
+use crate::tree::SnapshotId;
+use crate::tree::walk::{Seen, Walk};
 use std::collections::BTreeMap;
 
 /// Who exists. Changed by committed transactions only, so equal on every server at a zxid.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionTable {
     timeouts: BTreeMap<SessionId, u32>,
     digest: u64,
+    walks: BTreeMap<SnapshotId, Walk<SessionId, u32>>,
 }
+
+/// Two tables are equal when their sessions are; open snapshots are not looked at.
+impl PartialEq for SessionTable {
+    fn eq(&self, other: &SessionTable) -> bool {
+        self.timeouts == other.timeouts
+    }
+}
+
+impl Eq for SessionTable {}
 
 impl SessionTable {
     /// A createSession transaction. A session that exists keeps its newer timeout.
     pub fn open(&mut self, session: SessionId, timeout_ms: u32) {
+        self.before_write(session);
         if let Some(old) = self.timeouts.insert(session, timeout_ms) {
             self.digest = self.digest.wrapping_sub(hash(session, old));
         }
@@ -21,6 +35,7 @@ impl SessionTable {
 
     /// A closeSession transaction. False when there was no such session.
     pub fn close(&mut self, session: SessionId) -> bool {
+        self.before_write(session);
         match self.timeouts.remove(&session) {
             Some(old) => {
                 self.digest = self.digest.wrapping_sub(hash(session, old));
@@ -60,6 +75,50 @@ impl SessionTable {
     /// A sum over the entries: equal for equal tables, however they came about.
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    fn before_write(&mut self, session: SessionId) {
+        for walk in self.walks.values_mut() {
+            walk.before_write(&session, || self.timeouts.get(&session).copied());
+        }
+    }
+
+    /// Opens a snapshot of the table as it is now.
+    ///
+    /// # Panics
+    /// When one with this id is open.
+    pub fn snapshot_open(&mut self, id: SnapshotId) {
+        let before = self.walks.insert(id, Walk::new());
+        assert!(before.is_none(), "snapshot {id:?} is open already");
+    }
+
+    /// Visits the next `visits_max` sessions of a snapshot, by id; `visit` gets the timeout
+    /// in ms. True when there are no more.
+    ///
+    /// # Panics
+    /// When no such snapshot is open.
+    pub fn snapshot_step(
+        &mut self,
+        id: SnapshotId,
+        visits_max: usize,
+        mut visit: impl FnMut(SessionId, u32),
+    ) -> bool {
+        let walk = self.walks.get_mut(&id).expect("the snapshot is open");
+        let mut visits = 0;
+        walk.step(&self.timeouts, |session, seen| {
+            match seen {
+                Seen::Live(timeout_ms) => visit(*session, *timeout_ms),
+                Seen::Saved(timeout_ms) => visit(*session, timeout_ms),
+                Seen::Absent => {}
+            }
+            visits += 1;
+            visits < visits_max
+        })
+    }
+
+    /// Closes a snapshot, finished or not; one that is not open is no matter.
+    pub fn snapshot_close(&mut self, id: SnapshotId) {
+        self.walks.remove(&id);
     }
 }
 
