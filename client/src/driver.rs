@@ -224,7 +224,7 @@ impl<R: Runtime, T: Tap> Driver<R, T> {
         for _ in 0..READS_PER_WAKE_MAX {
             moved |= self.feed_frames(cx);
             let Some(link) = &mut self.link else {
-                return true;
+                return moved;
             };
             if link.ended {
                 if self.shared.has_room(cx) {
