@@ -6,6 +6,13 @@ pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 /// Largest transaction between servers and on disk, bytes: a frame and what the leader adds.
 pub const TXN_BYTES_MAX: usize = FRAME_BYTES_MAX + 0xf_ffff;
 
+/// How long the store waits before it tries again on a full disk, ms.
+pub const LOG_RETRY_MS: u64 = 200;
+
+/// How long durable log may go without a high-water mark that witnesses it, ms. Bounds
+/// the extra syncs as well: one per this time.
+pub const LOG_MARK_MS: u64 = 100;
+
 /// Largest frame between servers, bytes.
 pub const PEER_FRAME_BYTES_MAX: usize = TXN_BYTES_MAX + 4096;
 

@@ -8,6 +8,44 @@
 //! [`StoreEvent::EpochsDurable`], …) before the disk said so; recovery keeps every record
 //! whose sync returned; damage is told from a torn tail by witnesses, never by guess
 //! (rows D1 to D16 of the fault model).
+//!
+//! Rooms, leaves first; the bytes are drawn in `docs/FORMATS.md`:
+//!
+//! | room | holds |
+//! |---|---|
+//! | `names` | what files are called |
+//! | `record` | one log record, bound to its place |
+//! | `segment` | a segment's header and the search through its bytes |
+//! | `snapshot` | snapshot bytes, the writer of one, and which are kept |
+//! | `epochs`, `mark` | the two small files: promises, and the high-water mark |
+//! | `jobs` | numbered operations, gathered into steps |
+//! | `writer` | the log while it runs: batches, rolls, cuts, voids |
+//! | `reader` | one file, read in pieces around bad sectors |
+//! | `judge` | what the bytes found prove: torn tail, damage, or whole |
+//! | `repair` | what is written before a recovered store goes on |
+//! | `recovery` | the walk from an unknown directory to a judgement and its repair |
+//! | `store` | all of the above as one machine |
+
+mod epochs;
+mod jobs;
+mod judge;
+mod mark;
+mod names;
+mod reader;
+mod record;
+mod recovery;
+mod repair;
+mod segment;
+mod snapshot;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod testdisk;
+#[cfg(test)]
+mod tests;
+
+pub use store::Store;
 
 use crate::base::disk::{DiskDone, DiskRequest};
 use crate::base::event::Fitness;
