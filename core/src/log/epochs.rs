@@ -40,7 +40,8 @@ impl Copy {
         let mut buf = BytesMut::with_capacity(COPY_BYTES as usize);
         buf.put_u64_le(MAGIC);
         buf.put_u32_le(VERSION);
-        buf.put_u32_le(u32::from(self.record.voting));
+        let flags = u32::from(self.record.voting) | u32::from(self.record.restorable) << 1;
+        buf.put_u32_le(flags);
         buf.put_u64_le(self.seq);
         buf.put_u32_le(self.record.accepted.0);
         buf.put_u32_le(self.record.current.0);
@@ -62,7 +63,8 @@ impl Copy {
             record: EpochRecord {
                 accepted: Epoch(u32_at(bytes, 24)),
                 current: Epoch(u32_at(bytes, 28)),
-                voting: u32_at(bytes, 12) & 1 == 1,
+                voting: u32_at(bytes, 12) & 1 != 0,
+                restorable: u32_at(bytes, 12) & 2 != 0,
             },
         })
     }
@@ -225,6 +227,7 @@ mod tests {
                 accepted: Epoch(9),
                 current: Epoch(8),
                 voting: true,
+                restorable: true,
             },
         }
     }
