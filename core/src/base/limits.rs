@@ -39,7 +39,7 @@ pub const CLIENTS_MAX: usize = 16 * 1024;
 pub const LINKS_ACCEPTED_MAX: usize = 256;
 
 /// Most proposals a leader keeps outstanding before it stops taking requests.
-pub const OUTSTANDING_PROPOSALS_MAX: usize = 4096;
+pub const OUTSTANDING_PROPOSALS_MAX: u32 = 4096;
 
 /// Most requests of one client connection that wait for an answer before its socket is
 /// not read any more.
@@ -59,3 +59,12 @@ pub const SNAPSHOT_RECORD_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 
 /// Most identities of one connection.
 pub const IDENTITIES_MAX: usize = 64;
+/// Most pieces of a snapshot under way to one learner.
+pub const SNAPSHOT_CHUNKS_MAX: u32 = 8;
+
+/// How long a connection may stay without introducing itself, ms
+/// (`zookeeper.nio.sessionlessCnxnTimeout`).
+pub const FRESH_CONN_MS_MAX: u64 = 10_000;
+
+/// Most requests that wait at the leader for room among the outstanding proposals.
+pub const CHIEF_BACKLOG_MAX: usize = 65_536;

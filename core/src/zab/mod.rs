@@ -11,7 +11,19 @@
 //! only when a quorum of voters holds them under an established leader; a cut never
 //! reaches a delivered entry.
 
+mod common;
+mod election;
+mod leader;
+mod learner;
+mod links;
+pub mod machine;
 pub mod message;
+pub mod quorum;
+pub mod syncplan;
+pub mod window;
+pub mod wire;
+
+pub use machine::Zab;
 
 use crate::base::event::{Event, Fitness};
 use crate::base::ids::{Epoch, LinkId, ServerId, Zxid};

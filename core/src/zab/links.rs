@@ -1,0 +1,174 @@
+//! The links of one server: which are up, to whom, and when to dial again.
+//!
+//! Election links are kept up between every pair of servers, dialled by the larger id; the
+//! newest of a pair counts. Learner links are only known by number here; what they mean is
+//! the learner's and the leader's business. Nobody waits for anybody here: a dial that
+//! hangs delays no other (ZOOKEEPER-822).
+
+use super::{LinkKind, ZabConfig, ZabOutput};
+use crate::base::{LinkId, Mono, ServerId};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Not up. Dialled at the instant when it is ours to dial.
+    Down {
+        dial_at: Option<Mono>,
+    },
+    Dialling(LinkId),
+    Up(LinkId),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ElectionLink {
+    state: State,
+    wait_ms: u64,
+}
+
+/// Every link of this server.
+#[derive(Clone, Debug)]
+pub struct Links {
+    dialled: u64,
+    wait_ms: (u64, u64),
+    election: BTreeMap<ServerId, ElectionLink>,
+    /// The other end of every link that is up or dialled.
+    ends: BTreeMap<LinkId, (ServerId, LinkKind)>,
+}
+
+impl Links {
+    /// No links; the election links that are ours to dial are due at once.
+    pub fn new(config: &ZabConfig, now: Mono) -> Links {
+        let wait_ms = config.redial_wait_ms;
+        let election = config
+            .members
+            .keys()
+            .filter(|peer| **peer != config.me)
+            .map(|peer| {
+                let dial_at = (config.me > *peer).then_some(now);
+                (
+                    *peer,
+                    ElectionLink {
+                        state: State::Down { dial_at },
+                        wait_ms: wait_ms.0,
+                    },
+                )
+            })
+            .collect();
+        Links {
+            dialled: 0,
+            wait_ms,
+            election,
+            ends: BTreeMap::new(),
+        }
+    }
+
+    /// Dials a learner link.
+    pub fn dial(&mut self, to: ServerId, kind: LinkKind, out: &mut Vec<ZabOutput>) -> LinkId {
+        self.dialled += 1;
+        let link = LinkId::dialled(self.dialled);
+        self.ends.insert(link, (to, kind));
+        out.push(ZabOutput::Dial { link, to, kind });
+        link
+    }
+
+    /// Dials every election link that is due.
+    pub fn timer(&mut self, now: Mono, out: &mut Vec<ZabOutput>) {
+        let due: Vec<ServerId> = self
+            .election
+            .iter()
+            .filter(
+                |(_, link)| matches!(link.state, State::Down { dial_at: Some(at) } if at <= now),
+            )
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in due {
+            let link = self.dial(peer, LinkKind::Election, out);
+            self.election.get_mut(&peer).expect("a known peer").state = State::Dialling(link);
+        }
+    }
+
+    /// When the next dial is due.
+    pub fn deadline(&self) -> Option<Mono> {
+        self.election
+            .values()
+            .filter_map(|link| match link.state {
+                State::Down { dial_at } => dial_at,
+                State::Dialling(_) | State::Up(_) => None,
+            })
+            .min()
+    }
+
+    /// A link is up. Of two election links of a pair the older is hung up.
+    pub fn up(&mut self, link: LinkId, peer: ServerId, kind: LinkKind, out: &mut Vec<ZabOutput>) {
+        self.ends.insert(link, (peer, kind));
+        if kind != LinkKind::Election {
+            return;
+        }
+        let Some(known) = self.election.get_mut(&peer) else {
+            return;
+        };
+        let older = match known.state {
+            State::Up(older) | State::Dialling(older) if older != link => Some(older),
+            State::Up(_) | State::Dialling(_) | State::Down { .. } => None,
+        };
+        *known = ElectionLink {
+            state: State::Up(link),
+            wait_ms: self.wait_ms.0,
+        };
+        if let Some(older) = older {
+            self.ends.remove(&older);
+            out.push(ZabOutput::Hangup { link: older });
+        }
+    }
+
+    /// A link is gone. Returns who was at its other end, if it still counted.
+    pub fn down(&mut self, link: LinkId, now: Mono, dials: bool) -> Option<(ServerId, LinkKind)> {
+        let (peer, kind) = self.ends.remove(&link)?;
+        if kind == LinkKind::Election
+            && let Some(known) = self.election.get_mut(&peer)
+        {
+            let current = match known.state {
+                State::Up(current) | State::Dialling(current) => current == link,
+                State::Down { .. } => false,
+            };
+            if !current {
+                return None;
+            }
+            known.state = State::Down {
+                dial_at: dials.then(|| now.plus_ms(known.wait_ms)),
+            };
+            known.wait_ms = (known.wait_ms * 2).min(self.wait_ms.1);
+        }
+        Some((peer, kind))
+    }
+
+    /// Closes a link from this side.
+    pub fn hangup(&mut self, link: LinkId, out: &mut Vec<ZabOutput>) {
+        if self.ends.remove(&link).is_some() {
+            out.push(ZabOutput::Hangup { link });
+        }
+    }
+
+    /// Who is at the other end of a link that still counts.
+    pub fn end(&self, link: LinkId) -> Option<(ServerId, LinkKind)> {
+        self.ends.get(&link).copied()
+    }
+
+    /// The election link to a server, when it is up.
+    pub fn election(&self, peer: ServerId) -> Option<LinkId> {
+        match self.election.get(&peer)?.state {
+            State::Up(link) => Some(link),
+            State::Dialling(_) | State::Down { .. } => None,
+        }
+    }
+
+    /// Every election link that is up.
+    pub fn elections(&self) -> impl Iterator<Item = (ServerId, LinkId)> + '_ {
+        self.election
+            .iter()
+            .filter_map(|(peer, link)| match link.state {
+                State::Up(link) => Some((*peer, link)),
+                State::Dialling(_) | State::Down { .. } => None,
+            })
+    }
+}
