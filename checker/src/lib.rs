@@ -6,5 +6,10 @@
 //! a function of the history and the options.
 
 pub mod history;
+mod model;
+mod verdict;
+mod walk;
 
 pub use history::{Header, History, Record};
+pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
+pub use walk::{Options, judge};

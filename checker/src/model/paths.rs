@@ -1,0 +1,126 @@
+//! Paths as small numbers.
+//!
+//! Every path that a history names, and every one the walk comes to name (a sequential
+//! node nobody was told about), has one number for the length of a judgement, and knows
+//! its parent's. Numbers are never taken back.
+
+use rustc_hash::FxHashMap;
+use std::borrow::Cow;
+
+/// Number of a path.
+pub type PathId = u32;
+
+/// No path: the parent of the root and of what is no absolute path.
+pub const NO_PATH: PathId = u32::MAX;
+
+/// All paths met so far.
+pub struct Paths<'h> {
+    ids: FxHashMap<Cow<'h, str>, PathId>,
+    /// Children looked up by name before, so that lists of names cost no string building.
+    child_ids: FxHashMap<(PathId, &'h str), PathId>,
+    names: Vec<Cow<'h, str>>,
+    parents: Vec<PathId>,
+}
+
+impl<'h> Paths<'h> {
+    /// Knows the root only, as number 0.
+    pub fn new() -> Self {
+        let mut paths = Paths {
+            ids: FxHashMap::default(),
+            child_ids: FxHashMap::default(),
+            names: Vec::new(),
+            parents: Vec::new(),
+        };
+        paths.add(Cow::Borrowed("/"), NO_PATH);
+        paths
+    }
+
+    /// The number of a path, new if need be.
+    pub fn id(&mut self, path: &'h str) -> PathId {
+        match self.ids.get(path) {
+            Some(&id) => id,
+            None => self.learn(Cow::Borrowed(path)),
+        }
+    }
+
+    /// The number of a path met before.
+    pub fn find(&self, path: &str) -> Option<PathId> {
+        self.ids.get(path).copied()
+    }
+
+    /// As [`Paths::id`], for a path that the history does not hold.
+    pub fn id_of_made(&mut self, path: String) -> PathId {
+        match self.ids.get(path.as_str()) {
+            Some(&id) => id,
+            None => self.learn(Cow::Owned(path)),
+        }
+    }
+
+    /// The number of `parent`'s child `name`.
+    pub fn child(&mut self, parent: PathId, name: &'h str) -> PathId {
+        if let Some(&id) = self.child_ids.get(&(parent, name)) {
+            return id;
+        }
+        let path = match &*self.names[parent as usize] {
+            "/" => format!("/{name}"),
+            longer => format!("{longer}/{name}"),
+        };
+        let id = self.id_of_made(path);
+        self.child_ids.insert((parent, name), id);
+        id
+    }
+
+    /// The text of a path.
+    pub fn name(&self, id: PathId) -> &str {
+        self.names.get(id as usize).map_or("(no path)", |name| name)
+    }
+
+    /// The parent's number, [`NO_PATH`] for the root.
+    pub fn parent(&self, id: PathId) -> PathId {
+        self.parents[id as usize]
+    }
+
+    /// How many there are; numbers run from 0.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    fn learn(&mut self, path: Cow<'h, str>) -> PathId {
+        let parent = match path.rfind('/') {
+            Some(0) => 0,
+            Some(slash) => {
+                let parent = path[..slash].to_string();
+                self.id_of_made(parent)
+            }
+            None => NO_PATH,
+        };
+        self.add(path, parent)
+    }
+
+    fn add(&mut self, path: Cow<'h, str>, parent: PathId) -> PathId {
+        let id = self.names.len() as PathId;
+        self.ids.insert(path.clone(), id);
+        self.names.push(path);
+        self.parents.push(parent);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_number_and_knows_its_parent() {
+        let mut paths = Paths::new();
+        let leaf = paths.id("/a/b/c");
+        assert_eq!(paths.id("/a/b/c"), leaf);
+        let parent = paths.parent(leaf);
+        assert_eq!(paths.name(parent), "/a/b");
+        assert_eq!(paths.child(parent, "c"), leaf);
+        assert_eq!(paths.child(0, "a"), paths.parent(parent));
+        assert_eq!(paths.parent(0), NO_PATH);
+        let odd = paths.id("no slash");
+        assert_eq!(paths.parent(odd), NO_PATH);
+    }
+}

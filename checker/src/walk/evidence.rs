@@ -1,0 +1,194 @@
+//! Transactions that were seen, but that no answered request claims.
+//!
+//! A Stat or a notification names the zxid of a change. If no answered transaction has that
+//! number, something of unknown fate does, and what was seen says a good deal about it:
+//! which path, created or changed, which bytes and version it left.
+//!
+//! Answers to: `consistency.md` 3.2, unanswered transactions, "seen".
+
+use super::case::{Case, Request, Role};
+use crate::history::{Answer, Body, EventType, Op, Path, Stat, Value};
+use crate::model::{PathId, Paths};
+use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
+
+/// Most pieces of evidence kept for one number; more of the same adds nothing.
+const EVIDENCE_PER_ZXID_MAX: usize = 32;
+
+/// What an unclaimed transaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Made the node.
+    Created,
+    /// Made or set the node.
+    Modified,
+    /// Made or deleted a child.
+    ChildChanged,
+    /// Fired this.
+    Fired(EventType),
+}
+
+/// One observation of an unclaimed transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'h> {
+    /// What it did.
+    pub deed: Deed,
+    /// To which path.
+    pub path: PathId,
+    /// Who saw it.
+    pub record: u32,
+    /// The version it left, where it can be told.
+    pub version: Option<i32>,
+    /// The bytes it left, where they were read.
+    pub data: Option<Option<&'h Value>>,
+}
+
+/// All unclaimed transactions, by zxid.
+pub type Holes<'h> = BTreeMap<i64, Vec<Evidence<'h>>>;
+
+/// Collects the evidence of a case.
+pub fn collect<'h>(case: &Case<'h>, paths: &mut Paths<'h>) -> Holes<'h> {
+    let claimed: FxHashSet<i64> = case
+        .requests
+        .iter()
+        .filter(|request| request.role == Role::Transaction)
+        .map(|request| request.zxid)
+        .collect();
+    let mut collector = Collector {
+        claimed,
+        start: case.start_zxid,
+        holes: Holes::new(),
+    };
+    for request in &case.requests {
+        let Some(Ok(answer)) = request.answer else {
+            continue;
+        };
+        collector.request(request, answer, paths);
+    }
+    for (index, record) in case.history.records.iter().enumerate() {
+        if let Body::Notify { zxid, event, path } = &record.body
+            && *zxid > 0
+        {
+            let path = paths.id(path);
+            collector.add(*zxid, Deed::Fired(*event), path, index as u32, None, None);
+        }
+    }
+    collector.holes
+}
+
+struct Collector<'h> {
+    claimed: FxHashSet<i64>,
+    start: i64,
+    holes: Holes<'h>,
+}
+
+impl<'h> Collector<'h> {
+    fn request(&mut self, request: &Request<'h>, answer: &'h Answer, paths: &mut Paths<'h>) {
+        match answer {
+            Answer::Multi(results) => {
+                let Op::Multi { ops } = request.op else {
+                    return;
+                };
+                for (op, result) in ops.iter().zip(results) {
+                    if let (Some(path), Ok(answer)) = (op.path(), result) {
+                        let path = made(answer).unwrap_or(path);
+                        let path = paths.id(path);
+                        self.answer(request, path, answer);
+                    }
+                }
+            }
+            Answer::Created { path, .. } => {
+                let path = paths.id(path);
+                self.answer(request, path, answer);
+            }
+            Answer::Done
+            | Answer::Path(_)
+            | Answer::Stat(_)
+            | Answer::Data { .. }
+            | Answer::Names(_)
+            | Answer::NamesStat { .. }
+            | Answer::Acl { .. } => self.answer(request, request.path, answer),
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'h>, path: PathId, answer: &'h Answer) {
+        let (stat, data) = match answer {
+            Answer::Created { stat, .. }
+            | Answer::Stat(stat)
+            | Answer::NamesStat { stat, .. }
+            | Answer::Acl { stat, .. } => (stat, None),
+            Answer::Data { data, stat } => (stat, Some(data.as_ref())),
+            Answer::Done | Answer::Path(_) | Answer::Names(_) | Answer::Multi(_) => return,
+        };
+        self.stat(request.done, path, stat, data);
+    }
+
+    fn stat(&mut self, record: u32, path: PathId, stat: &Stat, data: Option<Option<&'h Value>>) {
+        let Stat {
+            czxid,
+            mzxid,
+            pzxid,
+            ..
+        } = *stat;
+        self.add(
+            mzxid,
+            Deed::Modified,
+            path,
+            record,
+            Some(stat.version),
+            data,
+        );
+        if czxid != mzxid {
+            self.add(czxid, Deed::Created, path, record, None, None);
+        } else if !self.claimed.contains(&czxid) {
+            self.add(czxid, Deed::Created, path, record, None, data);
+        }
+        if pzxid != czxid {
+            self.add(pzxid, Deed::ChildChanged, path, record, None, None);
+        }
+    }
+
+    fn add(
+        &mut self,
+        zxid: i64,
+        deed: Deed,
+        path: PathId,
+        record: u32,
+        version: Option<i32>,
+        data: Option<Option<&'h Value>>,
+    ) {
+        if zxid <= self.start || self.claimed.contains(&zxid) {
+            return;
+        }
+        let list = self.holes.entry(zxid).or_default();
+        let known = list
+            .iter_mut()
+            .find(|known| known.deed == deed && known.path == path);
+        if let Some(known) = known {
+            // The first who saw it stays on record; later ones may know more.
+            known.version = known.version.or(version);
+            known.data = known.data.or(data);
+        } else if list.len() < EVIDENCE_PER_ZXID_MAX {
+            list.push(Evidence {
+                deed,
+                path,
+                record,
+                version,
+                data,
+            });
+        }
+    }
+}
+
+fn made(answer: &Answer) -> Option<&Path> {
+    match answer {
+        Answer::Path(path) | Answer::Created { path, .. } => Some(path),
+        Answer::Done
+        | Answer::Stat(_)
+        | Answer::Data { .. }
+        | Answer::Names(_)
+        | Answer::NamesStat { .. }
+        | Answer::Acl { .. }
+        | Answer::Multi(_) => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! The judgement of a history, from the cheapest question to the dearest.
+//!
+//! | step | room | looks at |
+//! |---|---|---|
+//! | cut | `case` | pairs questions and answers, numbers everything |
+//! | compare | `times`, `sessions` | zxids and times alone: P1 P3 P4 P5 P7 P8 P14 P19 |
+//! | count | `watches` | notifications against registrations: P11 P12 |
+//! | walk | `replay`, `evidence`, `unanswered`, `slots` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
+//! | wait | `watches` | which notification came when: P10 P12 |
+//! | search | `prefix` | reads whose prefix was not recorded: P6 |
+//! | name | `blame` | which property a mismatch breaks |
+//!
+//! Answers to: `consistency.md` 3.2 and 6.
+
+mod blame;
+mod case;
+mod evidence;
+mod prefix;
+mod replay;
+mod sessions;
+mod slots;
+mod times;
+mod unanswered;
+mod watches;
+
+use crate::history::{History, World};
+use crate::verdict::{Summary, Verdict};
+use case::Role;
+use replay::Replay;
+use times::Times;
+
+/// How to judge.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether all clients were recorded; None takes the header's word.
+    pub world: Option<World>,
+    /// `exists` on a node without READ permission must be refused (ZooKeeper 3.9 and later).
+    pub exists_needs_read: bool,
+    /// A write that is answered proves that the leader heard its session when it was sent
+    /// (P14). Without it, only what any server answered counts, less the time that
+    /// followers may take to pass it on.
+    pub write_is_touch: bool,
+    /// Most placements of requests of unknown fate that are tried before giving up.
+    pub tries_max: u64,
+    /// Most steps walked before giving up, per item of the order; at least 1,000,000 are walked.
+    pub steps_per_item_max: u64,
+    /// Most zxids tried for one request of unknown fate at one mismatch.
+    pub places_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            world: None,
+            exists_needs_read: true,
+            write_is_touch: true,
+            tries_max: 200_000,
+            steps_per_item_max: 1000,
+            places_max: 512,
+        }
+    }
+}
+
+/// Steps that are always walked before giving up.
+const STEPS_MIN: u64 = 1_000_000;
+
+/// Steps after which the walk gives up, whatever the size of the history.
+const STEPS_MAX: u64 = 50_000_000;
+
+impl Options {
+    fn open_world(&self, history: &History) -> bool {
+        self.world.unwrap_or(history.header.world) == World::Open
+    }
+
+    fn steps_max(&self, items: usize) -> u64 {
+        let items = items as u64;
+        items
+            .saturating_mul(self.steps_per_item_max)
+            .clamp(STEPS_MIN, STEPS_MAX)
+            .max(items.saturating_mul(2))
+    }
+}
+
+/// Judges a history. Deterministic and without side effects: the same history and options
+/// give the same verdict, always.
+pub fn judge(history: &History, options: &Options) -> Verdict {
+    match judged(history, options) {
+        Ok(summary) => Verdict::Valid(summary),
+        Err(verdict) => verdict,
+    }
+}
+
+fn judged(history: &History, options: &Options) -> Result<Summary, Verdict> {
+    let mut case = case::cut(history)?;
+    let times = Times::of(&case);
+    times::check(&case, &times).map_err(Verdict::Invalid)?;
+    sessions::check(&case, options.write_is_touch).map_err(Verdict::Invalid)?;
+    watches::check_counts(&case).map_err(Verdict::Invalid)?;
+    let mut summary = summary_of(&case);
+    let mut replay = Replay::new(&mut case, &times, options);
+    watches::watch_paths(&mut replay);
+    prefix::trace_paths(&mut replay);
+    replay.check_unique().map_err(Verdict::Invalid)?;
+    replay.run()?;
+    summary.resolved = replay.resolved();
+    summary.notifications = watches::check(&replay).map_err(Verdict::Invalid)?;
+    prefix::check(&mut replay).map_err(Verdict::Invalid)?;
+    Ok(summary)
+}
+
+fn summary_of(case: &case::Case<'_>) -> Summary {
+    let count = |role: Role| {
+        case.requests
+            .iter()
+            .filter(|request| request.role == role)
+            .count()
+    };
+    Summary {
+        requests: case.requests.len(),
+        transactions: count(Role::Transaction),
+        reads: count(Role::Read) + count(Role::ReadSomewhere),
+        unanswered: count(Role::Unanswered),
+        resolved: 0,
+        notifications: 0,
+        sessions: case.sessions.len(),
+    }
+}

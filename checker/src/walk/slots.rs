@@ -1,0 +1,162 @@
+//! Free zxids: numbers that no answered transaction has and nobody saw.
+//!
+//! Within an epoch zxids are consecutive, so what happened unseen can only lie at a number
+//! that is missing, or after the last number seen of an epoch.
+//!
+//! Answers to: `protocol.md` 15.4.
+
+use super::case::{Case, Role};
+use super::evidence::Evidence;
+use super::replay::Item;
+use super::unanswered::CandidateIndex;
+use crate::history::Body;
+use std::collections::BTreeMap;
+
+/// Most numbers after the last one seen of an epoch that are looked at.
+const TAIL_MAX: i64 = 64;
+
+/// Which numbers are taken.
+pub struct Slots {
+    /// Taken numbers, in order.
+    taken: Vec<i64>,
+    /// Greatest number seen of each epoch.
+    epochs: BTreeMap<i64, i64>,
+    /// How many unseen numbers may follow the last one of an epoch.
+    tail: i64,
+}
+
+impl Slots {
+    /// The numbers of a case; `candidates` is how many things may have happened unseen.
+    pub fn of(case: &Case<'_>, holes: &[(i64, Vec<Evidence<'_>>)], candidates: usize) -> Self {
+        let mut taken: Vec<i64> = holes.iter().map(|(zxid, _)| *zxid).collect();
+        let mut epochs = BTreeMap::new();
+        let mut note = |zxid: i64| {
+            let last = epochs.entry(zxid >> 32).or_insert(zxid);
+            *last = zxid.max(*last);
+        };
+        note(case.start_zxid);
+        for request in case.requests.iter().filter(|request| request.zxid > 0) {
+            if request.role == Role::Transaction {
+                taken.push(request.zxid);
+            }
+            note(request.zxid);
+        }
+        for record in &case.history.records {
+            if let Body::Notify { zxid, .. } = record.body
+                && zxid > 0
+            {
+                note(zxid);
+            }
+        }
+        taken.sort_unstable();
+        taken.dedup();
+        Slots {
+            taken,
+            epochs,
+            tail: TAIL_MAX.min(candidates as i64),
+        }
+    }
+
+    /// Visits the free numbers in `(low, high)` from the highest, one for each stretch of
+    /// numbers between two items: the places inside a stretch are all alike. Where a number
+    /// is held by something placed, visits the holder instead. Returns true if there were
+    /// more than `places_max`.
+    pub fn between(
+        &self,
+        low: i64,
+        high: i64,
+        items: &[Item],
+        assigned: &BTreeMap<i64, CandidateIndex>,
+        places_max: usize,
+        mut visit: impl FnMut(Result<i64, CandidateIndex>),
+    ) -> bool {
+        let low = low.max(self.epochs.keys().next().map_or(0, |epoch| epoch << 32));
+        let mut bound = high;
+        let mut places = 0;
+        while let Some(place) = self.free_below(bound) {
+            if place <= low {
+                return false;
+            }
+            if let Some(&holder) = assigned.get(&place) {
+                visit(Err(holder));
+                bound = place;
+                continue;
+            }
+            places += 1;
+            if places > places_max {
+                return true;
+            }
+            visit(Ok(place));
+            // The next stretch ends at the last item before this place.
+            let before = items.partition_point(|&(zxid, _)| zxid < place);
+            match before.checked_sub(1) {
+                Some(last) => bound = items[last].0.saturating_add(1).min(place),
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// The greatest number below `bound` that is not taken.
+    fn free_below(&self, bound: i64) -> Option<i64> {
+        let (&epoch, &last) = self.epochs.range(..=(bound - 1) >> 32).next_back()?;
+        let mut place = (bound - 1).min(last + self.tail);
+        let mut index = self.taken.partition_point(|&taken| taken <= place);
+        while index > 0 && self.taken[index - 1] == place {
+            index -= 1;
+            place -= 1;
+        }
+        if place & 0xffff_ffff == 0 || place >> 32 < epoch {
+            return self
+                .epochs
+                .range(..epoch)
+                .next_back()
+                .and_then(|_| self.free_below((epoch << 32).min(place)));
+        }
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walk::replay::What;
+
+    fn slots(taken: &[i64], last: &[i64], tail: i64) -> Slots {
+        let epochs = last.iter().map(|&zxid| (zxid >> 32, zxid)).collect();
+        Slots {
+            taken: taken.to_vec(),
+            epochs,
+            tail,
+        }
+    }
+
+    fn visited(slots: &Slots, low: i64, high: i64, items: &[i64]) -> Vec<i64> {
+        let items: Vec<Item> = items.iter().map(|&zxid| (zxid, What::Read(0))).collect();
+        let mut seen = Vec::new();
+        slots.between(low, high, &items, &BTreeMap::new(), 100, |slot| {
+            seen.extend(slot)
+        });
+        seen
+    }
+
+    #[test]
+    fn one_free_number_is_visited_between_two_items() {
+        let slots = slots(&[1, 2, 6, 7], &[7], 0);
+        assert_eq!(visited(&slots, 0, 7, &[1, 2, 6, 7]), [5]);
+        assert_eq!(visited(&slots, 0, 7, &[1, 2, 4, 6, 7]), [5, 4]);
+        assert_eq!(visited(&slots, 4, 7, &[1, 2, 4, 6, 7]), [5]);
+        assert_eq!(visited(&slots, 0, 3, &[1, 2]), [0; 0]);
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_has_room_for_what_nobody_saw() {
+        let second = 1i64 << 32;
+        let slots = slots(&[1, 2, second + 1], &[2, second + 1], 3);
+        assert_eq!(visited(&slots, 0, second + 1, &[1, 2, second + 1]), [5]);
+        assert_eq!(
+            visited(&slots, 0, second + 5, &[1, 2, second + 1]),
+            [second + 4, 5]
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! What may have happened without anybody being told: requests of unknown fate, and the
+//! ends of sessions.
+//!
+//! Each has a window of zxids in which it can lie, if it happened at all. The lower end is
+//! what had been shown to anybody before it was asked (W1, R3) and what its session had
+//! been answered before (W2); the upper end is the session's next answered transaction,
+//! which fences it: after a session shows up elsewhere, its old requests are refused.
+//!
+//! Answers to: `consistency.md` 3.2, unanswered transactions, "fenced".
+
+use super::case::{Case, RequestIndex, Role};
+use super::times::Times;
+use crate::history::Op;
+use crate::model::{NO_PATH, PathId, Paths, SessionIndex};
+use rustc_hash::FxHashMap;
+
+/// Number of a candidate.
+pub type CandidateIndex = u32;
+
+/// Something that may have happened.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The request; None for the end of the session.
+    pub request: Option<RequestIndex>,
+    /// The session.
+    pub session: SessionIndex,
+    /// It lies after this zxid.
+    pub low: i64,
+    /// It lies before this zxid.
+    pub high: i64,
+    /// Where it lies, as the walk assumes at the moment.
+    pub assigned: Option<i64>,
+}
+
+/// All that may have happened.
+pub struct Candidates {
+    /// By number.
+    pub list: Vec<Candidate>,
+    /// Candidates of unknown fate by the paths they would change.
+    pub touching: FxHashMap<PathId, Vec<CandidateIndex>>,
+    /// The candidate that ends each session.
+    pub end_of: Vec<CandidateIndex>,
+}
+
+impl Candidates {
+    /// None at all, for a world in which others act unseen anyway.
+    pub fn none(sessions: usize) -> Self {
+        let nothing = |session| Candidate {
+            request: None,
+            session,
+            low: i64::MAX,
+            high: i64::MIN,
+            assigned: None,
+        };
+        Candidates {
+            list: (0..sessions as SessionIndex).map(nothing).collect(),
+            touching: FxHashMap::default(),
+            end_of: (0..sessions as CandidateIndex).collect(),
+        }
+    }
+}
+
+/// Collects the candidates of a case.
+pub fn collect<'h>(
+    case: &Case<'h>,
+    times: &Times,
+    paths: &mut Paths<'h>,
+    write_is_touch: bool,
+) -> Candidates {
+    let mut candidates = Candidates {
+        list: Vec::new(),
+        touching: FxHashMap::default(),
+        end_of: Vec::new(),
+    };
+    let mut last_seen = vec![0i64; case.sessions.len()];
+    let mut last_write = vec![0i64; case.sessions.len()];
+    let mut close = vec![i64::MAX; case.sessions.len()];
+    // Candidates of each session whose upper end is still open.
+    let mut open: Vec<Vec<CandidateIndex>> = vec![Vec::new(); case.sessions.len()];
+    for (index, request) in case.requests.iter().enumerate() {
+        let session = request.session as usize;
+        if session >= case.sessions.len() {
+            continue;
+        }
+        match request.role {
+            Role::Transaction => {
+                for candidate in open[session].drain(..) {
+                    candidates.list[candidate as usize].high = request.zxid;
+                }
+                last_seen[session] = last_seen[session].max(request.zxid);
+                if matches!(request.op, Op::Close) && matches!(request.answer, Some(Ok(_))) {
+                    close[session] = request.zxid;
+                } else {
+                    last_write[session] = request.zxid;
+                }
+            }
+            Role::Read | Role::Sync => last_seen[session] = last_seen[session].max(request.zxid),
+            Role::Unanswered if !matches!(request.op, Op::Close) => {
+                let number = candidates.list.len() as CandidateIndex;
+                candidates.list.push(Candidate {
+                    request: Some(index as RequestIndex),
+                    session: request.session,
+                    low: times.known_before(request.call).max(last_seen[session]),
+                    high: i64::MAX,
+                    assigned: None,
+                });
+                open[session].push(number);
+                for path in paths_changed(request.op, paths) {
+                    candidates.touching.entry(path).or_default().push(number);
+                }
+            }
+            Role::Unanswered | Role::ReadSomewhere | Role::Nothing => {}
+        }
+    }
+    for (session, known) in case.sessions.iter().enumerate() {
+        let expiry = case.earliest_expiry(session as SessionIndex, write_is_touch);
+        // A close that was answered is in the order already; before it only expiry can end
+        // the session. One that was not may have ended it any time since it was sent.
+        let unanswered_close = known.close_sent.filter(|_| close[session] == i64::MAX);
+        let begin = unanswered_close.map_or(expiry, |sent| sent.min(expiry));
+        candidates
+            .end_of
+            .push(candidates.list.len() as CandidateIndex);
+        candidates.list.push(Candidate {
+            request: None,
+            session: session as SessionIndex,
+            low: times.known_before(begin).max(last_write[session]),
+            high: close[session],
+            assigned: None,
+        });
+    }
+    candidates
+}
+
+/// The paths a write would change: what it names, and parents where children come or go.
+pub fn paths_changed<'h>(op: &'h Op, paths: &mut Paths<'h>) -> Vec<PathId> {
+    let mut changed = Vec::new();
+    add_changed(op, paths, &mut changed);
+    changed.retain(|&path| path != NO_PATH);
+    changed.sort_unstable();
+    changed.dedup();
+    changed
+}
+
+fn add_changed<'h>(op: &'h Op, paths: &mut Paths<'h>, changed: &mut Vec<PathId>) {
+    match op {
+        Op::Create { path, .. } | Op::Delete { path, .. } => {
+            let path = paths.id(path);
+            changed.extend([path, paths.parent(path)]);
+        }
+        Op::Set { path, .. } | Op::SetAcl { path, .. } => changed.push(paths.id(path)),
+        Op::Multi { ops } => ops.iter().for_each(|op| add_changed(op, paths, changed)),
+        Op::Check { .. }
+        | Op::Exists { .. }
+        | Op::Get { .. }
+        | Op::Children { .. }
+        | Op::GetAcl { .. }
+        | Op::Sync { .. }
+        | Op::Close => {}
+    }
+}

@@ -1,0 +1,580 @@
+//! Notifications: each wanted, each once, each before what it announces.
+//!
+//! Two passes over every client's stream of records. The first only counts: a notification
+//! needs a registration that has not been used up. The second, after the walk, knows when
+//! every registration fires: the notification must be that one, and nothing newer may come
+//! before it. That states a lost watch as a safety property; no timeout is needed.
+//!
+//! Answers to: `consistency.md` P10 to P12, P20; `protocol.md` section 12.
+
+use super::case::{Case, Request, Role};
+use super::replay::Replay;
+use super::times::records;
+use crate::history::{Body, ErrorCode, EventType, Op, Record, SessionEvent};
+use crate::model::{Access, Event, Tree, Who};
+use crate::verdict::{Class, Property, Violation};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// READ permission, which the receiver of an event needs.
+const READ: i32 = 1;
+
+/// The server's two tables of watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Table {
+    Data,
+    Child,
+}
+
+/// One registration that has not fired as far as the client knows.
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    /// The answer that made it.
+    record: u32,
+    /// What it fires on, if anything.
+    fires: Option<Event>,
+    /// Made by setWatches, so that only requests sent after its answer convict.
+    again: bool,
+}
+
+type Key<'h> = (Table, &'h str);
+
+/// What one connection's server knows of its client's watches.
+#[derive(Default)]
+struct Connection<'h> {
+    live: BTreeMap<Key<'h>, Live>,
+    /// Registrations by the zxid at which they fire.
+    due: BTreeSet<(i64, Key<'h>)>,
+    used_up: BTreeSet<Key<'h>>,
+    /// Perhaps registered: the request was lost, or its prefix is not known.
+    perhaps: BTreeSet<Key<'h>>,
+    /// setWatches frames on their way.
+    again: VecDeque<u32>,
+    again_done: u32,
+    /// Notifications that only a setWatches on its way explains.
+    caught_up: Vec<(EventType, &'h str, u32)>,
+    last_zxid: i64,
+    who: Option<Who>,
+}
+
+impl<'h> Connection<'h> {
+    fn remove(&mut self, key: Key<'h>) -> Option<Live> {
+        let live = self.live.remove(&key)?;
+        if let Some(event) = live.fires {
+            self.due.remove(&(event.zxid, key));
+        }
+        self.used_up.insert(key);
+        Some(live)
+    }
+}
+
+struct Watcher<'c, 'h> {
+    case: &'c Case<'h>,
+    tree: Option<&'c Tree<'h>>,
+    open_world: bool,
+    connections: FxHashMap<u32, Connection<'h>>,
+    matched: usize,
+}
+
+/// Tells the tree of which paths the events will be asked for.
+pub fn watch_paths(replay: &mut Replay<'_, '_>) {
+    let case = replay.case;
+    for request in &case.requests {
+        if registers(request.op).is_some() {
+            replay.tree.watch(request.path);
+        }
+    }
+    for record in &case.history.records {
+        match &record.body {
+            Body::Notify { path, .. } => watch(replay, path),
+            Body::Session(SessionEvent::SetWatches {
+                data, exist, child, ..
+            }) => {
+                data.iter()
+                    .chain(exist)
+                    .chain(child)
+                    .for_each(|path| watch(replay, path));
+            }
+            Body::Invoke { .. }
+            | Body::Return { .. }
+            | Body::Lost { .. }
+            | Body::Session(_)
+            | Body::Ping { .. }
+            | Body::Final => {}
+        }
+    }
+}
+
+fn watch<'h>(replay: &mut Replay<'_, 'h>, path: &'h str) {
+    let path = replay.tree.paths.id(path);
+    replay.tree.watch(path);
+}
+
+/// The first pass: P11 and P12 by counting.
+///
+/// # Errors
+/// The first violation.
+pub fn check_counts(case: &Case<'_>) -> Result<(), Box<Violation>> {
+    Watcher {
+        case,
+        tree: None,
+        open_world: true,
+        connections: FxHashMap::default(),
+        matched: 0,
+    }
+    .run()
+    .map(|_| ())
+}
+
+/// The second pass, with the order known: P10, P12, P20. Returns how many notifications
+/// were matched.
+///
+/// # Errors
+/// The first violation.
+pub fn check(replay: &Replay<'_, '_>) -> Result<usize, Box<Violation>> {
+    let (case, open_world) = (replay.case, replay.open_world());
+    Watcher {
+        case,
+        tree: Some(&replay.tree),
+        open_world,
+        connections: FxHashMap::default(),
+        matched: 0,
+    }
+    .run()
+}
+
+/// The table a read with a watch registers in.
+fn registers(op: &Op) -> Option<Table> {
+    match op {
+        Op::Exists { watch: true, .. } | Op::Get { watch: true, .. } => Some(Table::Data),
+        Op::Children { watch: true, .. } => Some(Table::Child),
+        _ => None,
+    }
+}
+
+fn tables_of(event: EventType) -> &'static [Table] {
+    match event {
+        EventType::NodeCreated | EventType::NodeDataChanged => &[Table::Data],
+        EventType::NodeDeleted => &[Table::Data, Table::Child],
+        EventType::NodeChildrenChanged => &[Table::Child],
+    }
+}
+
+impl<'c, 'h> Watcher<'c, 'h> {
+    fn run(mut self) -> Result<usize, Box<Violation>> {
+        let history = self.case.history;
+        for (index, record) in history.records.iter().enumerate() {
+            self.take(index as u32, record)?;
+        }
+        Ok(self.matched)
+    }
+
+    fn take(&mut self, index: u32, record: &'h Record) -> Result<(), Box<Violation>> {
+        match &record.body {
+            Body::Return { .. } | Body::Lost { .. } => {
+                let request = &self.case.requests[self.case.request_of[index as usize] as usize];
+                self.answered(index, record.process, request)
+            }
+            Body::Notify { zxid, event, path } => {
+                self.notified(index, record.process, *zxid, *event, path)
+            }
+            Body::Session(event) => self.session_event(index, record.process, event),
+            Body::Invoke { .. } | Body::Ping { .. } | Body::Final => Ok(()),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        index: u32,
+        process: u32,
+        request: &'c Request<'h>,
+    ) -> Result<(), Box<Violation>> {
+        self.check_due(index, process, request)?;
+        let connection = self.connections.entry(process).or_default();
+        connection.who = Some(request.who);
+        if matches!((request.op, request.answer), (Op::Close, Some(Ok(_)))) {
+            connection.live.clear();
+            connection.due.clear();
+        }
+        let (Some(table), Some(path)) = (registers(request.op), request.op.path()) else {
+            return Ok(());
+        };
+        let key = (table, &**path);
+        let stays = match (request.op, request.answer) {
+            (_, None) => {
+                connection.perhaps.insert(key);
+                return Ok(());
+            }
+            (_, Some(Ok(_))) => true,
+            (Op::Exists { .. }, Some(Err(code))) => *code == ErrorCode::NO_NODE,
+            (_, Some(Err(_))) => false,
+        };
+        if stays && request.role == Role::ReadSomewhere {
+            connection.perhaps.insert(key);
+        } else if stays {
+            self.register(process, key, request.zxid, index, false);
+        }
+        Ok(())
+    }
+
+    /// P10: nothing at or past the zxid at which a registration fires may come before its
+    /// notification.
+    fn check_due(
+        &mut self,
+        index: u32,
+        process: u32,
+        request: &Request<'h>,
+    ) -> Result<(), Box<Violation>> {
+        if !matches!(request.role, Role::Transaction | Role::Read | Role::Sync)
+            || request.done != index
+        {
+            return Ok(());
+        }
+        loop {
+            let connection = self.connections.entry(process).or_default();
+            let after_again = request.invoke > connection.again_done;
+            let overdue = connection
+                .due
+                .iter()
+                .take_while(|(zxid, _)| *zxid <= request.zxid);
+            let mut overdue = overdue.filter(|(_, key)| after_again || !connection.live[key].again);
+            let Some(&(zxid, key)) = overdue.next() else {
+                return Ok(());
+            };
+            let live = connection.live[&key];
+            if self.must_arrive(live) {
+                let reason = format!(
+                    "the watch on {} fires at {zxid:#x}, but an answer at {:#x} came before its notification",
+                    key.1, request.zxid
+                );
+                return Err(self.violation(
+                    Property::WatchBeforeData,
+                    &[live.record, request.invoke, index],
+                    reason,
+                ));
+            }
+            self.connections.entry(process).or_default().remove(key);
+        }
+    }
+
+    /// False if the receiver may not have been allowed to be told.
+    fn must_arrive(&self, live: Live) -> bool {
+        match (live.fires, self.tree) {
+            (Some(event), Some(tree)) => tree.acls.world_readable(event.acl),
+            (_, _) => false,
+        }
+    }
+
+    fn register(&mut self, process: u32, key: Key<'h>, zxid: i64, record: u32, again: bool) {
+        let fires = self.first_event(key, zxid);
+        let connection = self.connections.entry(process).or_default();
+        if connection.live.contains_key(&key) {
+            return;
+        }
+        connection.live.insert(
+            key,
+            Live {
+                record,
+                fires,
+                again,
+            },
+        );
+        if let Some(event) = fires {
+            connection.due.insert((event.zxid, key));
+        }
+    }
+
+    /// The first event after `zxid` that a registration fires on.
+    fn first_event(&self, (table, path): Key<'h>, zxid: i64) -> Option<Event> {
+        let events = self.events(path);
+        let start = events.partition_point(|event| event.zxid <= zxid);
+        events[start..]
+            .iter()
+            .find(|event| tables_of(event.event).contains(&table))
+            .copied()
+    }
+
+    fn events(&self, path: &str) -> &[Event] {
+        self.tree
+            .and_then(|tree| tree.paths.find(path).map(|path| tree.events(path)))
+            .unwrap_or(&[])
+    }
+
+    fn notified(
+        &mut self,
+        index: u32,
+        process: u32,
+        zxid: i64,
+        event: EventType,
+        path: &'h str,
+    ) -> Result<(), Box<Violation>> {
+        self.matched += 1;
+        let keys = || tables_of(event).iter().map(|&table| (table, path));
+        let connection = self.connections.entry(process).or_default();
+        let fits = |live: &Live| {
+            self.tree.is_none()
+                || live
+                    .fires
+                    .is_some_and(|fires| fires.event == event && (zxid <= 0 || fires.zxid == zxid))
+        };
+        let fired: Vec<(Key<'h>, Live)> = keys()
+            .filter_map(|key| {
+                connection
+                    .live
+                    .get(&key)
+                    .filter(|live| fits(live))
+                    .map(|live| (key, *live))
+            })
+            .collect();
+        if let Some(&(_, live)) = fired.first() {
+            for (key, _) in fired {
+                connection.remove(key);
+            }
+            return match live.fires {
+                Some(fires) => self.check_order(index, process, fires, live),
+                None => Ok(()),
+            };
+        }
+        if keys().any(|key| connection.perhaps.contains(&key)) {
+            return Ok(());
+        }
+        if !connection.again.is_empty() {
+            connection.caught_up.push((event, path, index));
+            return Ok(());
+        }
+        self.unexplained(index, process, event, path)
+    }
+
+    fn unexplained(
+        &mut self,
+        index: u32,
+        process: u32,
+        event: EventType,
+        path: &'h str,
+    ) -> Result<(), Box<Violation>> {
+        let connection = &self.connections[&process];
+        let mut keys = tables_of(event).iter().map(|&table| (table, path));
+        let live = keys.clone().find_map(|key| connection.live.get(&key));
+        if let Some(live) = live {
+            if self.open_world {
+                return Ok(());
+            }
+            let due = live.fires.map_or("nothing".to_string(), |fires| {
+                format!("{} at {:#x}", fires.event.name(), fires.zxid)
+            });
+            let reason = format!("the watch on {path} can only have fired on {due}");
+            return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
+        }
+        match keys.any(|key| connection.used_up.contains(&key)) {
+            true => {
+                let reason = format!("a second notification came for one registration on {path}");
+                Err(self.violation(Property::WatchOneShot, &[index], reason))
+            }
+            false => {
+                let reason = format!(
+                    "nothing on this connection was waiting for {} on {path}",
+                    event.name()
+                );
+                Err(self.violation(Property::WatchNotSpurious, &[index], reason))
+            }
+        }
+    }
+
+    /// P10 and P12 among notifications, and P20 for this one.
+    fn check_order(
+        &mut self,
+        index: u32,
+        process: u32,
+        fires: Event,
+        live: Live,
+    ) -> Result<(), Box<Violation>> {
+        let connection = self.connections.entry(process).or_default();
+        if fires.zxid < connection.last_zxid {
+            let reason = format!(
+                "a notification of {:#x} came after one of {:#x}",
+                fires.zxid, connection.last_zxid
+            );
+            return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
+        }
+        connection.last_zxid = fires.zxid;
+        let earlier = connection
+            .due
+            .iter()
+            .take_while(|(zxid, _)| *zxid < fires.zxid);
+        let earlier: Vec<Key<'h>> = earlier.map(|&(_, key)| key).collect();
+        let who = connection.who;
+        for key in earlier {
+            let other = self.connections[&process].live[&key];
+            if self.must_arrive(other) {
+                let reason = format!(
+                    "the watch on {} fires before the one that was notified at {:#x}",
+                    key.1, fires.zxid
+                );
+                return Err(self.violation(
+                    Property::WatchBeforeData,
+                    &[other.record, index],
+                    reason,
+                ));
+            }
+        }
+        if let (Some(who), Some(tree)) = (who, self.tree)
+            && tree.acls.access(fires.acl, READ, who) == Access::No
+        {
+            let reason = "a client was notified of a node that it may not read".to_string();
+            return Err(self.violation(Property::AccessControl, &[live.record, index], reason));
+        }
+        Ok(())
+    }
+
+    fn session_event(
+        &mut self,
+        index: u32,
+        process: u32,
+        event: &'h SessionEvent,
+    ) -> Result<(), Box<Violation>> {
+        let connection = self.connections.entry(process).or_default();
+        match event {
+            SessionEvent::Connecting { .. }
+            | SessionEvent::Connected { .. }
+            | SessionEvent::Disconnected
+            | SessionEvent::Expired { .. }
+            | SessionEvent::Abandoned { .. } => *connection = Connection::default(),
+            SessionEvent::SetWatches { .. } => connection.again.push_back(index),
+            SessionEvent::SetWatchesDone { zxid } => {
+                connection.again_done = index;
+                if let Some(sent) = connection.again.pop_front() {
+                    return self.registered_again(index, process, sent, *zxid);
+                }
+            }
+            SessionEvent::Auth { .. } | SessionEvent::AuthDone { .. } => connection.who = None,
+        }
+        Ok(())
+    }
+
+    /// A setWatches was answered at `zxid`: what had changed must have been told by now, the
+    /// rest is registered.
+    fn registered_again(
+        &mut self,
+        index: u32,
+        process: u32,
+        sent: u32,
+        zxid: i64,
+    ) -> Result<(), Box<Violation>> {
+        let Body::Session(SessionEvent::SetWatches {
+            relative_zxid,
+            data,
+            exist,
+            child,
+        }) = &self.case.history.records[sent as usize].body
+        else {
+            return Ok(());
+        };
+        let mut due = Vec::new();
+        let lists = [
+            (data, Table::Data, false),
+            (exist, Table::Data, true),
+            (child, Table::Child, false),
+        ];
+        for (list, table, for_creation) in lists {
+            for path in list {
+                if self.tree.is_none() || self.open_world {
+                    let connection = self.connections.entry(process).or_default();
+                    connection.perhaps.insert((table, path));
+                    continue;
+                }
+                match self.caught_up_by(path, table, for_creation, *relative_zxid, zxid) {
+                    Some(event) => due.push((event, &**path)),
+                    None => self.register(process, (table, path), zxid, index, true),
+                }
+            }
+        }
+        let connection = self.connections.entry(process).or_default();
+        for &(event, path) in &due {
+            let told = connection
+                .caught_up
+                .iter()
+                .any(|&(seen, at, _)| (seen, at) == (event, path));
+            if !told {
+                let reason = format!(
+                    "{} of {path} was missed while disconnected and never made up for",
+                    event.name()
+                );
+                return Err(self.violation(Property::WatchBeforeData, &[sent, index], reason));
+            }
+        }
+        connection
+            .caught_up
+            .retain(|&(seen, at, _)| !due.contains(&(seen, at)));
+        if connection.again.is_empty() {
+            let left = std::mem::take(&mut connection.caught_up);
+            for (event, path, record) in left {
+                if self.tree.is_some() && !self.open_world {
+                    let reason =
+                        format!("setWatches had no cause to tell {} of {path}", event.name());
+                    return Err(self.violation(
+                        Property::WatchNotSpurious,
+                        &[sent, record, index],
+                        reason,
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The event that setWatches makes up for, in the state after `zxid`; None if the watch
+    /// is registered instead.
+    fn caught_up_by(
+        &self,
+        path: &str,
+        table: Table,
+        for_creation: bool,
+        relative: i64,
+        zxid: i64,
+    ) -> Option<EventType> {
+        let events = self.events(path);
+        let past = &events[..events.partition_point(|event| event.zxid <= zxid)];
+        let came_or_went =
+            |event: &&Event| matches!(event.event, EventType::NodeCreated | EventType::NodeDeleted);
+        let exists = match past.iter().rev().find(came_or_went) {
+            Some(last) => last.event == EventType::NodeCreated,
+            None => match events.iter().find(came_or_went) {
+                Some(next) => next.event == EventType::NodeDeleted,
+                None => self.tree.is_some_and(|tree| {
+                    tree.paths
+                        .find(path)
+                        .is_some_and(|path| tree.node(path).exists)
+                }),
+            },
+        };
+        if for_creation {
+            return exists.then_some(EventType::NodeCreated);
+        }
+        if !exists {
+            return Some(EventType::NodeDeleted);
+        }
+        let changed_after = |wanted: EventType| {
+            let changes = past.iter().rev();
+            let mut changes = changes
+                .filter(|event| event.event == wanted || event.event == EventType::NodeCreated);
+            changes.next().is_some_and(|last| last.zxid > relative)
+        };
+        match table {
+            Table::Data => {
+                changed_after(EventType::NodeDataChanged).then_some(EventType::NodeDataChanged)
+            }
+            Table::Child => changed_after(EventType::NodeChildrenChanged)
+                .then_some(EventType::NodeChildrenChanged),
+        }
+    }
+
+    fn violation(&self, property: Property, indices: &[u32], reason: String) -> Box<Violation> {
+        Box::new(Violation {
+            property,
+            class: Class::Undetermined,
+            records: records(self.case, indices),
+            state_before: String::new(),
+            reason,
+        })
+    }
+}
