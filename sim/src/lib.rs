@@ -14,6 +14,8 @@ pub mod plan;
 pub mod rundir;
 pub mod scenario;
 pub mod sweep;
+pub mod trace;
+pub mod world;
 
 #[cfg(not(madsim))]
 compile_error!(
