@@ -7,6 +7,7 @@
 
 pub mod ip;
 
+use crate::base::limits::IDENTITIES_MAX;
 use crate::proto::{Acl, AuthPacket, ErrorCode, Id, perms};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +21,8 @@ pub struct Identities(Vec<Id>);
 impl Identities {
     /// Those of a fresh connection: its address.
     pub fn of_address(addr: IpAddr) -> Identities {
-        Identities(vec![Id::new("ip", addr.to_string())])
+        // A v4 client of a v6 socket is still a v4 client to an `ip` entry.
+        Identities(vec![Id::new("ip", addr.to_canonical().to_string())])
     }
 
     /// One more; a repeated one changes nothing.
@@ -130,12 +132,17 @@ fn is_digest_id(id: &str) -> bool {
 /// Adds what an auth packet proves.
 ///
 /// # Errors
-/// [`ErrorCode::AuthFailed`] for an unknown scheme or a null credential; the connection is
-/// closed after that answer. A wrong password is no failure, only another identity.
+/// [`ErrorCode::AuthFailed`] for an unknown scheme, a null credential, or one identity too
+/// many ([`IDENTITIES_MAX`]); the connection is closed after that answer. A wrong password
+/// is no failure, only another identity.
 pub fn authenticate(identities: &mut Identities, packet: &AuthPacket) -> Result<(), ErrorCode> {
     match (packet.scheme.as_deref(), &packet.auth) {
         (Some("digest"), Some(credential)) => {
-            identities.add(Id::new("digest", digest_id(credential)));
+            let id = Id::new("digest", digest_id(credential));
+            if identities.len() >= IDENTITIES_MAX && !identities.0.contains(&id) {
+                return Err(ErrorCode::AuthFailed);
+            }
+            identities.add(id);
             Ok(())
         }
         (Some("ip"), _) => Ok(()),
@@ -143,11 +150,22 @@ pub fn authenticate(identities: &mut Identities, packet: &AuthPacket) -> Result<
     }
 }
 
-/// `user:base64(SHA1("user:password"))`.
+/// `user:base64(SHA1("user:password"))`, of the credential as text: malformed UTF-8 is
+/// replaced before it is hashed, as Java does.
 pub fn digest_id(credential: &[u8]) -> String {
-    let user = credential.split(|b| *b == b':').next().unwrap_or_default();
-    let hash = STANDARD.encode(Sha1::digest(credential));
-    format!("{}:{hash}", String::from_utf8_lossy(user))
+    let credential = String::from_utf8_lossy(credential);
+    let user = credential.split(':').next().unwrap_or_default();
+    let hash = STANDARD.encode(Sha1::digest(credential.as_bytes()));
+    format!("{user}:{hash}")
+}
+
+/// Makes a super-user of whoever has proved the operator's digest id (`superDigest`, in the
+/// form of [`digest_id`]). To be called after [`authenticate`] where one is configured.
+pub fn promote(identities: &mut Identities, super_digest: &str) {
+    let proved = |id: &Id| id.scheme == "digest" && id.id == super_digest;
+    if identities.iter().any(proved) {
+        identities.add(Id::new("super", ""));
+    }
 }
 
 /// A list as it is shown to somebody without the right to administer the node: the hashes
@@ -195,6 +213,47 @@ mod tests {
             digest_id(b"super:admin"),
             "super:xQJmxLMiHGwaqBvst5y6rkB6HQs="
         );
+    }
+
+    #[test]
+    fn the_configured_super_user_may_do_everything() {
+        let nobody = [Acl::new(0, Id::anyone())];
+        let secret = digest_id(b"super:admin");
+        let mut ids = digest("super:guess");
+        promote(&mut ids, &secret);
+        assert_eq!(check(&nobody, perms::READ, &ids), Err(ErrorCode::NoAuth));
+        let mut ids = digest("super:admin");
+        promote(&mut ids, &secret);
+        assert_eq!(check(&nobody, perms::READ, &ids), Ok(()));
+    }
+
+    #[test]
+    fn identities_accumulate_up_to_a_bound() {
+        let mut ids = Identities::default();
+        let mut add = |credential: String| {
+            let packet = AuthPacket {
+                scheme: Some("digest".into()),
+                auth: Some(credential.into()),
+            };
+            authenticate(&mut ids, &packet)
+        };
+        for i in 0..IDENTITIES_MAX {
+            assert_eq!(add(format!("u{i}:p")), Ok(()));
+        }
+        assert_eq!(add("u1:p".into()), Ok(()), "known already");
+        assert_eq!(add("one:more".into()), Err(ErrorCode::AuthFailed));
+    }
+
+    #[test]
+    fn a_mapped_address_is_its_v4_self() {
+        let ids = Identities::of_address("::ffff:10.1.2.3".parse().unwrap());
+        let acl = [Acl::new(perms::READ, Id::new("ip", "10.1.0.0/16"))];
+        assert_eq!(check(&acl, perms::READ, &ids), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_list_grants_everything() {
+        assert_eq!(check(&[], perms::ADMIN, &Identities::default()), Ok(()));
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl SessionTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const S: SessionId = SessionId(7);
     const ONE: ServerId = ServerId(1);
@@ -229,5 +230,40 @@ mod tests {
         assert_eq!(t.attach(S, TWO, at(1)), Some(1000));
         assert_eq!(t.check(S, TWO), SessionCheck::Ok);
         assert_eq!(t.check(S, ONE), SessionCheck::Moved);
+    }
+
+    #[test]
+    fn old_news_never_shortens_a_life() {
+        let mut t = SessionTracker::new(100);
+        t.add(S, 200, at(0));
+        assert!(t.touch(S, at(500)));
+        assert!(t.touch(S, at(100)));
+        assert_eq!(t.deadline(), Some(at(800)));
+    }
+
+    proptest! {
+        /// Whoever expires was silent for its timeout, and for at most a tick more.
+        #[test]
+        fn nobody_is_expired_early_or_forgotten(
+            tick in 1u64..3000, timeout in 1u32..10_000,
+            waits in prop::collection::vec(1u64..4000, 0..20),
+        ) {
+            let mut t = SessionTracker::new(tick);
+            let mut now = 17;
+            t.add(S, timeout, at(now));
+            for wait in waits {
+                let deadline = t.deadline().unwrap();
+                prop_assert!(deadline > at(now + u64::from(timeout)));
+                prop_assert!(deadline <= at(now + u64::from(timeout) + tick));
+                now += wait;
+                if at(now) >= deadline {
+                    prop_assert_eq!(t.expire_due(at(now)), [S]);
+                    prop_assert_eq!(t.deadline(), None);
+                    break;
+                }
+                prop_assert_eq!(t.expire_due(at(now)), []);
+                prop_assert!(t.touch(S, at(now)));
+            }
+        }
     }
 }
