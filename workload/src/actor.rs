@@ -8,6 +8,7 @@
 //!
 //! Every draw comes from the actor's own stream, in the order of its own steps.
 
+use crate::alarm::Alarm;
 use crate::ask::{self, Mode};
 use crate::recorder::Recorder;
 use crate::run::{Server, Stats, Stop};
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use gamekeeper_client::{Client, ClientConfig, ClientError, Events, InFlight, State, Watched};
 use gamekeeper_core::base::Zxid;
 use gamekeeper_core::proto::{Request, Response};
-use gamekeeper_runtime::{Either, Runtime, race};
+use gamekeeper_runtime::Runtime;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,7 @@ pub(crate) struct Actor<R: Runtime> {
     recorder: Recorder,
     stop: Stop,
     session: Option<(Client, Events)>,
+    alarm: Alarm<R>,
     serial: u64,
     ops: u64,
 }
@@ -51,6 +53,7 @@ impl<R: Runtime> Actor<R> {
         stop: Stop,
     ) -> Actor<R> {
         Actor {
+            alarm: Alarm::new(rt.clone()),
             rt,
             spec,
             rng,
@@ -129,7 +132,7 @@ impl<R: Runtime> Actor<R> {
         let (client, _) = self.session.as_ref()?;
         let client = client.clone();
         let wait = u64::from(self.spec.timeout_ms).min(ATTACH_WAIT_MS);
-        let state = self.bounded(wait, client.ready()).await?;
+        let state = self.alarm.limit(wait, client.ready()).await?;
         matches!(state, State::Connected { .. }).then_some(client)
     }
 
@@ -157,16 +160,7 @@ impl<R: Runtime> Actor<R> {
     pub(crate) async fn close(&mut self) {
         if let Some((client, _)) = self.session.take() {
             let patience = self.patience_ms();
-            let _ = self.bounded(patience, client.close()).await;
-        }
-    }
-
-    /// Waits for something at most so many milliseconds.
-    pub(crate) async fn bounded<T>(&self, ms: u64, work: impl Future<Output = T>) -> Option<T> {
-        let deadline = self.rt.now().mono.plus_ms(ms);
-        match race(work, self.rt.sleep_until(deadline)).await {
-            Either::First(value) => Some(value),
-            Either::Second(()) => None,
+            let _ = self.alarm.limit(patience, client.close()).await;
         }
     }
 
@@ -182,8 +176,9 @@ impl<R: Runtime> Actor<R> {
             }
         }
         self.close().await;
+        let patience = self.patience_ms();
         for flight in flights {
-            let outcome = self.bounded(self.patience_ms(), flight.outcome()).await;
+            let outcome = self.alarm.limit(patience, flight.outcome()).await;
             self.stats
                 .count(&outcome.unwrap_or(Err(ClientError::ConnectionLoss)));
         }
@@ -232,7 +227,7 @@ impl<R: Runtime> Actor<R> {
         let mut waiting = flights.len() as u64;
         for flight in flights {
             let patience = self.patience_ms();
-            let Some(outcome) = self.bounded(patience, flight.outcome()).await else {
+            let Some(outcome) = self.alarm.limit(patience, flight.outcome()).await else {
                 self.stats.given_up += 1;
                 self.stats.unknown += waiting;
                 self.abandon();
@@ -252,19 +247,16 @@ impl<R: Runtime> Actor<R> {
             let patience = self.patience_ms();
             // A lost answer changes nothing: the session repeats its credentials by itself.
             let _ = self
-                .bounded(patience, client.add_auth("digest", secret))
+                .alarm
+                .limit(patience, client.add_auth("digest", secret))
                 .await;
         }
     }
 
     /// The next watch event, waited for at most so many milliseconds.
     pub(crate) async fn event(&mut self, ms: u64) -> Option<Watched> {
-        let deadline = self.rt.now().mono.plus_ms(ms);
         let (_, events) = self.session.as_mut()?;
-        match race(events.next(), self.rt.sleep_until(deadline)).await {
-            Either::First(event) => event,
-            Either::Second(()) => None,
-        }
+        self.alarm.limit(ms, events.next()).await.flatten()
     }
 
     /// Throws away the events that have come so far.

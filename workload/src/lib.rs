@@ -10,11 +10,13 @@
 //! | [`spec`] | what to do, as data |
 //! | [`run`] | clients, stop signal, counts |
 //! | `actor` | one client's life |
+//! | `alarm` | a limit on its waits |
 //! | `kinds` | one file per kind of traffic |
 //! | [`recorder`] | the history |
 //! | [`final_reads`](mod@final_reads) | reading everything from everybody at the end |
 
 mod actor;
+mod alarm;
 mod ask;
 mod convert;
 pub mod final_reads;
