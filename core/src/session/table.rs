@@ -3,6 +3,7 @@
 
 use crate::base::SessionId;
 use crate::tree::SnapshotId;
+use crate::tree::digest::Mix;
 use crate::tree::walk::{Seen, Walk};
 use std::collections::BTreeMap;
 
@@ -122,17 +123,14 @@ impl SessionTable {
     }
 }
 
-/// A strong mix of one entry (the finaliser of SplitMix64, twice).
-fn hash(session: SessionId, timeout_ms: u32) -> u64 {
-    let mut x = mix(session.0 as u64 ^ 0x5e55_1005_7ab1_e000);
-    x = mix(x ^ u64::from(timeout_ms));
-    x
-}
+const TAG_SESSION: u64 = 5;
 
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// The same mixing as the tree's digest, under a tag of its own.
+fn hash(session: SessionId, timeout_ms: u32) -> u64 {
+    Mix::new(TAG_SESSION)
+        .long(session.0)
+        .word(u64::from(timeout_ms))
+        .finish()
 }
 
 #[cfg(test)]
