@@ -471,6 +471,7 @@ impl Learner {
                 "damaged server is whole again",
             )));
             common.damaged = None;
+            out.push(ZabOutput::Healed);
             return Next::Look("whole again");
         }
         Next::Stay

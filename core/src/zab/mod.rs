@@ -246,6 +246,9 @@ pub enum ZabOutput {
     },
     /// The learner is about to answer the leader's ping: a good moment to send what was touched.
     PongDue,
+    /// A damaged server was filled again, durably: the damage found at start means nothing
+    /// any more.
+    Healed,
     /// A quorum followed this leader after the [`ConfirmId`] was taken.
     Confirmed(ConfirmId),
     /// A fact for observers.
