@@ -70,6 +70,8 @@ pub enum Waiting {
     },
     /// An answer that was known at once and waits for its turn.
     Answer(Bytes),
+    /// Not taken by the leader: the connection is closed when its turn comes.
+    Refused,
     /// As `Answer`, and then the connection is closed.
     Last(Bytes),
 }

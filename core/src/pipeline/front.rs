@@ -382,6 +382,10 @@ impl Front {
                 } => {
                     outbox.push(Output::ClientSend { conn, frame });
                 }
+                Waiting::Refused => {
+                    self.close(conn, outbox);
+                    return;
+                }
                 Waiting::Last(frame) => {
                     outbox.push(Output::ClientSend { conn, frame });
                     self.close(conn, outbox);
@@ -425,11 +429,7 @@ impl Front {
                 assert!(*zxid > replica.last_zxid(), "assigned after it was applied");
                 self.assigned.insert(*zxid, *id);
             }
-            Relay::Refused { id } => {
-                if let Some(conn) = self.asked.remove(id) {
-                    self.close(conn, out.outbox);
-                }
-            }
+            Relay::Refused { id } => self.refused(*id, replica, out),
             Relay::Attached {
                 id,
                 timeout_ms,
@@ -461,6 +461,27 @@ impl Front {
             | Relay::Sync { .. }
             | Relay::Touch(_) => {}
         }
+    }
+
+    /// The leader took nothing of it. What came before it on the connection is still
+    /// answered; then the connection is closed without an answer.
+    fn refused(&mut self, id: RequestId, replica: &Replica, out: &mut FrontOut<'_>) {
+        let Some(conn) = self.asked.remove(&id) else {
+            return;
+        };
+        let Some(c) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let Some(waiting) = c
+            .queue
+            .iter_mut()
+            .find(|waiting| matches!(waiting, Waiting::Write { id: other, .. } if *other == id))
+        else {
+            self.close(conn, out.outbox);
+            return;
+        };
+        *waiting = Waiting::Refused;
+        self.advance(conn, replica, out.outbox);
     }
 
     fn attached(
