@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 const TICK_MS: u64 = 200;
@@ -112,7 +112,6 @@ impl Cluster {
     }
 
     async fn leader(&self) -> ServerId {
-        let patience = Instant::now();
         loop {
             let leader = self
                 .roles
@@ -191,8 +190,8 @@ async fn a_register_survives_the_death_of_its_leader() {
         timeout_ms_max: u64::from(TIMEOUTS.max_ms),
         ..Header::default()
     };
-    let origin = Instant::now();
-    let recorder = Recorder::new(header, move || origin.elapsed().as_nanos() as u64);
+    let clock = cluster.rt.clone();
+    let recorder = Recorder::new(header, move || clock.now().mono.0);
     let stop = Stop::new();
     let spec = WorkloadSpec {
         think_ms_min: 1,
@@ -231,11 +230,9 @@ async fn a_register_survives_the_death_of_its_leader() {
         Verdict::Valid(_) => {}
         other => panic!("{other:?}"),
     }
-    let _ = cluster.rt.now();
 }
 
 async fn wait_for(recorder: &Recorder, records: usize) {
-    let patience = Instant::now();
     while recorder.len() < records {
         assert!(
             patience.elapsed() < Duration::from_secs(120),
