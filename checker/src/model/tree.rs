@@ -13,7 +13,6 @@ use super::acl::{
 use super::paths::{NO_PATH, PathId, Paths};
 use crate::history::{ErrorCode, EventType, Op, Start, Stat, Value};
 use rustc_hash::FxHashMap;
-use std::sync::LazyLock;
 
 /// Number of a session within one judgement.
 pub type SessionIndex = u32;
@@ -71,9 +70,6 @@ const NOWHERE: Node<'static> = Node {
     owner: NO_SESSION,
     acl: OPEN,
 };
-
-/// The data of the nodes that are always there: empty, which is not null.
-static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::from(&b""[..]));
 
 /// What a watch on a path would have fired on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +140,6 @@ impl<'h> Tree<'h> {
                 opaque,
                 children,
                 acl,
-                data: Some(&EMPTY),
                 ..NOWHERE
             };
         }
