@@ -161,7 +161,8 @@ impl<R: Runtime, T: Tap> Driver<R, T> {
                 let link = self.link.as_mut().expect("sent without a connection");
                 link.unsent.extend_from_slice(&frame);
             }
-            Output::Drop { .. } => {
+            Output::Drop { server, reason } => {
+                tracing::debug!(server = %self.servers[server], ?reason, "connection let go");
                 self.dial = None;
                 self.link = None;
             }

@@ -228,6 +228,7 @@ impl<R: Runtime> Actor<R> {
         for flight in flights {
             let patience = self.patience_ms();
             let Some(outcome) = self.alarm.limit(patience, flight.outcome()).await else {
+                tracing::warn!(kind = ?self.spec.kind, index = self.index, "gave a session up");
                 self.stats.given_up += 1;
                 self.stats.unknown += waiting;
                 self.abandon();

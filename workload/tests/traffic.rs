@@ -4,6 +4,7 @@
 mod toy;
 
 use gamekeeper_checker::history::{self, Body, Header, History, Op, Record, SessionEvent};
+use gamekeeper_checker::{Options, Verdict, judge};
 use gamekeeper_runtime::{Runtime, TokioRuntime};
 use gamekeeper_workload::{
     Kind, Recorder, Server, Stats, Stop, WorkloadSpec, final_reads, run, run_client,
@@ -23,17 +24,21 @@ const RUDE: Manners = Manners {
 struct Trial {
     rt: TokioRuntime,
     servers: Vec<Server>,
+    /// A server that no workload knows and that never breaks a connection.
+    quiet: Vec<Server>,
     recorder: Recorder,
 }
 
 impl Trial {
     async fn new(manners: Manners) -> Trial {
         let rt = TokioRuntime::new();
-        let addrs = toy::start(3, manners).await;
+        let addrs = toy::start(4, manners).await;
         let servers = (1..).zip(addrs).map(|(id, addr)| Server { id, addr });
+        let mut servers: Vec<Server> = servers.collect();
         let clock = rt.clone();
         Trial {
-            servers: servers.collect(),
+            quiet: servers.split_off(3),
+            servers,
             recorder: Recorder::new(Header::default(), move || clock.now().mono.0),
             rt,
         }
@@ -122,6 +127,31 @@ async fn work_on(kind: Kind) {
 }
 
 #[tokio::test]
+async fn the_judge_finds_nothing_wrong_with_a_sound_server_that_breaks_connections() {
+    let breaking = Manners {
+        forget_every: 0,
+        ..RUDE
+    };
+    // Not the ACLs: the toy has none.
+    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Acl);
+    for trial in kinds.map(|kind| tokio::spawn(judged(kind, breaking))) {
+        trial.await.expect("a trial");
+    }
+}
+
+async fn judged(kind: Kind, manners: Manners) {
+    let trial = Trial::new(manners).await;
+    let stats = trial.run(&spec(kind)).await;
+    let done = final_reads(&trial.rt, &trial.quiet, &trial.recorder, 6000, 9000).await;
+    assert!(done.missed.is_empty());
+    let history = trial.recorder.take();
+    let verdict = judge(&history, &Options::default());
+    let Verdict::Valid(_) = verdict else {
+        panic!("{kind:?} {stats:?} {done:?}: {verdict:?}");
+    };
+}
+
+#[tokio::test]
 async fn the_lock_is_taken_and_events_come() {
     let trial = Trial::new(POLITE).await;
     let stats = trial.run(&spec(Kind::Lock)).await;
@@ -162,10 +192,10 @@ async fn the_final_reads_reach_every_node_of_every_server_and_name_who_is_dead()
         .expect("bind");
     let addr = nobody.local_addr().expect("address");
     drop(nobody);
-    trial.servers.push(Server { id: 4, addr });
+    trial.servers.push(Server { id: 9, addr });
     trial.recorder.take();
     let done = final_reads(&trial.rt, &trial.servers, &trial.recorder, 6000, 1500).await;
-    assert_eq!(done.missed, [4]);
+    assert_eq!(done.missed, [9]);
     let nodes = done.read[0].1;
     assert!(nodes > 3);
     assert_eq!(done.read, [(1, nodes), (2, nodes), (3, nodes)]);

@@ -13,6 +13,7 @@ use super::acl::{
 use super::paths::{NO_PATH, PathId, Paths};
 use crate::history::{ErrorCode, EventType, Op, Start, Stat, Value};
 use rustc_hash::FxHashMap;
+use std::sync::LazyLock;
 
 /// Number of a session within one judgement.
 pub type SessionIndex = u32;
@@ -53,6 +54,9 @@ pub struct Node<'h> {
     /// Who may do what.
     pub acl: AclId,
 }
+
+/// Content of the nodes that a fresh tree has: empty, not null.
+static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::from(&b""[..]));
 
 const NOWHERE: Node<'static> = Node {
     exists: false,
@@ -138,6 +142,7 @@ impl<'h> Tree<'h> {
             nodes[id as usize] = Node {
                 exists: true,
                 opaque,
+                data: Some(&EMPTY),
                 children,
                 acl,
                 ..NOWHERE

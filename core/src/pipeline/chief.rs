@@ -69,7 +69,7 @@ pub struct Chief {
     overlay: Overlay,
     /// Requests that came while too many proposals were outstanding.
     backlog: VecDeque<Petition>,
-    syncs: VecDeque<(ConfirmId, ServerId, RequestId, Zxid)>,
+    syncs: VecDeque<(ConfirmId, ServerId, RequestId)>,
     last_proposed: Zxid,
 }
 
@@ -172,8 +172,7 @@ impl Chief {
             }
             Relay::Sync { id } => {
                 let confirm = tools.zab.confirm(tools.zab_out);
-                let upto = tools.zab.committed();
-                self.syncs.push_back((confirm, origin, id, upto));
+                self.syncs.push_back((confirm, origin, id));
             }
             Relay::Touch(sessions) => {
                 for session in sessions {
@@ -194,8 +193,8 @@ impl Chief {
             .front()
             .is_some_and(|(confirm, ..)| *confirm <= upto)
         {
-            let (_, origin, id, upto) = self.syncs.pop_front().expect("front was seen");
-            answers.push((origin, Relay::Synced { id, upto }));
+            let (_, origin, id) = self.syncs.pop_front().expect("front was seen");
+            answers.push((origin, Relay::Synced { id }));
         }
     }
 

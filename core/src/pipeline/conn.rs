@@ -65,8 +65,8 @@ pub enum Waiting {
         xid: i32,
         /// Echoed.
         path: Arc<str>,
-        /// Confirmed: answered once this is applied here.
-        upto: Option<Zxid>,
+        /// Confirmed.
+        done: bool,
     },
     /// An answer that was known at once and waits for its turn.
     Answer(Bytes),

@@ -22,21 +22,49 @@ const WAIT_MS: u64 = 1500;
 /// See the module's head.
 pub(super) async fn work<R: Runtime>(actor: &mut Actor<R>) {
     actor.ensure(&[QUEUE.into(), TREASURE.into()]).await;
+    let mut tidy = true;
     while actor.on_duty() {
         actor.think().await;
         actor.drain_events().await;
+        if !tidy {
+            tidy = clear_leftovers(actor).await;
+        }
         let serial = actor.serial();
         let label = format!("{}-{serial}-", actor.index);
         let Some(place) = queue_up(actor, &label).await else {
+            tidy = false;
             continue;
         };
         if wait_turn(actor, &place).await {
             hold(actor).await;
         }
-        actor
-            .ask(ask::delete(&format!("{QUEUE}/{place}"), ask::ANY))
-            .await;
+        tidy &= leave(actor, &place).await;
     }
+}
+
+/// Gives a place back; true when it is surely gone.
+async fn leave<R: Runtime>(actor: &mut Actor<R>, place: &str) -> bool {
+    let path = format!("{QUEUE}/{place}");
+    let outcome = actor.ask(ask::delete(&path, ask::ANY)).await;
+    matches!(outcome, Some(Ok(_) | Err(ClientError::Server(_))))
+}
+
+/// Removes places of this client that lost answers may have left behind: its session keeps
+/// them, and everybody would wait behind them. True when none can be left.
+async fn clear_leftovers<R: Runtime>(actor: &mut Actor<R>) -> bool {
+    // The lost request is settled by now, but this server may not have heard of it yet.
+    let Some(Ok(_)) = actor.ask(ask::sync(QUEUE)).await else {
+        return false;
+    };
+    let Some(names) = queue(actor).await else {
+        return false;
+    };
+    let own = format!("{}-", actor.index);
+    let mut tidy = true;
+    for name in names.iter().filter(|name| name.starts_with(&own)) {
+        tidy &= leave(actor, name).await;
+    }
+    tidy
 }
 
 /// Takes a place in the queue; its name without the folder. After a lost answer the place is

@@ -1,23 +1,28 @@
-//! A server of two pages: one tree, one lock, no quorum, no ACLs, one kind of watch.
+//! A server of a few pages: one tree, one lock, no quorum, no ACLs.
 //!
-//! Just enough to put a workload under, so that workloads can be tested before and without
-//! the real server. It is rude on purpose: it breaks every connection after a number of
-//! frames, in the middle of a pipeline, and forgets a session now and then.
+//! Just enough to put a workload under, so that workloads, client, recorder and checker can be
+//! tested together before and without the real server. What it answers is sound, and judged; how
+//! it treats connections is rude on purpose: it breaks each after a number of frames, in the
+//! middle of a pipeline, and, if asked to, forgets a session now and then.
+
+mod tree;
 
 use bytes::{Bytes, BytesMut};
 use gamekeeper_client::frame::FrameCutter;
 use gamekeeper_core::base::{SessionId, Zxid};
 use gamekeeper_core::jute::Record;
 use gamekeeper_core::proto::{
-    Acl, ConnectRequest, ConnectResponse, CreateOp, CreateRequest, ErrorCode, EventType, MultiOp,
-    MultiResult, ReplyHeader, Request, RequestHeader, Response, Stat, WatcherEvent,
-    multi::failed_results, xid,
+    Acl, ConnectRequest, ConnectResponse, CreateOp, ErrorCode, EventType, ReplyHeader, Request,
+    RequestHeader, Response, SetWatches, WatcherEvent,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tree::{Change, Tree};
 
 /// How rude a toy is.
 #[derive(Clone, Copy)]
@@ -28,330 +33,309 @@ pub struct Manners {
     pub forget_every: u64,
 }
 
-#[derive(Clone)]
-struct Node {
-    data: Option<Bytes>,
-    stat: Stat,
-    created: i32,
-}
-
-#[derive(Default, Clone)]
-struct Tree {
-    zxid: u64,
-    nodes: BTreeMap<String, Node>,
-}
-
+/// One connection: its watches, and what waits to be written.
 #[derive(Default)]
+struct Conn {
+    session: SessionId,
+    data: BTreeSet<Arc<str>>,
+    child: BTreeSet<Arc<str>>,
+    out: BytesMut,
+    wake: Arc<Notify>,
+}
+
+impl Conn {
+    fn say(&mut self, frame: &[u8]) {
+        self.out
+            .extend_from_slice(&(frame.len() as u32).to_be_bytes());
+        self.out.extend_from_slice(frame);
+        self.wake.notify_one();
+    }
+
+    fn tell(&mut self, kind: EventType, path: &Arc<str>, zxid: i64) {
+        let path = path.clone();
+        self.say(&WatcherEvent { kind, path }.frame(zxid));
+    }
+}
+
 struct Toy {
+    manners: Manners,
     tree: Tree,
+    conns: BTreeMap<u64, Conn>,
+    conns_made: u64,
     sessions: BTreeSet<i64>,
-    sessions_made: i64,
     reattached: u64,
 }
 
-/// Starts a toy ensemble: as many doors as asked for into one tree.
+type Shared = Arc<Mutex<Toy>>;
+
+/// Starts a toy ensemble: as many doors as asked for into one tree, the last of them polite.
 pub async fn start(doors: u32, manners: Manners) -> Vec<SocketAddr> {
-    let mut toy = Toy::default();
-    let root = Node {
-        data: None,
-        stat: Stat::default(),
-        created: 0,
-    };
-    toy.tree.nodes.insert("/".into(), root);
-    let toy = Arc::new(Mutex::new(toy));
+    let toy = Arc::new(Mutex::new(Toy {
+        manners,
+        tree: Tree::fresh(),
+        conns: BTreeMap::new(),
+        conns_made: 0,
+        sessions: BTreeSet::new(),
+        reattached: 0,
+    }));
     let mut addrs = Vec::new();
-    for _ in 0..doors {
+    for door in 1..=doors {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         addrs.push(listener.local_addr().expect("address"));
         let toy = toy.clone();
+        let frames_max = match door == doors {
+            true => 0,
+            false => manners.frames_max,
+        };
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("accept");
-                tokio::spawn(connection(stream, toy.clone(), manners));
+                tokio::spawn(connection(stream, toy.clone(), frames_max));
             }
         });
     }
     addrs
 }
 
-async fn connection(mut stream: TcpStream, toy: Arc<Mutex<Toy>>, manners: Manners) {
+async fn connection(stream: TcpStream, toy: Shared, frames_max: u64) {
+    let (mut read, write) = stream.into_split();
+    let (number, wake) = {
+        let mut toy = toy.lock().expect("toy");
+        toy.conns_made += 1;
+        let number = toy.conns_made;
+        let conn = toy.conns.entry(number).or_default();
+        (number, conn.wake.clone())
+    };
+    let writer = tokio::spawn(write_out(write, toy.clone(), number, wake));
     let mut cutter = FrameCutter::default();
     let mut bytes = BytesMut::with_capacity(4096);
-    let (mut session, mut frames) = (SessionId::NONE, 0);
-    loop {
-        let mut out = BytesMut::new();
+    let mut frames = 0;
+    'life: loop {
         while let Some(frame) = cutter.cut().expect("a length") {
             frames += 1;
-            if frames == manners.frames_max {
-                return;
-            }
             let mut toy = toy.lock().expect("toy");
-            let answers = match session {
-                SessionId::NONE => {
-                    let (id, answer) = toy.greet(&frame, manners);
-                    session = id;
-                    vec![answer]
-                }
-                _ => toy.serve(session, &frame),
-            };
-            for answer in answers {
-                out.extend_from_slice(&(answer.len() as u32).to_be_bytes());
-                out.extend_from_slice(&answer);
+            if frames == frames_max || !toy.serve(number, &frame) {
+                break 'life;
             }
-        }
-        if stream.write_all(&out).await.is_err() {
-            return;
         }
         bytes.clear();
-        match stream.read_buf(&mut bytes).await {
+        match read.read_buf(&mut bytes).await {
             Ok(n) if n > 0 => cutter.feed(&bytes),
-            _ => return,
+            _ => break,
+        }
+    }
+    // What was not written yet is lost, with whatever it answered.
+    writer.abort();
+    toy.lock().expect("toy").conns.remove(&number);
+}
+
+async fn write_out(mut write: OwnedWriteHalf, toy: Shared, number: u64, wake: Arc<Notify>) {
+    loop {
+        wake.notified().await;
+        let out = match toy.lock().expect("toy").conns.get_mut(&number) {
+            Some(conn) => conn.out.split(),
+            None => return,
+        };
+        if write.write_all(&out).await.is_err() {
+            return;
         }
     }
 }
 
 impl Toy {
-    fn greet(&mut self, frame: &[u8], manners: Manners) -> (SessionId, Bytes) {
+    /// One frame of a connection; false breaks it.
+    fn serve(&mut self, number: u64, frame: &[u8]) -> bool {
+        let conn = self.conns.get_mut(&number).expect("a connection");
+        if conn.session == SessionId::NONE {
+            self.greet(number, frame);
+            return true;
+        }
+        let session = conn.session;
+        if !self.sessions.contains(&session.0) {
+            return false;
+        }
+        let (header, body) = RequestHeader::split(frame).expect("a header");
+        let request = Request::decode(header.op, body).expect("a request");
+        let asked = request.clone();
+        let result = self.answer(number, session, request);
+        let conn = self.conns.get_mut(&number).expect("a connection");
+        conn.register(&asked, &result);
+        let zxid = Zxid(self.tree.zxid);
+        conn.say(&match result {
+            Ok(response) => response.frame(header.xid, zxid),
+            Err(code) => ReplyHeader::new(header.xid, zxid, code).frame(),
+        });
+        true
+    }
+
+    fn greet(&mut self, number: u64, frame: &[u8]) {
         let request = ConnectRequest::from_slice(frame).expect("a handshake");
         let mut id = request.session;
         if id == SessionId::NONE {
-            self.sessions_made += 1;
-            id = SessionId(self.sessions_made);
-            self.sessions.insert(id.0);
+            // A session begins with a transaction, whose zxid serves as its name.
             self.tree.zxid += 1;
+            id = SessionId(self.tree.zxid as i64);
+            self.sessions.insert(id.0);
         } else {
             self.reattached += 1;
-            if manners.forget_every > 0 && self.reattached.is_multiple_of(manners.forget_every) {
+            let every = self.manners.forget_every;
+            if every > 0 && self.reattached.is_multiple_of(every) {
                 self.close(id);
             }
         }
-        if !self.sessions.contains(&id.0) {
-            return (id, ConnectResponse::expired(true).to_bytes());
-        }
-        let response = ConnectResponse {
-            protocol_version: 0,
-            timeout_ms: request.timeout_ms,
-            session: id,
-            password: Bytes::from_static(&[9; 16]),
-            read_only: Some(false),
+        let response = match self.sessions.contains(&id.0) {
+            false => ConnectResponse::expired(true),
+            true => ConnectResponse {
+                protocol_version: 0,
+                timeout_ms: request.timeout_ms,
+                session: id,
+                password: Bytes::from_static(&[9; 16]),
+                read_only: Some(false),
+            },
         };
-        (id, response.to_bytes())
+        let conn = self.conns.get_mut(&number).expect("a connection");
+        conn.session = id;
+        conn.say(&response.to_bytes());
     }
 
     fn close(&mut self, id: SessionId) {
         self.tree.zxid += 1;
         self.sessions.remove(&id.0);
-        let own = |node: &&String| self.tree.nodes[*node].stat.owner == id;
-        let own: Vec<String> = self.tree.nodes.keys().filter(own).cloned().collect();
-        for path in own {
-            self.tree.delete(&path, -1).expect("an ephemeral of ours");
+        for path in self.tree.owned_by(id) {
+            let change = self.tree.delete(&path, -1).expect("an ephemeral of ours");
+            self.fire(&[change]);
         }
     }
 
-    fn serve(&mut self, session: SessionId, frame: &[u8]) -> Vec<Bytes> {
-        let (header, body) = RequestHeader::split(frame).expect("a header");
-        let request = Request::decode(header.op, body).expect("a request");
-        let watched = match &request {
-            Request::GetData(r) if r.watch => Some(r.path.clone()),
-            _ => None,
-        };
-        let result = self.answer(session, request);
-        let zxid = Zxid(self.tree.zxid);
-        let mut answers = vec![match result {
-            Ok(response) => response.frame(header.xid, zxid),
-            Err(code) => ReplyHeader::new(header.xid, zxid, code).frame(),
-        }];
-        // The one kind of watch: it fires at once.
-        if let (Some(path), Ok(_)) = (watched, self.tree.get("/")) {
-            let kind = EventType::NodeDataChanged;
-            answers.push(WatcherEvent { kind, path }.frame(-1));
+    /// Tells every watcher, in the order of the changes.
+    fn fire(&mut self, changes: &[Change]) {
+        let zxid = self.tree.zxid as i64;
+        for change in changes {
+            for conn in self.conns.values_mut() {
+                let (kind, path) = (change.kind, &change.path);
+                let told = conn.data.remove(path);
+                let gone = kind == EventType::NodeDeleted && conn.child.remove(path);
+                if told || gone {
+                    conn.tell(kind, path, zxid);
+                }
+                if kind != EventType::NodeDataChanged && conn.child.remove(&change.parent) {
+                    conn.tell(EventType::NodeChildrenChanged, &change.parent, zxid);
+                }
+            }
         }
-        assert!(header.xid > 0 || [xid::PING, xid::AUTH, xid::SET_WATCHES].contains(&header.xid));
-        answers
     }
 
-    fn answer(&mut self, session: SessionId, request: Request) -> Result<Response, ErrorCode> {
+    fn answer(
+        &mut self,
+        number: u64,
+        session: SessionId,
+        request: Request,
+    ) -> Result<Response, ErrorCode> {
         let tree = &mut self.tree;
         Ok(match request {
             Request::Create(r) => {
                 tree.zxid += 1;
-                let (path, stat) = tree.create(session, &r)?;
+                let (path, stat, change) = tree.create(session, &r)?;
+                self.fire(&[change]);
                 match r.op {
-                    CreateOp::Create => Response::Create { path: path.into() },
-                    CreateOp::Create2 => Response::Create2 {
-                        path: path.into(),
-                        stat,
-                    },
+                    CreateOp::Create => Response::Create { path },
+                    CreateOp::Create2 => Response::Create2 { path, stat },
                 }
             }
             Request::Delete(r) => {
                 tree.zxid += 1;
-                tree.delete(&r.path, r.version)?;
+                let change = tree.delete(&r.path, r.version)?;
+                self.fire(&[change]);
                 Response::Empty
             }
             Request::SetData(r) => {
                 tree.zxid += 1;
-                let stat = tree.set(&r.path, r.data, r.version)?;
+                let (stat, change) = tree.set(&r.path, r.data, r.version)?;
+                self.fire(&[change]);
                 Response::SetData { stat }
             }
             Request::Exists(r) => Response::Exists {
-                stat: tree.get(&r.path)?.stat,
+                stat: tree.get(&r.path)?.stat(),
             },
-            Request::GetData(r) => {
-                let Node { data, stat, .. } = tree.get(&r.path)?.clone();
-                Response::GetData { data, stat }
-            }
+            Request::GetData(r) => Response::GetData {
+                data: tree.get(&r.path)?.data.clone(),
+                stat: tree.get(&r.path)?.stat(),
+            },
             Request::GetChildren(r) => Response::GetChildren {
                 children: tree.children(&r.path)?,
             },
             Request::GetChildren2(r) => Response::GetChildren2 {
                 children: tree.children(&r.path)?,
-                stat: tree.get(&r.path)?.stat,
+                stat: tree.get(&r.path)?.stat(),
             },
             Request::GetAcl { path } => Response::GetAcl {
                 acl: Acl::open(),
-                stat: tree.get(&path)?.stat,
+                stat: tree.get(&path)?.stat(),
             },
             Request::SetAcl(r) => {
                 tree.zxid += 1;
-                let stat = tree.get(&r.path)?.stat;
+                let stat = tree.get(&r.path)?.stat();
                 Response::SetAcl { stat }
             }
             Request::Sync { path } => Response::Sync { path },
             Request::Multi(ops) => {
                 tree.zxid += 1;
-                Response::Multi(tree.multi(session, ops))
+                let (results, changes) = tree.multi(session, ops);
+                self.fire(&changes);
+                Response::Multi(results)
             }
             Request::CloseSession => {
                 self.close(session);
                 Response::Empty
             }
-            Request::Ping | Request::Auth(_) | Request::SetWatches(_) => Response::Empty,
+            Request::SetWatches(watches) => {
+                self.catch_up(number, watches);
+                Response::Empty
+            }
+            Request::Ping | Request::Auth(_) => Response::Empty,
         })
+    }
+
+    fn catch_up(&mut self, number: u64, watches: SetWatches) {
+        let conn = self.conns.get_mut(&number).expect("a connection");
+        let since = Zxid::from_wire(watches.relative_zxid);
+        for path in watches.data {
+            match self.tree.get(&path) {
+                Err(_) => conn.tell(EventType::NodeDeleted, &path, -1),
+                Ok(node) if node.stat().mzxid > since => {
+                    conn.tell(EventType::NodeDataChanged, &path, -1);
+                }
+                Ok(_) => drop(conn.data.insert(path)),
+            }
+        }
+        for path in watches.exist {
+            match self.tree.get(&path) {
+                Ok(_) => conn.tell(EventType::NodeCreated, &path, -1),
+                Err(_) => drop(conn.data.insert(path)),
+            }
+        }
+        for path in watches.child {
+            match self.tree.get(&path) {
+                Err(_) => conn.tell(EventType::NodeDeleted, &path, -1),
+                Ok(node) if node.stat().pzxid > since => {
+                    conn.tell(EventType::NodeChildrenChanged, &path, -1);
+                }
+                Ok(_) => drop(conn.child.insert(path)),
+            }
+        }
     }
 }
 
-impl Tree {
-    fn get(&self, path: &str) -> Result<&Node, ErrorCode> {
-        self.nodes.get(path).ok_or(ErrorCode::NoNode)
-    }
-
-    fn parent(path: &str) -> &str {
-        match path.rfind('/') {
-            Some(0) | None => "/",
-            Some(at) => &path[..at],
-        }
-    }
-
-    fn children(&self, path: &str) -> Result<Vec<String>, ErrorCode> {
-        self.get(path)?;
-        let below = self.nodes.keys().filter(|p| *p != "/");
-        let own = below.filter(|p| Tree::parent(p) == path);
-        Ok(own
-            .map(|p| p.rsplit('/').next().expect("a name").into())
-            .collect())
-    }
-
-    fn create(&mut self, owner: SessionId, r: &CreateRequest) -> Result<(String, Stat), ErrorCode> {
-        let mode = r.mode()?;
-        let zxid = Zxid(self.zxid);
-        let parent = self.nodes.get_mut(Tree::parent(&r.path));
-        let parent = parent.ok_or(ErrorCode::NoNode)?;
-        let number = format!("{:010}", parent.created);
-        let path = match mode.sequential {
-            true => format!("{}{number}", r.path),
-            false => r.path.to_string(),
-        };
-        if r.acl.as_ref().is_none_or(Vec::is_empty) {
-            return Err(ErrorCode::InvalidAcl);
-        }
-        if parent.stat.owner != SessionId::NONE {
-            return Err(ErrorCode::NoChildrenForEphemerals);
-        }
-        parent.created += 1;
-        if self.nodes.contains_key(&path) {
-            return Err(ErrorCode::NodeExists);
-        }
-        let stat = Stat {
-            czxid: zxid,
-            mzxid: zxid,
-            pzxid: zxid,
-            owner: match mode.ephemeral {
-                true => owner,
-                false => SessionId::NONE,
-            },
-            ..Stat::default()
-        };
-        let data = r.data.clone();
-        let created = 0;
-        self.nodes.insert(
-            path.clone(),
-            Node {
-                data,
-                stat,
-                created,
-            },
-        );
-        Ok((path, stat))
-    }
-
-    fn check(&mut self, path: &str, version: i32) -> Result<&mut Node, ErrorCode> {
-        let node = self.nodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
-        match version == -1 || version == node.stat.version {
-            true => Ok(node),
-            false => Err(ErrorCode::BadVersion),
-        }
-    }
-
-    fn delete(&mut self, path: &str, version: i32) -> Result<(), ErrorCode> {
-        self.check(path, version)?;
-        if !self.children(path)?.is_empty() {
-            return Err(ErrorCode::NotEmpty);
-        }
-        self.nodes.remove(path);
-        Ok(())
-    }
-
-    fn set(&mut self, path: &str, data: Option<Bytes>, version: i32) -> Result<Stat, ErrorCode> {
-        let zxid = Zxid(self.zxid);
-        let node = self.check(path, version)?;
-        node.data = data;
-        node.stat.version += 1;
-        node.stat.mzxid = zxid;
-        Ok(node.stat)
-    }
-
-    fn multi(&mut self, session: SessionId, ops: Vec<MultiOp>) -> Vec<MultiResult> {
-        let before = self.nodes.clone();
-        let (len, mut results) = (ops.len(), Vec::new());
-        for (i, op) in ops.into_iter().enumerate() {
-            match self.multi_op(session, op) {
-                Ok(result) => results.push(result),
-                Err(code) => {
-                    self.nodes = before;
-                    return failed_results(len, i, code);
-                }
+impl Conn {
+    fn register(&mut self, asked: &Request, result: &Result<Response, ErrorCode>) {
+        let found = result.is_ok();
+        match asked {
+            Request::Exists(r) if r.watch => drop(self.data.insert(r.path.clone())),
+            Request::GetData(r) if r.watch && found => drop(self.data.insert(r.path.clone())),
+            Request::GetChildren(r) | Request::GetChildren2(r) if r.watch && found => {
+                self.child.insert(r.path.clone());
             }
+            _ => {}
         }
-        results
-    }
-
-    fn multi_op(&mut self, session: SessionId, op: MultiOp) -> Result<MultiResult, ErrorCode> {
-        Ok(match op {
-            MultiOp::Create(r) => MultiResult::Create {
-                path: self.create(session, &r)?.0.into(),
-            },
-            MultiOp::Delete(r) => {
-                self.delete(&r.path, r.version)?;
-                MultiResult::Delete
-            }
-            MultiOp::SetData(r) => MultiResult::SetData {
-                stat: self.set(&r.path, r.data, r.version)?,
-            },
-            MultiOp::Check(r) => {
-                self.check(&r.path, r.version)?;
-                MultiResult::Check
-            }
-        })
     }
 }

@@ -151,6 +151,14 @@ impl DiskControl {
         done.unwrap_or(false)
     }
 
+    /// True while durable bytes that a name can reach are damaged and were not durably
+    /// written, cut off or deleted since. A lost tail is no damage by this measure: nothing
+    /// of it is there.
+    pub fn is_rotten(&self) -> bool {
+        self.with(|directory, _| directory.store.is_rotten())
+            .unwrap_or(false)
+    }
+
     /// A write that was to land at `range` of `file` landed in `to_file` at `to_offset`
     /// instead, and what `range` held before (zeroes) is there still (row D13). Both must be
     /// durable; false, and nothing done, when they are not.

@@ -56,6 +56,8 @@ pub(super) struct Inode {
     pub(super) pending: Vec<Change>,
     /// Sectors that cannot be read until they are written again.
     pub(super) unreadable: BTreeSet<u64>,
+    /// Durable ranges that were damaged and not durably written since.
+    rotten: Vec<Range<u64>>,
 }
 
 impl Inode {
@@ -78,7 +80,18 @@ impl Inode {
     fn sync(&mut self) {
         for change in self.pending.drain(..) {
             change.apply(&mut self.durable);
+            let kept = |rotten: &Range<u64>| match &change {
+                Change::Write { offset, data } => {
+                    rotten.start < *offset || rotten.end > offset + data.len() as u64
+                }
+                Change::Truncate { len } => rotten.start < *len,
+            };
+            self.rotten.retain(kept);
         }
+    }
+
+    fn is_rotten(&self) -> bool {
+        !self.rotten.is_empty() || !self.unreadable.is_empty()
     }
 }
 
@@ -273,6 +286,7 @@ impl Store {
             return false;
         }
         hurt(&mut file.durable[start..end]);
+        file.rotten.push(start as u64..end as u64);
         let visible = end.min(file.live.len());
         if start < visible {
             let (live, durable) = (&mut file.live, &file.durable);
@@ -288,9 +302,17 @@ impl Store {
         };
         let file = self.inodes.get_mut(inode).expect("a name means an inode");
         let end = range.end.min(file.durable.len() as u64);
+        if range.start >= end {
+            return false;
+        }
         let sectors = range.start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES);
-        file.unreadable.extend(sectors.clone());
-        range.start < end
+        file.unreadable.extend(sectors);
+        true
+    }
+
+    /// True while a file that a name can reach holds damage.
+    pub(super) fn is_rotten(&self) -> bool {
+        self.inodes.values().any(Inode::is_rotten)
     }
 
     /// The durable end of a file is gone, without a trace (row D14).
