@@ -3,8 +3,9 @@
 //! What it is not: it strikes nobody and repairs nobody. What always holds while only asked
 //! faults strike: at most f voters carry damage at any time, which bounds the damaged
 //! replicas of every zxid by f (rows D10, D11 and D13) and leaves a quorum of whole ones;
-//! a server carries one damage of a kind at a time, so that of two epoch copies one stays
-//! good (row D12).
+//! a server carries one damage of log, snapshots and epoch copies each at a time, so that of
+//! two epoch copies one stays good (row D12) and no second rot takes the witness of the
+//! first, which would make it a silent loss (row D14).
 //!
 //! Damage is over when the disk holds none of it any more *and* the server has recovered
 //! and served since. A rotten record that nobody read is still damage.
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Refusal {
     /// f voters are damaged already (D10, D11).
     Budget,
-    /// This server already carries damage of this kind, or of its epoch copies (D12, D13).
+    /// This part of this server's disk is damaged already (D12, D13).
     Already,
     /// Only negative scenarios may do this (D14 to D16).
     OutsideThePromise,
@@ -46,11 +47,30 @@ pub struct Atlas {
 
 #[derive(Clone, Debug, Default)]
 struct Damage {
-    kinds: BTreeSet<&'static str>,
+    parts: BTreeSet<Part>,
     /// Set when the server was started again since the last damage.
     recovered: bool,
     /// Set when it served since then.
     served: bool,
+}
+
+/// What of a disk is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Part {
+    Log,
+    Snapshots,
+    Epochs,
+    Everything,
+}
+
+fn part_of(fault: &Fault) -> Part {
+    match fault {
+        Fault::RotLog { .. } | Fault::Misdirect { .. } | Fault::LoseTail { .. } => Part::Log,
+        Fault::RotSnapshot { .. } => Part::Snapshots,
+        Fault::RotEpoch { .. } => Part::Epochs,
+        Fault::Wipe { .. } => Part::Everything,
+        other => unreachable!("{} damages nothing", other.kind()),
+    }
 }
 
 impl Atlas {
@@ -73,7 +93,7 @@ impl Atlas {
             return Err(Refusal::OutsideThePromise);
         }
         if let Some(damage) = self.damaged.get(&server)
-            && damage.kinds.contains(fault.kind())
+            && damage.parts.contains(&part_of(fault))
         {
             return Err(Refusal::Already);
         }
@@ -91,7 +111,7 @@ impl Atlas {
     /// The fault struck and left damage.
     pub fn damaged(&mut self, server: ServerId, fault: &Fault) {
         let damage = self.damaged.entry(server).or_default();
-        damage.kinds.insert(fault.kind());
+        damage.parts.insert(part_of(fault));
         damage.recovered = false;
         damage.served = false;
     }
@@ -146,6 +166,13 @@ mod tests {
         atlas.damaged(ServerId(1), &ROT);
         assert_eq!(atlas.may_damage(ServerId(2), &ROT), Err(Refusal::Budget));
         assert_eq!(atlas.may_damage(ServerId(1), &ROT), Err(Refusal::Already));
+        let misdirect = Fault::Misdirect {
+            target: Target::Leader,
+        };
+        assert_eq!(
+            atlas.may_damage(ServerId(1), &misdirect),
+            Err(Refusal::Already)
+        );
         assert_eq!(atlas.may_damage(ServerId(4), &ROT), Ok(()));
         assert_eq!(atlas.spare_voters(), 0);
     }

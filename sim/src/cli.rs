@@ -4,7 +4,7 @@
 //! wrong usage or broken input (told in one line), 3 when a run was unknown or vacuous;
 //! results go to standard output, bars and complaints to standard error.
 
-use crate::life::{Life, Progress, live_on_fresh_thread};
+use crate::life::{Cast, Keep, Life, Progress, live_on_fresh_thread};
 use crate::outcome::replay_line;
 use crate::rundir::RunDir;
 use crate::scenario::{self, INTENSITY_NORMAL, Scenario, ScenarioFile};
@@ -151,7 +151,14 @@ fn run(args: &RunArgs) -> Result<u8, String> {
     if !args.json {
         println!("{scenario}");
     }
-    let life = live_with_bar(&scenario, args.json);
+    let keep = match args.out {
+        Some(_) => Keep::Everything,
+        None => Keep::Outcome,
+    };
+    let mut life = live_with_bar(&scenario, keep, args.json);
+    if life.outcome.verdict.exit_code() != 0 && keep == Keep::Outcome {
+        life = sweep::live_again(&scenario, life);
+    }
     let code = life.outcome.verdict.exit_code();
     let dir = match &args.out {
         Some(dir) => Some(dir.clone()),
@@ -175,7 +182,7 @@ fn run(args: &RunArgs) -> Result<u8, String> {
 }
 
 /// Lives with a bar on a terminal, and silently everywhere else.
-fn live_with_bar(scenario: &Scenario, quiet: bool) -> Life {
+fn live_with_bar(scenario: &Scenario, keep: Keep, quiet: bool) -> Life {
     let phases = &scenario.phases;
     let expected_ms = phases.warmup_ms + phases.chaos_ms;
     let bar = ProgressBar::new(expected_ms);
@@ -188,7 +195,7 @@ fn live_with_bar(scenario: &Scenario, quiet: bool) -> Life {
     );
     let progress = Progress::default();
     let life = thread::scope(|scope| {
-        let living = scope.spawn(|| live_on_fresh_thread(scenario, &progress));
+        let living = scope.spawn(|| live_on_fresh_thread(scenario, Cast::Service, keep, &progress));
         while !living.is_finished() {
             bar.set_position((progress.virtual_ns() / 1_000_000).min(expected_ms));
             thread::park_timeout(Duration::from_millis(20));
@@ -229,7 +236,7 @@ fn run_sweep(args: &SweepArgs) -> Result<u8, String> {
 fn replay(dir: &Path) -> Result<u8, String> {
     let recorded = RunDir::read(dir).map_err(|e| e.to_string())?;
     println!("{}", recorded.scenario);
-    let life = live_with_bar(&recorded.scenario, false);
+    let life = live_with_bar(&recorded.scenario, Keep::Outcome, false);
     let again = format!("sim replay {}", dir.display());
     print!("{}", life.outcome.print(&again));
     if life.outcome.fingerprint == recorded.outcome.fingerprint {

@@ -4,7 +4,7 @@
 //! same time; every failure keeps a run directory, and failures are told by signature, so
 //! that one bug is one line however many seeds meet it.
 
-use crate::life::{Progress, live_on_fresh_thread};
+use crate::life::{Cast, Keep, Life, Progress, live_on_fresh_thread};
 use crate::outcome::{Outcome, Verdict, replay_line};
 use crate::plan::Family;
 use crate::rundir::RunDir;
@@ -156,7 +156,10 @@ fn one(
     let seed = options.seeds.0 + index / files;
     let named = options.scenarios.get((index % files) as usize);
     let scenario = scenario_of(options, named, seed)?;
-    let life = live_on_fresh_thread(&scenario, &Progress::default());
+    let mut life = live(&scenario, Keep::Outcome);
+    if life.outcome.verdict != Verdict::Valid {
+        life = live_again(&scenario, life);
+    }
     let replay = replay_line(&scenario, named.map(|(name, _)| name.as_str()));
     let mut tally = tally.lock().expect("a worker does not panic");
     if tally.add(seed, &life.outcome, replay) {
@@ -168,6 +171,33 @@ fn one(
     bar.set_message(format!("{} failures", tally.failed()));
     bar.inc(1);
     Ok(())
+}
+
+fn live(scenario: &Scenario, keep: Keep) -> Life {
+    live_on_fresh_thread(scenario, Cast::Service, keep, &Progress::default())
+}
+
+/// Lives a failed life a second time, with everything recorded. A different fingerprint is a
+/// worse finding than the failure itself, and takes its place.
+pub fn live_again(scenario: &Scenario, first: Life) -> Life {
+    let mut again = live(scenario, Keep::Everything);
+    let (was, is) = (&first.outcome.fingerprint, &again.outcome.fingerprint);
+    if was != is {
+        let records = vec![
+            format!("the first time the fingerprint was {was}, the second time {is}"),
+            format!(
+                "the first verdict was {}",
+                first.outcome.verdict.signature()
+            ),
+            format!("the second was {}", again.outcome.verdict.signature()),
+        ];
+        again.outcome.verdict = Verdict::Invalid {
+            property: "determinism".into(),
+            records,
+            place: None,
+        };
+    }
+    again
 }
 
 fn scenario_of(

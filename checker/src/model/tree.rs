@@ -55,9 +55,6 @@ pub struct Node<'h> {
     pub acl: AclId,
 }
 
-/// Content of the nodes that a fresh tree has: empty, not null.
-static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::from(&b""[..]));
-
 const NOWHERE: Node<'static> = Node {
     exists: false,
     opaque: false,
@@ -74,6 +71,9 @@ const NOWHERE: Node<'static> = Node {
     owner: NO_SESSION,
     acl: OPEN,
 };
+
+/// The data of the nodes that are always there: empty, which is not null.
+static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::from(&b""[..]));
 
 /// What a watch on a path would have fired on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +142,9 @@ impl<'h> Tree<'h> {
             nodes[id as usize] = Node {
                 exists: true,
                 opaque,
-                data: Some(&EMPTY),
                 children,
                 acl,
+                data: Some(&EMPTY),
                 ..NOWHERE
             };
         }

@@ -69,7 +69,7 @@ pub struct Chief {
     overlay: Overlay,
     /// Requests that came while too many proposals were outstanding.
     backlog: VecDeque<Petition>,
-    syncs: VecDeque<(ConfirmId, ServerId, RequestId)>,
+    syncs: VecDeque<(ConfirmId, ServerId, RequestId, Zxid)>,
     last_proposed: Zxid,
 }
 
@@ -172,7 +172,8 @@ impl Chief {
             }
             Relay::Sync { id } => {
                 let confirm = tools.zab.confirm(tools.zab_out);
-                self.syncs.push_back((confirm, origin, id));
+                let upto = tools.zab.committed();
+                self.syncs.push_back((confirm, origin, id, upto));
             }
             Relay::Touch(sessions) => {
                 for session in sessions {
@@ -193,8 +194,8 @@ impl Chief {
             .front()
             .is_some_and(|(confirm, ..)| *confirm <= upto)
         {
-            let (_, origin, id) = self.syncs.pop_front().expect("front was seen");
-            answers.push((origin, Relay::Synced { id }));
+            let (_, origin, id, upto) = self.syncs.pop_front().expect("front was seen");
+            answers.push((origin, Relay::Synced { id, upto }));
         }
     }
 

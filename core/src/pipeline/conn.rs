@@ -65,8 +65,8 @@ pub enum Waiting {
         xid: i32,
         /// Echoed.
         path: Arc<str>,
-        /// Confirmed.
-        done: bool,
+        /// Confirmed: answered once this is applied here.
+        upto: Option<Zxid>,
     },
     /// An answer that was known at once and waits for its turn.
     Answer(Bytes),

@@ -63,6 +63,8 @@ pub struct Front {
     assigned: BTreeMap<Zxid, RequestId>,
     /// Connections that may begin once this is applied.
     fenced: BTreeSet<(Zxid, ConnId)>,
+    /// Connections with a confirmed sync that waits until this is applied.
+    syncing: BTreeSet<(Zxid, ConnId)>,
     touched: BTreeSet<SessionId>,
     fresh: VecDeque<(Mono, ConnId)>,
 }
@@ -81,6 +83,7 @@ impl Front {
             asked: BTreeMap::new(),
             assigned: BTreeMap::new(),
             fenced: BTreeSet::new(),
+            syncing: BTreeSet::new(),
             touched: BTreeSet::new(),
             fresh: VecDeque::new(),
         }
@@ -102,6 +105,7 @@ impl Front {
         self.asked.clear();
         self.assigned.clear();
         self.fenced.clear();
+        self.syncing.clear();
         self.touched.clear();
     }
 
@@ -278,7 +282,7 @@ impl Front {
                     id,
                     xid: header.xid,
                     path,
-                    done: false,
+                    upto: None,
                 };
                 self.enqueue(conn, waiting, out.outbox);
                 out.relays.push(Relay::Sync { id });
@@ -394,9 +398,9 @@ impl Front {
                 Waiting::Sync {
                     xid,
                     path,
-                    done: true,
+                    upto: Some(upto),
                     ..
-                } => {
+                } if upto <= replica.last_zxid() => {
                     let frame = Response::Sync { path }.frame(xid, replica.last_zxid());
                     outbox.push(Output::ClientSend { conn, frame });
                 }
@@ -409,8 +413,7 @@ impl Front {
                     };
                     reads::answer(&mut reading, xid, &request, outbox);
                 }
-                waits
-                @ (Waiting::Write { reply: None, .. } | Waiting::Sync { done: false, .. }) => {
+                waits @ (Waiting::Write { reply: None, .. } | Waiting::Sync { .. }) => {
                     c.queue.push_front(waits);
                     break;
                 }
@@ -437,30 +440,40 @@ impl Front {
             } => {
                 self.attached(*id, *timeout_ms, *fence, replica, out);
             }
-            Relay::Synced { id } => {
-                let Some(conn) = self.asked.remove(id) else {
-                    return;
-                };
-                let Some(c) = self.conns.get_mut(&conn) else {
-                    return;
-                };
-                for waiting in &mut c.queue {
-                    if let Waiting::Sync {
-                        id: other, done, ..
-                    } = waiting
-                        && other == id
-                    {
-                        *done = true;
-                    }
-                }
-                self.advance(conn, replica, out.outbox);
-            }
+            Relay::Synced { id, upto } => self.synced(*id, *upto, replica, out),
             Relay::Request { .. }
             | Relay::Open { .. }
             | Relay::Attach { .. }
             | Relay::Sync { .. }
             | Relay::Touch(_) => {}
         }
+    }
+
+    /// The leader led after it was asked. What it had committed then must be applied here
+    /// before the sync is answered: this server may know of the commit and still wait for
+    /// its own disk.
+    fn synced(&mut self, id: RequestId, upto: Zxid, replica: &Replica, out: &mut FrontOut<'_>) {
+        let Some(conn) = self.asked.remove(&id) else {
+            return;
+        };
+        let Some(c) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        for waiting in &mut c.queue {
+            if let Waiting::Sync {
+                id: other,
+                upto: known,
+                ..
+            } = waiting
+                && *other == id
+            {
+                *known = Some(upto);
+            }
+        }
+        if upto > replica.last_zxid() {
+            self.syncing.insert((upto, conn));
+        }
+        self.advance(conn, replica, out.outbox);
     }
 
     /// The leader took nothing of it. What came before it on the connection is still
@@ -561,6 +574,12 @@ impl Front {
             && let Some(conn) = self.by_session.get(&session).copied()
         {
             self.close(conn, out.outbox);
+        }
+        while let Some((upto, conn)) = self.syncing.first().copied()
+            && upto <= zxid
+        {
+            self.syncing.pop_first();
+            self.advance(conn, replica, out.outbox);
         }
         while let Some((fence, conn)) = self.fenced.first().copied()
             && fence <= zxid

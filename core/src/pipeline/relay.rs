@@ -95,6 +95,9 @@ pub enum Relay {
     Synced {
         /// The request.
         id: RequestId,
+        /// Everything committed when the leader was asked: the origin answers once it has
+        /// applied this. (It may know of the commit and still wait for its own disk.)
+        upto: Zxid,
     },
 }
 
@@ -183,9 +186,10 @@ impl Relay {
                 w.int(timeout_ms.map_or(-1, |t| t as i32));
                 w.long(fence.to_wire());
             }
-            Relay::Synced { id } => {
+            Relay::Synced { id, upto } => {
                 w.byte(9);
                 w.long(id.0 as i64);
+                w.long(upto.to_wire());
             }
         }
         w.finish()
@@ -230,6 +234,7 @@ impl Relay {
             },
             9 => Relay::Synced {
                 id: RequestId(r.long()? as u64),
+                upto: Zxid::from_wire(r.long()?),
             },
             kind => return Err(RelayError::Kind(kind)),
         })

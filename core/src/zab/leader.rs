@@ -131,6 +131,11 @@ impl Leader {
         self.epoch
     }
 
+    /// Committed up to here, whether delivered on this server or not.
+    pub(super) fn committed(&self) -> Zxid {
+        self.committed
+    }
+
     pub(super) fn is_established(&self) -> bool {
         self.phase == Phase::Broadcast
     }

@@ -443,6 +443,18 @@ impl Zab {
         }
     }
 
+    /// On a leader: committed up to here. It may run ahead of [`Zab::delivered`], which
+    /// also waits for the own disk.
+    ///
+    /// # Panics
+    /// When this server does not lead.
+    pub fn committed(&self) -> Zxid {
+        match &self.state {
+            State::Leading(leader) => leader.committed(),
+            State::Looking(_) | State::Learning(_) => panic!("commits without leadership"),
+        }
+    }
+
     /// Sends bytes to a synchronised learner, or to the leader. False when there is no such
     /// link: what was to be said is moot.
     pub fn send_app(&mut self, to: ServerId, bytes: Bytes, out: &mut Vec<ZabOutput>) -> bool {

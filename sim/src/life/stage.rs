@@ -34,8 +34,8 @@ pub struct Standing {
     pub incarnation: u32,
     /// The part it plays.
     pub role: Option<Role>,
-    /// The last transaction applied, and the digest after it.
-    pub applied: Option<(Zxid, u64)>,
+    /// The last transaction its state holds, and the digest after it where it told.
+    pub applied: Option<(Zxid, Option<u64>)>,
 }
 
 /// Everything the watchers of a run write to.
@@ -157,12 +157,13 @@ impl Stage {
                 self.standing(by.server).role = Some(*role);
                 Some(Signal::Role(by.server, *role))
             }
-            Event::Recovered { .. } => {
+            Event::Recovered { snapshot, .. } => {
                 self.recoveries += u64::from(by.incarnation > 1);
+                self.standing(by.server).applied = Some((*snapshot, None));
                 Some(Signal::Recovered(by.server))
             }
             Event::Applied { zxid, digest } | Event::SnapshotInstalled { zxid, digest } => {
-                self.standing(by.server).applied = Some((*zxid, *digest));
+                self.standing(by.server).applied = Some((*zxid, Some(*digest)));
                 None
             }
             Event::Probe(name) => {

@@ -33,12 +33,21 @@ impl Trigger {
     }
 }
 
+/// The world as a watcher needs it.
+pub trait Scenery: Send + Sync {
+    /// True virtual time, nanoseconds.
+    fn now_ns(&self) -> u64;
+
+    /// Makes a fact of a server part of the run's fingerprint.
+    fn note(&self, server: ServerId, numbers: [u64; 3]);
+}
+
 /// Watches one process of one server.
 pub struct Watcher {
     server: ServerId,
     incarnation: u32,
     stage: StageHandle,
-    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    scenery: Arc<dyn Scenery>,
     trigger: Trigger,
     /// Of the way to the armed point: epoch copy last touched, snapshot writes, rename seen.
     epoch_copy: String,
@@ -47,19 +56,19 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher of a process that begins now. `clock` tells the true virtual time.
+    /// A watcher of a process that begins now.
     pub fn new(
         server: ServerId,
         stage: StageHandle,
         trigger: Trigger,
-        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+        scenery: Arc<dyn Scenery>,
     ) -> Watcher {
         let incarnation = stage.begin(server);
         Watcher {
             server,
             incarnation,
             stage,
-            clock,
+            scenery,
             trigger,
             epoch_copy: String::new(),
             snapshot_writes: 0,
@@ -117,6 +126,30 @@ impl Watcher {
     }
 }
 
+/// What of an event belongs into the fingerprint: what was decided, not how it came about.
+fn numbers_of(event: &Event) -> Option<[u64; 3]> {
+    match event {
+        Event::Delivered { zxid, hash } => Some([1, zxid.0, u64::from(*hash)]),
+        Event::Applied { zxid, digest } => Some([2, zxid.0, *digest]),
+        Event::SnapshotInstalled { zxid, digest } => Some([3, zxid.0, *digest]),
+        Event::Established {
+            epoch,
+            history_last,
+        } => Some([4, epoch.0.into(), history_last.0]),
+        Event::Recovered { last, accepted, .. } => Some([5, last.0, accepted.0.into()]),
+        Event::Role(_)
+        | Event::EpochAccepted(_)
+        | Event::EpochCurrent(_)
+        | Event::Proposed { .. }
+        | Event::Acked { .. }
+        | Event::Truncated { .. }
+        | Event::SnapshotTaken { .. }
+        | Event::SessionExpiring(_)
+        | Event::Probe(_)
+        | Event::Halted { .. } => None,
+    }
+}
+
 fn file_of(op: &DiskOp) -> &str {
     match op {
         DiskOp::Create { file }
@@ -133,10 +166,13 @@ fn file_of(op: &DiskOp) -> &str {
 impl Observer for Watcher {
     fn event(&mut self, _now: Now, event: &Event) {
         let by = Witness {
-            at_ns: (self.clock)(),
+            at_ns: self.scenery.now_ns(),
             server: self.server,
             incarnation: self.incarnation,
         };
+        if let Some(numbers) = numbers_of(event) {
+            self.scenery.note(self.server, numbers);
+        }
         self.stage.event(by, event);
     }
 
@@ -165,11 +201,20 @@ mod tests {
     use super::*;
     use gamekeeper_core::base::DiskToken;
 
+    struct Nowhere;
+
+    impl Scenery for Nowhere {
+        fn now_ns(&self) -> u64 {
+            0
+        }
+        fn note(&self, _server: ServerId, _numbers: [u64; 3]) {}
+    }
+
     fn watcher() -> (Watcher, Trigger, StageHandle) {
         let stage = StageHandle::new(3, 3, false);
         let trigger = Trigger::default();
-        let clock = Arc::new(|| 0);
-        let watcher = Watcher::new(ServerId(1), stage.clone(), trigger.clone(), clock);
+        let nowhere = Arc::new(Nowhere);
+        let watcher = Watcher::new(ServerId(1), stage.clone(), trigger.clone(), nowhere);
         (watcher, trigger, stage)
     }
 

@@ -80,8 +80,8 @@ pub trait Hands {
     fn start(&mut self, server: ServerId);
     /// The next sync of its log fails (D5).
     fn fail_next_sync(&mut self, server: ServerId);
-    /// The next write to its log fails (D6).
-    fn fail_next_write(&mut self, server: ServerId);
+    /// The next write to its log fails, perhaps having written a part (D6).
+    fn fail_next_write(&mut self, server: ServerId, draw: u64);
     /// Damages durable bytes; false when there are none to damage.
     fn damage(&mut self, server: ServerId, damage: Damage, draw: u64) -> bool;
     /// True while the disk of a server holds damaged bytes.

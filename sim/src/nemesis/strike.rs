@@ -115,7 +115,9 @@ impl Nemesis {
                 self.last(end_ns, &[Condition::Paused(server)], hands);
             }
             Fault::FsyncError { target } => hands.fail_next_sync(self.standing(*target)?),
-            Fault::WriteError { target } => hands.fail_next_write(self.standing(*target)?),
+            Fault::WriteError { target } => {
+                hands.fail_next_write(self.standing(*target)?, draw);
+            }
             Fault::DiskFull { target } => {
                 let server = self.resolve(*target);
                 self.last(end_ns, &[Condition::DiskFull(server)], hands);

@@ -42,7 +42,7 @@ impl Hands for Notebook {
     fn fail_next_sync(&mut self, server: ServerId) {
         self.lines.push(format!("fail sync {server}"));
     }
-    fn fail_next_write(&mut self, server: ServerId) {
+    fn fail_next_write(&mut self, server: ServerId, _draw: u64) {
         self.lines.push(format!("fail write {server}"));
     }
     fn damage(&mut self, server: ServerId, damage: Damage, _draw: u64) -> bool {
