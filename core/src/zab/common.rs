@@ -44,6 +44,8 @@ pub struct Common {
     pub(super) formations: BTreeMap<ServerId, Formation>,
     /// The first record was asked for.
     pub(super) founding: bool,
+    /// The operator has let this server back in before it knew that it was wiped.
+    pub(super) rejoins: bool,
     /// The election round, kept across roles.
     pub(super) round: u64,
     /// A durable record is damaged: the greatest zxid it is known to have held.
@@ -71,7 +73,9 @@ impl Common {
         let mut epochs = boot.epochs.unwrap_or_default();
         if promises_lost {
             epochs.voting = false;
-            epochs.restorable = true;
+            // A record that says "no vote" also says who may change that: a wiped server
+            // does not come back by being restarted (row D15).
+            epochs.restorable |= boot.epochs.is_none();
         }
         let formation = match (boot.fitness, boot.epochs) {
             (Fitness::Empty, _) => Formation::Empty,
@@ -97,6 +101,7 @@ impl Common {
             formation,
             formations: BTreeMap::new(),
             founding: false,
+            rejoins: false,
             round: 0,
             damaged,
             needs_snapshot: damaged.is_some(),
@@ -127,6 +132,11 @@ impl Common {
 
     pub(super) fn ticks(&self, now: Mono, ticks: u64) -> Mono {
         now.plus_ms(ticks * self.config.tick_ms)
+    }
+
+    /// Does it ask for its vote back when it introduces itself?
+    pub(super) fn is_amnesiac(&self) -> bool {
+        self.is_voter() && !self.epochs.voting && self.epochs.restorable
     }
 
     pub(super) fn send(&self, link: LinkId, message: Message, out: &mut Vec<ZabOutput>) {
@@ -175,6 +185,9 @@ impl Common {
         if let Some(wanted) = self.wanted.take() {
             self.saving = Some(wanted);
             out.push(ZabOutput::SaveEpochs(wanted));
+        } else if self.rejoins && !record.voting && !record.restorable && self.is_voter() {
+            // The operator's word came while the record was on its way.
+            self.save(|record| record.restorable = true, out);
         }
     }
 

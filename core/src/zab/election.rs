@@ -13,6 +13,7 @@ use super::common::{Common, Next};
 use super::message::{Formation, Message, PeerState, Vote};
 use super::{ZabOutput, quorum};
 use crate::base::{Event, LinkId, Mono, Now, ServerId, Zxid};
+use crate::log::EpochRecord;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One stay in LOOKING.
@@ -110,7 +111,12 @@ impl Election {
             )));
             common.founding = true;
             common.needs_snapshot = true;
-            common.save(|record| record.voting = false, out);
+            let rejoins = common.rejoins;
+            let change = |record: &mut EpochRecord| {
+                record.voting = false;
+                record.restorable = rejoins;
+            };
+            common.save(change, out);
         } else if common.all_voters(|formation| formation != Formation::Formed) {
             common.founding = true;
             common.save(|record| record.voting = true, out);

@@ -144,6 +144,11 @@ impl Leader {
         self.handles.keys().copied()
     }
 
+    fn links_at(&self, step: Step) -> Vec<LinkId> {
+        let there = self.handles.iter().filter(|(_, h)| h.step == step);
+        there.map(|(link, _)| *link).collect()
+    }
+
     pub(super) fn notification(&self, common: &Common) -> Message {
         let epoch = self.epoch.max(common.epochs.current);
         let vote = Vote {
@@ -409,13 +414,7 @@ impl Leader {
         self.phase = Phase::Synchronisation;
         let epoch = self.epoch;
         common.save(|record| record.current = epoch, out);
-        let waiting: Vec<LinkId> = self
-            .handles
-            .iter()
-            .filter(|(_, handle)| handle.step == Step::Promised)
-            .map(|(link, _)| *link)
-            .collect();
-        for link in waiting {
+        for link in self.links_at(Step::Promised) {
             self.synchronise(common, link, now, out);
         }
     }
@@ -423,6 +422,11 @@ impl Leader {
     /// Plans, sends and registers, in one step.
     fn synchronise(&mut self, common: &Common, link: LinkId, now: Now, out: &mut Vec<ZabOutput>) {
         let handle = self.handles.get_mut(&link).expect("a known learner");
+        if handle.needs_snapshot && self.phase != Phase::Broadcast {
+            // Before the epoch is established the own delivered state may be older than the
+            // learner's. Its acknowledgement does not count, so nobody waits for it.
+            return;
+        }
         let plan = if handle.needs_snapshot {
             SyncPlan::Snap
         } else {
@@ -562,14 +566,11 @@ impl Leader {
         self.committed = self.committed.max(history_last);
         common.deliver(self.committed, out);
         out.push(ZabOutput::Leading { epoch: self.epoch });
-        let synced: Vec<LinkId> = self
-            .handles
-            .iter()
-            .filter(|(_, handle)| handle.step == Step::Synced)
-            .map(|(link, _)| *link)
-            .collect();
-        for link in synced {
+        for link in self.links_at(Step::Synced) {
             self.welcome(common, link, out);
+        }
+        for link in self.links_at(Step::Promised) {
+            self.synchronise(common, link, now, out);
         }
     }
 
@@ -736,13 +737,7 @@ impl Leader {
         match self.phase {
             Phase::Proposing if common.epochs.accepted == self.epoch => {
                 self.promised.insert(common.me());
-                let told: Vec<LinkId> = self
-                    .handles
-                    .iter()
-                    .filter(|(_, handle)| handle.step == Step::Introduced)
-                    .map(|(link, _)| *link)
-                    .collect();
-                for link in told {
+                for link in self.links_at(Step::Introduced) {
                     self.tell(common, link, out);
                 }
                 self.begin_sync(common, now, out);

@@ -66,6 +66,8 @@ pub struct Learner {
     snapshot: Zxid,
     snapshot_crc: crc32fast::Hasher,
     restoring: bool,
+    /// It has asked for its vote back when it introduced itself.
+    asked_vote: bool,
     counts: bool,
 }
 
@@ -92,6 +94,7 @@ impl Learner {
             snapshot: Zxid::ZERO,
             snapshot_crc: crc32fast::Hasher::new(),
             restoring: false,
+            asked_vote: false,
             counts: common.is_fit(),
         }
     }
@@ -169,8 +172,9 @@ impl Learner {
             accepted: common.epochs.accepted,
             voting: self.counts,
             needs_snapshot: common.needs_snapshot,
-            amnesiac: common.is_voter() && !common.epochs.voting && common.epochs.restorable,
+            amnesiac: common.is_amnesiac(),
         };
+        self.asked_vote = common.is_amnesiac();
         common.send(self.link, info, out);
         self.stage = Stage::Introduced;
         Next::Stay
@@ -178,15 +182,7 @@ impl Learner {
 
     /// The link broke. A leader that is not there yet is dialled again, as long as its
     /// election link says that it lives.
-    pub(super) fn link_down(
-        &mut self,
-        common: &Common,
-        now: Now,
-        out: &mut Vec<ZabOutput>,
-    ) -> Next {
-        if let Stage::Receiving { .. } = self.stage {
-            out.push(ZabOutput::InstallAbort);
-        }
+    pub(super) fn link_down(&mut self, common: &Common, now: Now) -> Next {
         let dialling = matches!(self.stage, Stage::Dialling { .. });
         if dialling && self.dials < DIALS_MAX && common.links.election(self.leader).is_some() {
             let again_at = now
@@ -327,7 +323,7 @@ impl Learner {
     }
 
     fn ack_epoch(&mut self, common: &Common, promised: bool, out: &mut Vec<ZabOutput>) {
-        let history = common.window.history();
+        let history = common.window.history_undelivered();
         let current = common.epochs.current;
         common.send(
             self.link,
@@ -486,6 +482,10 @@ impl Learner {
             }
             Stage::Adopting if common.epochs.current == self.epoch => self.adopted(common, out),
             _ if self.restoring && common.epochs.voting => Next::Look("voting again"),
+            Stage::Dialling { .. } => Next::Stay,
+            _ if common.is_amnesiac() && !self.asked_vote => {
+                Next::Look("introduces itself again to get its vote back")
+            }
             _ => Next::Stay,
         }
     }

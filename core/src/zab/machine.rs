@@ -4,7 +4,7 @@ use super::common::{Common, Next};
 use super::election::Election;
 use super::leader::Leader;
 use super::learner::Learner;
-use super::message::{Message, PeerState};
+use super::message::{Formation, Message, PeerState};
 use super::{Boot, ConfirmId, LinkKind, ZabConfig, ZabInput, ZabOutput};
 use crate::base::event::{Event, Role};
 use crate::base::{LinkId, Mono, Now, ServerId, Zxid};
@@ -105,20 +105,22 @@ impl Zab {
                 }
                 Next::Stay
             }
-            ZabInput::Rejoin => self.rejoin(out),
+            ZabInput::Rejoin => {
+                self.rejoin(out);
+                Next::Stay
+            }
         }
     }
 
     /// The operator's word: a wiped server may be given its vote back by the next leader
     /// that is elected without it.
-    fn rejoin(&mut self, out: &mut Vec<ZabOutput>) -> Next {
-        if !self.common.is_voter() || self.common.epochs.voting {
-            return Next::Stay;
-        }
-        self.common.save(|record| record.restorable = true, out);
-        match self.state {
-            State::Learning(_) => Next::Look("introduces itself again to get its vote back"),
-            State::Looking(_) | State::Leading(_) => Next::Stay,
+    fn rejoin(&mut self, out: &mut Vec<ZabOutput>) {
+        let common = &mut self.common;
+        common.rejoins = true;
+        // One that is still empty may yet turn out to take part in the first boot.
+        let waits = common.is_voter() && !common.epochs.voting && !common.epochs.restorable;
+        if waits && common.formation == Formation::Formed {
+            common.save(|record| record.restorable = true, out);
         }
     }
 
@@ -285,7 +287,7 @@ impl Zab {
             }
             (LinkKind::Learner, State::Learning(learner)) => {
                 if learner.link() == link && self.doomed.is_none() {
-                    learner.link_down(&self.common, now, out)
+                    learner.link_down(&self.common, now)
                 } else {
                     Next::Stay
                 }
@@ -493,6 +495,12 @@ impl Zab {
                 leader: learner.leader(),
             },
         }
+    }
+
+    /// May its votes and acknowledgements count? False for observers, and for voters that
+    /// have forgotten or lost something (rows D10, D12, D15).
+    pub fn is_fit(&self) -> bool {
+        self.common.is_fit()
     }
 
     /// The last delivered zxid.

@@ -77,8 +77,8 @@ pub enum Message {
         promised: bool,
         /// Its current epoch.
         current: Epoch,
-        /// The last zxid of every epoch in its log, ascending, its snapshot's zxid first;
-        /// the last one is its last zxid.
+        /// Its delivered zxid first, then the last zxid of every epoch in its log after that,
+        /// ascending; the last one is its last zxid.
         history: Vec<Zxid>,
     },
     /// Leader to learner: what you have is a prefix of mine.

@@ -23,6 +23,13 @@ pub mod syncplan;
 pub mod window;
 pub mod wire;
 
+#[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
+mod testjudge;
+#[cfg(test)]
+mod testworld;
+
 pub use machine::Zab;
 
 use crate::base::event::{Event, Fitness};

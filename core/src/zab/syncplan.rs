@@ -1,7 +1,8 @@
 //! What a learner needs to have the leader's history: pure arithmetic over two histories.
 //!
-//! A history is the list that [`super::window::Window::history`] makes: the floor (all up to
-//! it is state), then the last zxid of every epoch after it. Zxids of an epoch are
+//! A history is a list that [`super::window::Window`] makes: the base (all up to it is
+//! state; the leader's floor, the learner's delivered point), then the last zxid of every
+//! epoch after it. Zxids of an epoch are
 //! contiguous from counter 1 and belong to one leader, so two servers that hold (e, c) hold
 //! the same transactions up to it. The common point is therefore computed, never assumed
 //! from "between min and max" (ZOOKEEPER-1154, ZOOKEEPER-2832).

@@ -138,10 +138,22 @@ impl Window {
         self.kept_bytes = 0;
     }
 
-    /// The floor, then the last zxid of each epoch after it, ascending.
+    /// The floor, then the last zxid of each epoch after it, ascending: what this server can
+    /// send to others.
     pub fn history(&self) -> Vec<Zxid> {
-        let mut history = vec![self.floor];
-        for entry in &self.entries {
+        self.history_from(self.floor)
+    }
+
+    /// The delivered point, then the last zxid of each epoch after it, ascending: what this
+    /// server may have to give up. What is delivered is in every later leader's history, so
+    /// there is no need to tell where below it the window begins.
+    pub fn history_undelivered(&self) -> Vec<Zxid> {
+        self.history_from(self.delivered)
+    }
+
+    fn history_from(&self, base: Zxid) -> Vec<Zxid> {
+        let mut history = vec![base];
+        for entry in self.after(base) {
             let last = history.last_mut().expect("starts with the floor");
             if last.epoch() == entry.zxid.epoch() && history.len() > 1 {
                 *history.last_mut().expect("not empty") = entry.zxid;
