@@ -243,8 +243,7 @@ fn pick<T: Clone>(from: &[T], draw: u64) -> Option<T> {
 
 /// The whole sectors a range touches.
 fn sectors(range: &Range<u64>) -> Range<u64> {
-    let sector = SECTOR_BYTES as u64;
-    range.start / sector * sector..range.end.next_multiple_of(sector)
+    range.start / SECTOR_BYTES * SECTOR_BYTES..range.end.next_multiple_of(SECTOR_BYTES)
 }
 
 impl Hands for WorldHands {

@@ -9,7 +9,7 @@ use crate::plan;
 
 /// Steps (an operation or a few) per virtual second all clients of a run together aim at. Enough for 500
 /// committed transactions in 60 s of chaos, and not much more: time is spent on more seeds.
-const STEPS_PER_S: (u64, u64) = (28, 48);
+const STEPS_PER_S: (u64, u64) = (8, 14);
 
 /// Draws the whole scenario of a seed.
 pub fn draw(seed: u64, intensity_permille: u32) -> Scenario {
