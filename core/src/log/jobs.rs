@@ -152,11 +152,16 @@ impl Jobs {
 }
 
 impl Job {
-    /// Lack of space is the mildest failure; among the others the first one counts.
+    /// The first failure counts, except that after a lack of space a device that fails
+    /// is worse news. (A file that was not created for lack of space is not found either;
+    /// that is no news.)
     fn blame(&mut self, failure: Failure) {
         match self.failure {
-            Some(earlier) if !earlier.no_space() || failure.no_space() => {}
-            Some(_) | None => self.failure = Some(failure),
+            None => self.failure = Some(failure),
+            Some(earlier) if earlier.no_space() && failure.error == DiskError::Io => {
+                self.failure = Some(failure);
+            }
+            Some(_) => {}
         }
     }
 }

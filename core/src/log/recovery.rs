@@ -177,6 +177,7 @@ impl Recovery {
             match self.stage {
                 Stage::SmallFilesAndHeaders => {
                     self.stage = Stage::Snapshots;
+                    self.forget_stillborn_heads();
                     let candidates = self.evidence.candidates().into_iter();
                     self.goals = candidates.map(|(g, z)| Goal::Snapshot(g, z)).collect();
                 }
@@ -251,6 +252,19 @@ impl Recovery {
             self.lens.insert(file, len);
         }
         self.goals = goals;
+    }
+
+    /// A head too short for a header, which the mark does not know, was never begun. We
+    /// name no such file, but one that somebody left must not stop a start
+    /// (ZOOKEEPER-2332); the repair removes it.
+    fn forget_stillborn_heads(&mut self) {
+        let marked = self.evidence.mark.map(|m| m.place.segment);
+        while let Some((id, None)) = self.evidence.head()
+            && self.listing.segments[&id] < HEADER_BYTES
+            && marked.is_some_and(|segment| segment < id)
+        {
+            self.evidence.segments.remove(&id);
+        }
     }
 
     fn see_generation(&mut self, generation: u64) {
