@@ -104,6 +104,26 @@ fn an_install_leaves_nothing_of_the_old_log() {
 }
 
 #[test]
+fn nothing_of_a_cut_record_is_left_on_the_platter() {
+    for append in 1..30 {
+        let mut world = World::new(1);
+        world.play(&[Act::Epochs, Act::Append(30), Act::Settle]);
+        world.play(&[Act::Truncate(append), Act::Settle]);
+        let (end, last) = (world.disk.listing(), world.state().last());
+        world.disk.power_cut(Cut::Drop);
+        assert_eq!(world.disk.listing(), end, "a deletion came undone");
+        for (file, _) in world.disk.listing() {
+            let Name::Segment(id) = names::parse(&file) else {
+                continue;
+            };
+            let bytes = Bytes::from(world.disk.bytes(&file));
+            let scan = crate::log::segment::scan(&bytes, id, u64::MAX, 0);
+            assert!(scan.zxid_max <= last, "{file} holds {:?}", scan.zxid_max);
+        }
+    }
+}
+
+#[test]
 fn an_aborted_install_leaves_no_file() {
     let mut world = World::new(1);
     let before = world.disk.listing().len();
@@ -114,7 +134,9 @@ fn an_aborted_install_leaves_no_file() {
 #[test]
 fn records_cut_before_they_were_written_are_never_reported() {
     let mut world = World::new(1);
-    world.play(&[Act::Epochs, Act::Append(10), Act::Truncate(9), Act::Settle]);
+    // The first record's batch is durable, the next one under way when the cut comes.
+    world.play(&[Act::Append(1), Act::Append(9), Act::Run(2)]);
+    world.play(&[Act::Truncate(9), Act::Epochs, Act::Settle]);
     let kept = world.state().last();
     assert_eq!(world.store.durable(), kept);
     for event in &world.events {
@@ -156,6 +178,30 @@ fn one_sync_serves_everything_that_waited_for_it() {
     }
     assert_eq!(syncs(&next), 1);
     assert_eq!(store.backlog(), 0);
+}
+
+#[test]
+fn a_full_disk_is_reported_and_not_tried_again_before_its_time() {
+    let mut world = World::new(1);
+    world.full_between = Some((0, u64::MAX));
+    world.play(&[Act::Append(3), Act::Run(2)]);
+    assert!(world.events.contains(&StoreEvent::Full(true)));
+    assert!(world.store.deadline().is_some_and(|at| at > world.now));
+    assert_eq!(world.store.durable(), Zxid::ZERO);
+    let mut out = StoreOut::default();
+    world.store.timer(world.now, &mut out);
+    assert!(out.disk.is_empty());
+    world.full_between = None;
+    world.play(&[Act::Epochs, Act::Settle]);
+    assert_eq!(
+        world
+            .events
+            .iter()
+            .filter(|e| **e == StoreEvent::Full(false))
+            .count(),
+        1
+    );
+    world.encore();
 }
 
 #[test]

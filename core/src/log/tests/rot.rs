@@ -147,6 +147,35 @@ fn rot_in_an_unwitnessed_last_record_reads_as_a_torn_tail() {
 }
 
 #[test]
+fn an_unreadable_end_is_not_taken_for_a_torn_one() {
+    let mut world = witnessed();
+    world.config.segment_bytes = u64::MAX;
+    world.restart(None);
+    world.recover();
+    // A last record that reaches, unwitnessed, into a sector of its own.
+    let (file, sector) = loop {
+        world.play(&[Act::Tick, Act::Settle]);
+        let head = |w: &World| files(w).into_iter().rfind(|f| f.0.starts_with("log."));
+        let (_, before) = head(&world).expect("a head");
+        world.play(&[Act::Append(1), Act::Settle]);
+        let (file, after) = head(&world).expect("a head");
+        if (before - 1) / 512 < (after - 1) / 512 && before % 512 != 0 {
+            break (file, (after - 1) / 512);
+        }
+    };
+    let mut torn = world.clone();
+    let bytes = world.disk.bytes(&file)[..sector * 512].to_vec();
+    torn.disk.plant(&file, bytes);
+    torn.restart(None);
+    assert_eq!(torn.recover_damaged().fitness, Fitness::Whole);
+    world.disk.spoil(&file, sector);
+    assert!(matches!(
+        judge(world, "unreadable"),
+        Fitness::Damaged { .. }
+    ));
+}
+
+#[test]
 fn damage_is_remembered_until_a_leader_has_filled_the_log_again() {
     let world = witnessed();
     let (file, len) = files(&world)
@@ -231,6 +260,30 @@ fn the_newest_snapshot_may_rot_and_nothing_is_lost() {
     for at in (0..len).step_by(11) {
         let mut rotten = world.clone();
         flip(&mut rotten, &file, at, 4);
+        assert_eq!(judge(rotten, &file), Fitness::Whole);
+    }
+}
+
+#[test]
+fn at_any_time_the_newest_of_two_snapshots_may_rot() {
+    let mut world = World::new(3);
+    world.play(&[
+        Act::Epochs,
+        Act::Append(5),
+        Act::Settle,
+        Act::Snapshot,
+        Act::Settle,
+    ]);
+    for round in 1..20 {
+        world.play(&[Act::Append(round), Act::Settle, Act::Snapshot, Act::Settle]);
+        world.play(&[Act::Append(round % 4), Act::Settle]);
+        let mut rotten = world.clone();
+        rotten.disk.power_cut(Cut::Mix(Prng(u64::from(round))));
+        let newest = files(&rotten)
+            .into_iter()
+            .rfind(|f| f.0.starts_with("snap."));
+        let (file, len) = newest.expect("a snapshot");
+        flip(&mut rotten, &file, len / 2, 4);
         assert_eq!(judge(rotten, &file), Fitness::Whole);
     }
 }
