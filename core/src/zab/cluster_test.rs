@@ -7,7 +7,7 @@
 //! serves, and a new transaction delivered by all are asked for in bounded virtual time.
 
 use super::ZabInput;
-use super::testworld::{Server, World, last_of, pair};
+use super::testworld::{Server, World, last_of};
 use crate::base::event::Role;
 use crate::base::{Epoch, LinkId, Mono, ServerId, Zxid};
 
@@ -64,7 +64,7 @@ impl Life {
         let mut world = World::new(voters, observers);
         world.config.history_entries_max = [0, 2, 8, 1000][rng.below(4)];
         (world.talks, world.prints) = (talks, talks);
-        let calm = [20, 60, 200][rng.below(3)];
+        let calm = [30, 120, 400][rng.below(3)];
         for id in world.ids() {
             if !rng.one_in(4) {
                 world.start(id);
@@ -89,7 +89,7 @@ impl Life {
                 80..84 => self.local(),
                 84..94 => self.work(),
                 _ => {
-                    let most = if self.rng.one_in(20) { 600 } else { 12 };
+                    let most = if self.rng.one_in(80) { 600 } else { 10 };
                     let ms = self.rng.below(most) as u64;
                     self.world.now = self.world.now.plus_ms(ms);
                     self.timers();
@@ -106,7 +106,7 @@ impl Life {
     /// Ends of wires of a server at which something can happen.
     fn ready(&self, id: ServerId) -> Vec<LinkId> {
         let ends = self.world.servers[&id].ends.iter();
-        let open = |peer| !self.world.cuts.contains(&pair(id, peer));
+        let open = |peer| !self.world.cuts.contains(&(id, peer));
         ends.filter(|(_, end)| open(end.peer) && (end.dialling || !end.inbox.is_empty()))
             .map(|(link, _)| *link)
             .collect()
@@ -154,7 +154,9 @@ impl Life {
             0 => self.world.confirm(id),
             1 => self.world.snapshot(id),
             _ => {
-                self.world.propose(id);
+                for _ in 0..=self.rng.below(3) {
+                    self.world.propose(id);
+                }
             }
         }
     }
@@ -174,8 +176,16 @@ impl Life {
 }
 
 impl Life {
+    /// The leader as often as not: what happens to it matters most.
+    fn victim(&mut self) -> ServerId {
+        match self.world.leader() {
+            Some(leader) if self.rng.one_in(2) => leader,
+            Some(_) | None => self.someone(),
+        }
+    }
+
     fn fault(&mut self) {
-        let id = self.someone();
+        let id = self.victim();
         let up = self.world.servers[&id].zab.is_some();
         match self.rng.below(10) {
             0..2 if up => self.crash(id),
@@ -197,16 +207,31 @@ impl Life {
                     self.world.snap(id, link, kept);
                 }
             }
-            7 => {
-                let other = self.someone();
-                let pair = pair(id, other);
-                if !self.world.cuts.remove(&pair) {
-                    self.world.cuts.insert(pair);
-                }
-            }
+            7 if self.rng.one_in(2) => self.isolate(id),
+            7 => self.world.cuts.clear(),
             8 if up && self.rng.one_in(3) => self.world.step(id, ZabInput::Rejoin),
             _ if !up => self.world.start(id),
             _ => {}
+        }
+    }
+
+    /// Cuts a server off from the others, or from all but some; perhaps they know and it
+    /// does not.
+    fn isolate(&mut self, id: ServerId) {
+        let known = self.rng.one_in(2);
+        for other in self.world.ids() {
+            if other == id || self.rng.one_in(4) {
+                continue;
+            }
+            self.world.cuts.insert((id, other));
+            if !known {
+                self.world.cuts.insert((other, id));
+            }
+        }
+        for (link, end) in self.world.servers[&id].ends.clone() {
+            if known && self.world.cuts.contains(&(id, end.peer)) {
+                self.world.snap(id, link, (0, 9));
+            }
         }
     }
 
@@ -237,6 +262,7 @@ impl Life {
         }
         let keep = self.rng.next() as usize;
         self.world.say(|| format!("s{id} is hurt, kind {kind}"));
+        self.world.judge.hurt.insert(id);
         let disk = &mut self.world.server(id).disk;
         match kind {
             0 => *disk = Default::default(),
@@ -372,7 +398,7 @@ impl World {
 fn live(seed: u64, talks: bool) -> World {
     let guard = Seed(seed);
     let mut life = Life::new(seed, talks);
-    let moves = 500 + life.rng.below(6000);
+    let moves = 500 + life.rng.below(8000);
     life.chaos(moves);
     life.heal();
     drop(guard);

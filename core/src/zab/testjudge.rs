@@ -5,17 +5,20 @@
 //! | an epoch is established once | Leadership1, Leadership2 |
 //! | delivered sequences are prefixes of one order | PrefixConsistency, TotalOrder, Agreement |
 //! | what is delivered was broadcast by a leader, as it is | Integrity |
+//! | a quorum holds the history of an epoch that is established | (Zab 4.2) |
+//! | a quorum holds what is delivered | (commit rule) |
+//! | an epoch is promised once by each server | (Zab 2.1) |
 //! | an established epoch's history holds what was delivered of all before it | PrimaryIntegrity |
 //! | what is acknowledged, promised or voted upon is durable | (durable ack) |
 //! | a confirmation says that no later epoch was established when it was asked for | (sync) |
 
 use super::message::Message;
-use super::testworld::{Server, last_of};
+use super::testworld::{Disk, Server, last_of};
 use super::{ConfirmId, ZabOutput};
 use crate::base::event::Event;
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::log::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What has been seen so far.
 #[derive(Default)]
@@ -27,8 +30,13 @@ pub struct Judge {
     /// Questions not yet answered: the highest epoch established when they were asked.
     asked: BTreeMap<(ServerId, ConfirmId), Epoch>,
     leads: BTreeMap<ServerId, Epoch>,
+    promised: BTreeSet<(ServerId, Epoch)>,
+    /// Servers that were hurt once: what they held is no longer on their disks.
+    pub hurt: BTreeSet<ServerId>,
     pub probes: BTreeMap<&'static str, u32>,
 }
+
+type Servers = BTreeMap<ServerId, Server>;
 
 fn facts(entries: &[Entry]) -> Vec<(Zxid, u32)> {
     let fact = |entry: &Entry| (entry.zxid, crc32fast::hash(&entry.payload));
@@ -58,11 +66,30 @@ impl Judge {
     }
 
     /// A server is about to do or say this.
-    pub fn saw(&mut self, id: ServerId, output: &ZabOutput, server: &Server) {
+    pub fn saw(&mut self, id: ServerId, output: &ZabOutput, all: &Servers, voters: usize) {
+        let server = &all[&id];
         match output {
-            ZabOutput::Event(event) => self.event(id, event, server),
-            ZabOutput::Deliver(entry) => self.delivered(id, entry, server),
-            ZabOutput::Send { message, .. } => said(id, message, server),
+            ZabOutput::Event(event) => self.event(id, event, all, voters),
+            ZabOutput::Deliver(entry) => {
+                let holders = self.count(all, voters, |disk| disk.holds(entry.zxid));
+                assert!(
+                    holders > voters / 2,
+                    "{:?} is delivered without a quorum",
+                    entry.zxid
+                );
+                self.delivered(id, entry, server);
+            }
+            ZabOutput::Send { message, .. } => {
+                said(id, message, server);
+                self.promise(id, message, server);
+            }
+            ZabOutput::Following { epoch, .. } => {
+                let (_, history) = &self.established[epoch];
+                assert!(
+                    server.state.len() >= history.len(),
+                    "s{id} serves an older state"
+                );
+            }
             ZabOutput::Confirmed(round) => self.confirmed(id, *round),
             ZabOutput::Looking => self.crashed(id),
             ZabOutput::Leading { epoch } => {
@@ -72,7 +99,27 @@ impl Judge {
         }
     }
 
-    fn event(&mut self, id: ServerId, event: &Event, server: &Server) {
+    /// Voters of which this is true, or may have been before they were hurt.
+    fn count(&self, all: &Servers, voters: usize, holds: impl Fn(&Disk) -> bool) -> usize {
+        let voters = all.iter().take(voters);
+        voters
+            .filter(|(id, server)| self.hurt.contains(id) || holds(&server.disk))
+            .count()
+    }
+
+    fn promise(&mut self, id: ServerId, message: &Message, server: &Server) {
+        if let Message::AckEpoch { promised: true, .. } = message {
+            let epoch = server.disk.epochs.unwrap_or_default().accepted;
+            let first = self.promised.insert((id, epoch));
+            assert!(
+                first || self.hurt.contains(&id),
+                "s{id} promises {epoch:?} again"
+            );
+        }
+    }
+
+    fn event(&mut self, id: ServerId, event: &Event, all: &Servers, voters: usize) {
+        let server = &all[&id];
         match event {
             Event::Proposed { zxid, hash } => {
                 assert_eq!(self.proposed.insert(*zxid, *hash), None, "{zxid:?} twice");
@@ -91,6 +138,14 @@ impl Judge {
                 let history = facts(&server.disk.logged());
                 let last = history.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
                 assert_eq!(last, *history_last, "s{id} names its history's end");
+                let holders = self.count(all, voters, |disk| {
+                    let current = disk.epochs.unwrap_or_default().current;
+                    current > *epoch || (current == *epoch && disk.holds(last))
+                });
+                assert!(
+                    holders > voters / 2,
+                    "s{id} establishes {epoch:?} without a quorum"
+                );
                 let before = self
                     .order
                     .partition_point(|(zxid, _)| zxid.epoch() < *epoch);

@@ -52,6 +52,11 @@ impl Disk {
         last_of(&self.snapshot).max(last_of(&self.log))
     }
 
+    /// Is this transaction durable here?
+    pub fn holds(&self, zxid: Zxid) -> bool {
+        zxid <= last_of(&self.snapshot) || self.log.binary_search_by_key(&zxid, |e| e.zxid).is_ok()
+    }
+
     /// Everything logged, durable or not.
     pub fn logged(&self) -> Vec<Entry> {
         let mut disk = self.clone();
@@ -136,7 +141,7 @@ pub struct World {
     pub now: Mono,
     pub config: ZabConfig,
     pub servers: BTreeMap<ServerId, Server>,
-    /// Pairs (smaller id first) between which nothing passes for now.
+    /// Nothing reaches the first from the second for now.
     pub cuts: BTreeSet<(ServerId, ServerId)>,
     pub judge: Judge,
     /// What was said and done, for people.
@@ -145,11 +150,6 @@ pub struct World {
     /// Said aloud, too, with the time.
     pub prints: bool,
     payloads: u64,
-}
-
-/// The pair as `cuts` names it.
-pub fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
-    (a.min(b), a.max(b))
 }
 
 /// Pieces of a snapshot are small so that there are several.
@@ -473,7 +473,8 @@ impl World {
     /// Carries out what a machine wants.
     fn carry(&mut self, id: ServerId, out: Vec<ZabOutput>) {
         for output in out {
-            self.judge.saw(id, &output, &self.servers[&id]);
+            let voters = self.voters();
+            self.judge.saw(id, &output, &self.servers, voters);
             self.tell(id, &output);
             self.carry_one(id, output);
         }
