@@ -59,6 +59,9 @@ pub const SNAPSHOT_RECORD_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 
 /// Most identities of one connection.
 pub const IDENTITIES_MAX: usize = 64;
+/// Most messages that wait behind a snapshot or a cut while a learner is brought in line;
+/// beyond them it starts over.
+pub const SYNC_BACKLOG_MAX: usize = 65_536;
 /// Most pieces of a snapshot under way to one learner.
 pub const SNAPSHOT_CHUNKS_MAX: u32 = 8;
 

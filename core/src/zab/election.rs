@@ -64,9 +64,17 @@ impl Election {
         if self.proposal.is_some() || !may_vote(common) {
             return false;
         }
+        // Votes that came before it might vote count as well (their senders have no reason
+        // to repeat them soon).
         let own = own_vote(common);
-        self.proposal = Some(own);
-        self.votes.insert(common.me(), own);
+        let best = self.votes.values().fold(
+            own,
+            |best, vote| {
+                if beats(vote, &best) { *vote } else { best }
+            },
+        );
+        self.proposal = Some(best);
+        self.votes.insert(common.me(), best);
         true
     }
 
@@ -217,9 +225,6 @@ impl Election {
         round: u64,
         out: &mut Vec<ZabOutput>,
     ) {
-        let Some(proposal) = self.proposal else {
-            return;
-        };
         if round < common.round {
             // It is behind: tell it, and wait until it has caught up.
             if let Some(link) = common.links.election(from) {
@@ -227,6 +232,14 @@ impl Election {
             }
             return;
         }
+        let Some(proposal) = self.proposal else {
+            if round > common.round {
+                common.round = round;
+                self.votes.clear();
+            }
+            self.votes.insert(from, vote);
+            return;
+        };
         if round > common.round {
             common.round = round;
             self.votes.clear();

@@ -15,7 +15,7 @@ use super::common::{Common, Next};
 use super::message::{Message, PeerState, Vote};
 use super::syncplan::{self, SyncPlan};
 use super::{ConfirmId, MemberKind, ZabOutput, quorum};
-use crate::base::limits::{OUTSTANDING_PROPOSALS_MAX, SNAPSHOT_CHUNKS_MAX};
+use crate::base::limits::{OUTSTANDING_PROPOSALS_MAX, SNAPSHOT_CHUNKS_MAX, SYNC_BACKLOG_MAX};
 use crate::base::{Epoch, Event, LinkId, Mono, Now, ServerId, Zxid};
 use crate::log::Entry;
 use bytes::Bytes;
@@ -96,6 +96,8 @@ pub struct Leader {
     handles: BTreeMap<LinkId, Handle>,
     /// Accepted epochs of fit voters, the own one included.
     accepted: BTreeMap<ServerId, Epoch>,
+    /// The highest epoch that anybody has told of, learners without a vote included.
+    highest: Epoch,
     promised: BTreeSet<ServerId>,
     synced: BTreeSet<ServerId>,
     committed: Zxid,
@@ -115,6 +117,7 @@ impl Leader {
             began_at: now.mono,
             handles: BTreeMap::new(),
             accepted: BTreeMap::from([(common.me(), common.epochs.accepted)]),
+            highest: common.epochs.accepted,
             promised: BTreeSet::new(),
             synced: BTreeSet::new(),
             committed: common.window.delivered(),
@@ -334,6 +337,7 @@ impl Leader {
         let handle = &self.handles[&link];
         match self.phase {
             Phase::Discovery => {
+                self.highest = self.highest.max(accepted);
                 if handle.voting {
                     self.accepted.insert(handle.server, accepted);
                     self.choose_epoch(common, out);
@@ -360,8 +364,7 @@ impl Leader {
         if self.phase != Phase::Discovery || !quorum::is_quorum(&common.voters, &known) {
             return;
         }
-        let highest = self.accepted.values().max().copied().unwrap_or_default();
-        let epoch = Epoch(highest.0 + 1);
+        let epoch = Epoch(self.highest.0 + 1);
         self.epoch = epoch;
         self.phase = Phase::Proposing;
         common.save(|record| record.accepted = epoch, out);
@@ -637,6 +640,7 @@ impl Leader {
             },
             out,
         );
+        let mut overrun = Vec::new();
         for (link, handle) in &mut self.handles {
             let registered = matches!(handle.step, Step::Syncing | Step::Synced | Step::UpToDate);
             if registered && !handle.observer {
@@ -650,6 +654,15 @@ impl Leader {
                     out,
                 );
             }
+            let behind = handle.feed.as_ref().map_or(0, |feed| feed.behind.len());
+            if behind > SYNC_BACKLOG_MAX {
+                overrun.push(*link);
+            }
+        }
+        for link in overrun {
+            let probe = "snapshot too slow for what is proposed";
+            out.push(ZabOutput::Event(Event::Probe(probe)));
+            self.drop_learner(common, link, out);
         }
         zxid
     }
@@ -763,7 +776,7 @@ impl Leader {
         if self.ping_at > now.mono {
             return Next::Stay;
         }
-        self.ping_at = now.mono.plus_ms(common.config.tick_ms / 2);
+        self.ping_at = now.mono.plus_ms((common.config.tick_ms / 2).max(1));
         self.ping(out);
         self.drop_silent(common, now, out);
         self.judge_itself(common, now)

@@ -14,7 +14,8 @@
 
 use super::common::{Common, Next};
 use super::message::{Message, PeerState, Vote};
-use super::{LinkKind, ZabOutput};
+use super::{LinkKind, ZabConfig, ZabOutput};
+use crate::base::limits::SYNC_BACKLOG_MAX;
 use crate::base::{Epoch, Event, LinkId, Mono, Now, ServerId, Zxid};
 use crate::log::Entry;
 use bytes::Bytes;
@@ -227,11 +228,14 @@ impl Learner {
         now: Now,
         out: &mut Vec<ZabOutput>,
     ) -> Next {
-        if matches!(self.stage, Stage::CatchingUp { .. } | Stage::Serving) {
-            self.give_up_at = common.ticks(now.mono, common.config.sync_limit);
+        if let Some(patience) = self.stage.patience(&common.config) {
+            self.give_up_at = common.ticks(now.mono, patience);
         }
         // A ping is answered whatever the disk does; everything else keeps its order.
         if self.is_on_disk() && !matches!(message, Message::Ping { .. }) {
+            if self.held.len() == SYNC_BACKLOG_MAX {
+                return Next::Look("the disk is too slow for what is proposed");
+            }
             self.held.push_back(message);
             return Next::Stay;
         }
@@ -531,6 +535,22 @@ impl Learner {
 }
 
 impl Stage {
+    /// Ticks of silence that end the role from here on. Discovery has one bound as a whole;
+    /// a long history or snapshot may take its time as long as the leader is heard.
+    fn patience(self, config: &ZabConfig) -> Option<u64> {
+        match self {
+            Stage::Dialling { .. } | Stage::Introduced | Stage::Promising | Stage::Promised => None,
+            Stage::Cutting
+            | Stage::Receiving { .. }
+            | Stage::Installing
+            | Stage::Syncing
+            | Stage::Forcing { .. }
+            | Stage::Adopting
+            | Stage::Acked => Some(config.init_limit),
+            Stage::CatchingUp { .. } | Stage::Serving => Some(config.sync_limit),
+        }
+    }
+
     fn takes_entries(self) -> bool {
         match self {
             Stage::Syncing

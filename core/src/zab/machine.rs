@@ -344,8 +344,8 @@ impl Zab {
                 State::Leading(leader) => leader.message(&mut self.common, link, message, now, out),
             },
             (LinkKind::Election, _) => {
-                self.common.links.hangup(link, out);
-                Next::Stay
+                out.push(ZabOutput::Hangup { link });
+                self.link_down(link, now, out)
             }
         }
     }

@@ -33,16 +33,15 @@ pub fn plan(learner: &[Zxid], leader: &[Zxid]) -> SyncPlan {
     let (Some(learner_floor), Some(leader_floor)) = (learner.first(), leader.first()) else {
         return SyncPlan::Snap;
     };
-    if learner.len() > HISTORY_EPOCHS_MAX {
-        return SyncPlan::Snap;
-    }
     let ours = ends(leader);
     let common = ends(learner)
         .iter()
         .filter_map(|(epoch, theirs)| ours.get(epoch).map(|own| *own.min(theirs)))
         .max();
     let last = learner.iter().max().expect("has a floor");
-    match common {
+    // A list of full length may leave epochs out behind its base.
+    let incomplete = learner.len() >= HISTORY_EPOCHS_MAX && common == Some(*learner_floor);
+    match common.filter(|_| !incomplete) {
         Some(point) if point >= *leader_floor && point >= *learner_floor => {
             if point == *last {
                 SyncPlan::Diff { from: point }

@@ -6,6 +6,7 @@
 //! `Leader.outstandingProposals` and the pending list of a follower, which here are one.
 
 use crate::base::Zxid;
+use crate::base::limits::HISTORY_EPOCHS_MAX;
 use crate::log::Entry;
 use std::collections::VecDeque;
 
@@ -146,9 +147,13 @@ impl Window {
 
     /// The delivered point, then the last zxid of each epoch after it, ascending: what this
     /// server may have to give up. What is delivered is in every later leader's history, so
-    /// there is no need to tell where below it the window begins.
+    /// there is no need to tell where below it the window begins. Of very many epochs only
+    /// the last are told.
     pub fn history_undelivered(&self) -> Vec<Zxid> {
-        self.history_from(self.delivered)
+        let mut history = self.history_from(self.delivered);
+        let excess = history.len().saturating_sub(HISTORY_EPOCHS_MAX);
+        history.drain(1..=excess);
+        history
     }
 
     fn history_from(&self, base: Zxid) -> Vec<Zxid> {
