@@ -10,19 +10,16 @@
 //! neither reads nor writes; a connection both sides are done with is freed.
 
 use super::HostId;
-use super::alarm::{Alarms, NEVER, Waiter};
+use super::alarm::{Alarms, NEVER};
+use super::dial::{Backlog, Dial};
 use super::keyed::Key;
 use super::pipe::{Found, Pipe};
 use super::road::{NetConfig, Roads, purpose};
 use crate::trace::{Kind, Trace};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
-
-/// Connections a listener holds before its program accepted them.
-const BACKLOG_MAX: usize = 128;
 
 /// What a dead program's machine answers to bytes for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,8 +85,8 @@ pub(super) struct Conn {
 /// A side of a connection, as its program holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ConnRef {
-    slot: usize,
-    serial: u64,
+    pub(super) slot: usize,
+    pub(super) serial: u64,
     pub(super) side: usize,
 }
 
@@ -98,12 +95,6 @@ pub(super) struct ConnRef {
 pub(super) enum Half {
     Read,
     Write,
-}
-
-struct Backlog {
-    serial: u64,
-    waiting: VecDeque<(u64, ConnRef, SocketAddr)>,
-    waiter: Waiter,
 }
 
 /// Whether a machine runs, and the number of its program.
@@ -133,33 +124,11 @@ impl Machine {
         self.up && self.incarnation == incarnation
     }
 
-    fn take_port(&mut self) -> u16 {
+    pub(super) fn take_port(&mut self) -> u16 {
         let port = self.next_port;
         self.next_port = if port == u16::MAX { 32_768 } else { port + 1 };
         port
     }
-}
-
-/// What became of a request for a connection when it came to the other machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    /// It exists; the dialler hears of it at that time.
-    Connected(ConnRef, u64),
-    /// The dialler hears of the refusal at that time.
-    Refused(u64),
-    /// Nobody answers.
-    Lost,
-}
-
-/// One request for a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dial {
-    pub(super) from: HostId,
-    pub(super) incarnation: u64,
-    pub(super) to: HostId,
-    pub(super) port: u16,
-    pub(super) from_addr: SocketAddr,
-    pub(super) key: Key,
 }
 
 /// Time and trace, as every operation needs them.
@@ -177,7 +146,7 @@ pub(super) struct Net {
     pub(super) roads: Roads,
     pub(super) conns: Vec<Option<Conn>>,
     free: Vec<usize>,
-    listeners: BTreeMap<(HostId, u16), Backlog>,
+    pub(super) listeners: BTreeMap<(HostId, u16), Backlog>,
     serials: u64,
 }
 
@@ -209,7 +178,7 @@ impl Net {
         &mut self.machines[host.index()]
     }
 
-    fn serial(&mut self) -> u64 {
+    pub(super) fn serial(&mut self) -> u64 {
         self.serials += 1;
         self.serials
     }
@@ -218,163 +187,6 @@ impl Net {
     pub(super) fn open(&self) -> usize {
         self.conns.len() - self.free.len()
     }
-
-    // Listening and dialling.
-
-    /// Binds a port (0: any free one) for the program that runs now.
-    pub(super) fn listen(&mut self, host: HostId, port: u16) -> io::Result<(u16, u64)> {
-        let port = match port {
-            0 => self.free_port(host),
-            port => port,
-        };
-        if self.listeners.contains_key(&(host, port)) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        let serial = self.serial();
-        let backlog = Backlog {
-            serial,
-            waiting: VecDeque::new(),
-            waiter: Waiter::default(),
-        };
-        self.listeners.insert((host, port), backlog);
-        Ok((port, serial))
-    }
-
-    fn free_port(&mut self, host: HostId) -> u16 {
-        loop {
-            let port = self.machine_mut(host).take_port();
-            if !self.listeners.contains_key(&(host, port)) {
-                return port;
-            }
-        }
-    }
-
-    /// A listener was dropped: whoever waits in it is reset.
-    pub(super) fn unlisten(&mut self, scene: &mut Scene<'_>, host: HostId, port: u16, serial: u64) {
-        let ours = self.listeners.get(&(host, port));
-        if ours.is_none_or(|backlog| backlog.serial != serial) {
-            return;
-        }
-        let backlog = self.listeners.remove(&(host, port));
-        for (_, conn, _) in backlog.into_iter().flat_map(|backlog| backlog.waiting) {
-            self.drop_half(scene, conn, Half::Read);
-            self.drop_half(scene, conn, Half::Write);
-        }
-    }
-
-    /// Every listener of a host is gone with its program.
-    pub(super) fn forget_listeners(&mut self, host: HostId) {
-        self.listeners.retain(|(at, _), _| *at != host);
-    }
-
-    pub(super) fn poll_accept(
-        &mut self,
-        scene: &mut Scene<'_>,
-        (host, port, serial): (HostId, u16, u64),
-        cx: &mut Context<'_>,
-    ) -> Poll<(ConnRef, SocketAddr)> {
-        let ours = self.listeners.get_mut(&(host, port));
-        let Some(backlog) = ours.filter(|backlog| backlog.serial == serial) else {
-            return Poll::Pending;
-        };
-        match backlog.waiting.front() {
-            Some((ready_ns, ..)) if *ready_ns > scene.now_ns => {
-                let at_ns = *ready_ns;
-                (backlog.waiter).wait(scene.alarms, cx, scene.now_ns, at_ns);
-                Poll::Pending
-            }
-            Some(_) => {
-                let (_, conn, from) = backlog.waiting.pop_front().expect("it was just seen");
-                Poll::Ready((conn, from))
-            }
-            None => {
-                (backlog.waiter).wait(scene.alarms, cx, scene.now_ns, NEVER);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Numbers and names a request for a connection.
-    pub(super) fn dial(&mut self, from: HostId, to: HostId, from_ip: SocketAddr) -> Dial {
-        let road = self.roads.get_mut(from, to);
-        road.dials += 1;
-        let nth = road.dials;
-        let key = (self.key)
-            .and(from.index() as u64)
-            .and(to.index() as u64)
-            .and(nth);
-        let machine = self.machine_mut(from);
-        Dial {
-            from,
-            incarnation: machine.incarnation,
-            to,
-            port: 0,
-            from_addr: SocketAddr::new(from_ip.ip(), machine.take_port()),
-            key,
-        }
-    }
-
-    /// A request for a connection has come to the other machine.
-    pub(super) fn arrive(&mut self, scene: &mut Scene<'_>, dial: &Dial) -> Verdict {
-        let now_ns = scene.now_ns;
-        let there = *self.machine(dial.to);
-        let back = self.roads.latency(dial.to, dial.from, dial.key.and(2));
-        let Some(back_ns) = back else {
-            return Verdict::Lost;
-        };
-        if self.roads.is_blocked(dial.from, dial.to) || !there.powered {
-            return Verdict::Lost;
-        }
-        let at_ns = now_ns + back_ns;
-        let numbers = [dial.to.index() as u64, dial.port.into(), at_ns];
-        let listening = self.listeners.contains_key(&(dial.to, dial.port));
-        if !listening || there.refusals > 0 {
-            (scene.trace).numbers(now_ns, dial.from.0, Kind::Refuse, numbers);
-            return Verdict::Refused(at_ns);
-        }
-        let conn = self.connect(dial, there.incarnation);
-        let backlog = (self.listeners).get_mut(&(dial.to, dial.port));
-        let backlog = backlog.expect("it was just seen");
-        if backlog.waiting.len() >= BACKLOG_MAX {
-            self.conns[conn.slot] = None;
-            self.free.push(conn.slot);
-            return Verdict::Lost;
-        }
-        let accepted = ConnRef { side: 1, ..conn };
-        // Roads differ, so what was asked for later may be ready earlier.
-        let place = (backlog.waiting).partition_point(|(ready_ns, ..)| *ready_ns <= at_ns);
-        (backlog.waiting).insert(place, (at_ns, accepted, dial.from_addr));
-        (backlog.waiter).ring_at(scene.alarms, now_ns, at_ns);
-        (scene.trace).numbers(now_ns, dial.from.0, Kind::Connect, numbers);
-        Verdict::Connected(conn, at_ns)
-    }
-
-    fn connect(&mut self, dial: &Dial, incarnation_there: u64) -> ConnRef {
-        let serial = self.serial();
-        let window = self.config.window_bytes as usize;
-        let conn = Conn {
-            serial,
-            sides: [
-                Side::new(dial.from, dial.incarnation),
-                Side::new(dial.to, incarnation_there),
-            ],
-            pipes: [3, 4].map(|way| Pipe::new(dial.key.and(way), window)),
-            port: dial.port,
-            forgotten: false,
-        };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.conns.push(None);
-            self.conns.len() - 1
-        });
-        self.conns[slot] = Some(conn);
-        ConnRef {
-            slot,
-            serial,
-            side: 0,
-        }
-    }
-
-    // Reading and writing.
 
     /// The connection of a reference, when its program still runs.
     fn living(&mut self, me: ConnRef) -> Option<(&mut Conn, &Roads, &[Machine])> {
@@ -500,12 +312,25 @@ impl Net {
         }
     }
 
+    pub(super) fn insert(&mut self, conn: Conn) -> usize {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
+        self.conns[slot] = Some(conn);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        self.conns[slot] = None;
+        self.free.push(slot);
+    }
+
     /// Frees a connection that neither side has any more.
     pub(super) fn free_if_done(&mut self, slot: usize) {
         let done = |conn: &Conn| conn.sides.iter().all(|side| side.end != End::Open);
         if self.conns[slot].as_ref().is_some_and(done) {
-            self.conns[slot] = None;
-            self.free.push(slot);
+            self.remove(slot);
         }
     }
 
@@ -528,6 +353,19 @@ fn accepted(pipe: &Pipe, config: &NetConfig, len: usize) -> usize {
 }
 
 impl Conn {
+    pub(super) fn new(serial: u64, dial: &Dial, incarnation_there: u64, window: usize) -> Conn {
+        Conn {
+            serial,
+            sides: [
+                Side::new(dial.from, dial.incarnation),
+                Side::new(dial.to, incarnation_there),
+            ],
+            pipes: [3, 4].map(|way| Pipe::new(dial.key.and(way), window)),
+            port: dial.port,
+            forgotten: false,
+        }
+    }
+
     /// True when it runs between these two.
     pub(super) fn is_between(&self, a: HostId, b: HostId) -> bool {
         let hosts = [self.sides[0].host, self.sides[1].host];

@@ -28,6 +28,7 @@ mod alarm;
 mod clock;
 mod conn;
 mod control;
+mod dial;
 mod disk;
 pub(crate) mod keyed;
 mod life;
@@ -70,6 +71,11 @@ impl HostId {
 
     fn at(index: usize) -> HostId {
         HostId(u16::try_from(index).expect("fewer than 65536 hosts"))
+    }
+
+    /// The host of this number, 1 for the first.
+    pub const fn nth(number: u16) -> HostId {
+        HostId(number)
     }
 
     /// Its number: 1 for the first host.

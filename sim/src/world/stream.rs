@@ -5,7 +5,8 @@
 //! after a growing wait as TCP does, until the caller gives up or the system does.
 
 use super::alarm::{Until, Waiter};
-use super::conn::{ConnRef, Dial, Half, Verdict};
+use super::conn::{ConnRef, Half};
+use super::dial::{Dial, Verdict};
 use super::runtime::Process;
 use crate::trace::Kind;
 use gamekeeper_runtime::Listener;
