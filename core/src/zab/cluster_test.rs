@@ -8,8 +8,7 @@
 
 use super::ZabInput;
 use super::testworld::{Server, World, last_of};
-use crate::base::event::Role;
-use crate::base::{Epoch, LinkId, Mono, ServerId, Zxid};
+use crate::base::{Epoch, LinkId, ServerId, Zxid};
 
 /// SplitMix64.
 struct Rng(u64);
@@ -103,28 +102,11 @@ impl Life {
         self.rng.pick(&ids).expect("there are servers")
     }
 
-    /// Ends of wires of a server at which something can happen.
-    fn ready(&self, id: ServerId) -> Vec<LinkId> {
-        let ends = self.world.servers[&id].ends.iter();
-        let open = |peer| !self.world.cuts.contains(&(id, peer));
-        ends.filter(|(_, end)| open(end.peer) && (end.dialling || !end.inbox.is_empty()))
-            .map(|(link, _)| *link)
-            .collect()
-    }
-
     fn network(&mut self) {
         let id = self.someone();
-        let ready = self.ready(id);
+        let ready = self.world.ready(id);
         if let Some(link) = self.rng.pick(&ready) {
-            self.network_at(id, link);
-        }
-    }
-
-    fn network_at(&mut self, id: ServerId, link: LinkId) {
-        if self.world.servers[&id].ends[&link].dialling {
-            self.world.connect(id, link);
-        } else {
-            self.world.receive(id, link);
+            self.world.network_at(id, link);
         }
     }
 
@@ -163,15 +145,14 @@ impl Life {
 
     fn timers(&mut self) {
         for id in self.world.ids() {
-            let due = self.deadline(id).is_some_and(|at| at <= self.world.now);
+            let due = self
+                .world
+                .deadline(id)
+                .is_some_and(|at| at <= self.world.now);
             if due && !self.rng.one_in(4) {
                 self.world.step(id, ZabInput::Timer);
             }
         }
-    }
-
-    fn deadline(&self, id: ServerId) -> Option<Mono> {
-        self.world.servers[&id].zab.as_ref()?.deadline()
     }
 }
 
@@ -277,121 +258,58 @@ impl Life {
         }
     }
 
-    /// Everything that can happen without time happens.
-    fn settle(&mut self) {
-        for round in 0.. {
-            let mut quiet = true;
-            for id in self.world.ids() {
-                for link in self.ready(id) {
-                    quiet = false;
-                    if self.ready(id).contains(&link) {
-                        self.network_at(id, link);
-                    }
-                }
-                if let Some(input) = self.world.server(id).local.pop_front() {
-                    quiet = false;
-                    self.world.step(id, input);
-                }
-                let disk = &self.world.servers[&id].disk;
-                quiet &= disk.ops.is_empty() && disk.saves.is_empty();
-                self.world.finish_save(id);
-                self.world.finish_ops(id, 3);
-            }
-            if quiet {
-                return;
-            }
-            assert!(round < 20_000, "a storm: no end of messages without time");
-        }
-    }
-
-    /// Lets time pass until `done`, at most `ms`.
-    fn until(&mut self, ms: u64, what: &str, done: impl Fn(&World) -> bool) {
-        let end = self.world.now.plus_ms(ms);
-        loop {
-            self.settle();
-            if done(&self.world) {
-                return;
-            }
-            let next = self.world.ids().into_iter();
-            let next = next.filter_map(|id| self.deadline(id)).min();
-            let next = next.expect("somebody always waits for something");
-            assert!(
-                next <= end,
-                "not in {ms} ms: {what}: {}",
-                self.world.roles()
-            );
-            self.world.now = self.world.now.max(next);
-            for id in self.world.ids() {
-                if self.deadline(id).is_some_and(|at| at <= self.world.now) {
-                    self.world.step(id, ZabInput::Timer);
-                }
-            }
-        }
-    }
-
     fn heal(&mut self) {
         self.world.say(|| "everything is healed".into());
         self.world.cuts.clear();
+        let spared = self.spared();
         for id in self.world.ids() {
-            if self.world.servers[&id].zab.is_none() {
+            let is_up = self.world.servers[&id].zab.is_some();
+            if spared.contains(&id) && is_up {
+                self.crash(id);
+            } else if !spared.contains(&id) && !is_up {
                 self.world.start(id);
             }
         }
-        let rejoin = self.rng.one_in(2);
-        self.until(10_000, "one leader, all serve", World::is_serving);
-        if rejoin {
+        self.rest("a core serves");
+        for id in spared {
+            self.world.start(id);
+        }
+        self.rest("all serve");
+        if self.rng.one_in(2) {
             for id in self.world.ids() {
                 self.world.step(id, ZabInput::Rejoin);
             }
-            self.until(10_000, "all serve again", World::is_serving);
+            self.rest("all serve after a rejoin");
         }
         let leader = self.world.leader().expect("one leads");
         let zxid = self.world.propose(leader).expect("it takes proposals");
-        self.until(1_000, "all deliver something new", |world| {
-            world.servers.values().all(|s| last_of(&s.state) == zxid)
-        });
-    }
-}
-
-impl World {
-    fn leader(&self) -> Option<ServerId> {
-        let leads = |id: &ServerId| {
-            let zab = self.servers[id].zab.as_ref();
-            zab.is_some_and(|zab| matches!(zab.role(), Role::Leading { .. }))
-        };
-        self.ids().into_iter().find(leads)
+        self.world
+            .until(1_000, "all deliver something new", |world| {
+                world.servers.values().all(|s| last_of(&s.state) == zxid)
+            });
     }
 
-    /// One leads, and all the others serve under it.
-    fn is_serving(&self) -> bool {
-        let Some(leader) = self.leader() else {
-            return false;
-        };
-        self.servers.iter().all(|(id, server)| {
-            let role = server.zab.as_ref().map(super::Zab::role);
-            match role {
-                Some(Role::Leading { .. }) => *id == leader,
-                Some(Role::Following { leader: l, .. } | Role::Observing { leader: l, .. }) => {
-                    l == leader && server.serving
-                }
-                _ => false,
-            }
-        })
+    /// Some voters that the others can do without, when all of them are fit.
+    fn spared(&mut self) -> Vec<ServerId> {
+        self.world.note_healed(&mut self.hurt);
+        if self.world.judge.established.is_empty() || !self.hurt.is_empty() {
+            return Vec::new();
+        }
+        let voters = self.world.voters();
+        let some = self.rng.below(voters / 2 + 1);
+        let first = self.rng.below(voters);
+        let id = |n| ServerId(((first + n) % voters) as u8 + 1);
+        (0..some).map(id).collect()
     }
 
-    fn roles(&self) -> String {
-        let role = |(id, server): (&ServerId, &super::testworld::Server)| {
-            format!("s{id} {:?}", server.zab.as_ref().map(super::Zab::role))
-        };
-        self.servers.iter().map(role).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Forgets the voters that are fit again.
-    fn note_healed(&self, hurt: &mut Vec<ServerId>) {
-        hurt.retain(|id| {
-            let server = &self.servers[id];
-            !server.zab.as_ref().is_some_and(super::Zab::is_fit)
-        });
+    /// One leader, whom all that are up follow, and whom nobody troubles without a cause.
+    fn rest(&mut self, what: &str) {
+        self.world.until(10_000, what, World::is_serving);
+        let established = self.world.judge.established.len();
+        self.world.wait(1_500);
+        assert!(self.world.is_serving(), "{what}: {}", self.world.roles());
+        let now = self.world.judge.established.len();
+        assert_eq!(now, established, "{what}, and somebody troubles the leader");
     }
 }
 

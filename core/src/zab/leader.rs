@@ -290,6 +290,8 @@ impl Leader {
             (Message::AckNewLeader { epoch }, Step::Syncing) if epoch == self.epoch => {
                 handle.step = Step::Synced;
                 handle.acked = handle.acked.max(handle.sync_end);
+                // What it owed was the history; what was proposed meanwhile it owes from now.
+                handle.behind_since = (handle.acked < common.window.last()).then_some(now.mono);
                 handle.feed = None;
                 let (server, voting) = (handle.server, handle.voting);
                 if voting {

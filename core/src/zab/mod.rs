@@ -26,7 +26,11 @@ pub mod wire;
 #[cfg(test)]
 mod cluster_test;
 #[cfg(test)]
+mod story_test;
+#[cfg(test)]
 mod testjudge;
+#[cfg(test)]
+mod teststeer;
 #[cfg(test)]
 mod testworld;
 

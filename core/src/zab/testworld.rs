@@ -149,6 +149,10 @@ pub struct World {
     pub talks: bool,
     /// Said aloud, too, with the time.
     pub prints: bool,
+    /// Servers whose disks stand still.
+    pub held: BTreeSet<ServerId>,
+    /// Routine (elections, pings) is not told.
+    pub terse: bool,
     payloads: u64,
 }
 
@@ -210,6 +214,8 @@ impl World {
             talk: Vec::new(),
             talks: false,
             prints: false,
+            held: BTreeSet::new(),
+            terse: false,
             payloads: 0,
         }
     }
@@ -366,7 +372,9 @@ impl World {
         match item {
             Item::Up => self.step(id, ZabInput::LinkUp { link, peer, kind }),
             Item::Message(message) => {
-                self.say(|| format!("s{peer} -> s{id}  {message:?}"));
+                if !(self.terse && is_routine(&message)) {
+                    self.say(|| format!("s{peer} -> s{id}  {}", words(&message)));
+                }
                 self.step(id, ZabInput::Message { link, message });
             }
             Item::Down => {
@@ -590,10 +598,30 @@ impl World {
             ZabOutput::Confirmed(round) => {
                 self.say(|| format!("s{id} is confirmed, round {}", round.0));
             }
-            ZabOutput::Dial { link, to, kind } => {
+            ZabOutput::Dial { link, to, kind } if !self.terse => {
                 self.say(|| format!("s{id} dials s{to} for {kind:?} ({link:?})"));
             }
             _ => {}
         }
+    }
+}
+
+fn is_routine(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Notification { .. }
+            | Message::Ping { .. }
+            | Message::Pong { .. }
+            | Message::SnapAck { .. }
+    )
+}
+
+/// A message in words: without the bytes.
+fn words(message: &Message) -> String {
+    match message {
+        Message::Propose { zxid, .. } => format!("Propose {zxid:?}"),
+        Message::Inform { zxid, .. } => format!("Inform {zxid:?}"),
+        Message::SnapChunk(bytes) => format!("SnapChunk of {} bytes", bytes.len()),
+        other => format!("{other:?}"),
     }
 }
