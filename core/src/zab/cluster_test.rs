@@ -167,6 +167,15 @@ impl Life {
 
     fn fault(&mut self) {
         let id = self.victim();
+        if self.rng.one_in(2) {
+            // A leader's last words, which perhaps nobody else hears.
+            self.world.propose(id);
+            self.world.propose(id);
+            let most = self.rng.below(4);
+            if self.world.servers[&id].zab.is_some() {
+                self.world.finish_ops(id, most);
+            }
+        }
         let up = self.world.servers[&id].zab.is_some();
         match self.rng.below(10) {
             0..2 if up => self.crash(id),
@@ -219,6 +228,14 @@ impl Life {
     fn crash(&mut self, id: ServerId) {
         let kept = self.rng.below(4);
         let saves = self.rng.below(3);
+        if self.rng.one_in(2) {
+            // What was on the way is lost with it.
+            let links: Vec<LinkId> = self.world.servers[&id].ends.keys().copied().collect();
+            for link in links {
+                let heard = self.rng.below(3);
+                self.world.snap(id, link, (0, heard));
+            }
+        }
         self.world.crash(id, kept, saves);
     }
 

@@ -203,7 +203,7 @@ impl World {
                 init_limit: 10,
                 sync_limit: 5,
                 finalize_wait_ms: 20,
-                notify_wait_ms: (20, 1000),
+                notify_wait_ms: (20, 60_000),
                 redial_wait_ms: (10, 100),
                 history_entries_max: 8,
                 history_bytes_max: 1 << 20,
