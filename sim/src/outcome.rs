@@ -81,21 +81,15 @@ impl Verdict {
     }
 }
 
-/// Replaces every number by `#`, and cuts what is too long to compare.
+/// Replaces every word with a digit in it by `#`, and cuts what is too long to compare.
 fn blot(text: &str) -> String {
-    const CHARS_MAX: usize = 100;
-    let mut out = String::new();
-    let mut number = false;
-    for c in text.chars().take(CHARS_MAX) {
-        let digit = c.is_ascii_digit();
-        if !digit {
-            out.push(c);
-        } else if !number {
-            out.push('#');
-        }
-        number = digit;
-    }
-    out
+    const WORDS_MAX: usize = 20;
+    let words = text.split_whitespace().take(WORDS_MAX);
+    let blotted = words.map(|word| match word.contains(|c: char| c.is_ascii_digit()) {
+        true => "#",
+        false => word,
+    });
+    blotted.collect::<Vec<&str>>().join(" ")
 }
 
 /// What clients' operations came to.
@@ -141,6 +135,8 @@ pub struct Outcome {
     pub ops: Ops,
     /// Rare roads walked, by name.
     pub probes: BTreeMap<String, u64>,
+    /// Messages delivered to servers, by name.
+    pub messages: BTreeMap<String, u64>,
     /// Processor time it took; not a function of the scenario.
     #[serde(default)]
     pub cpu_ns: u64,
@@ -166,6 +162,7 @@ impl Outcome {
             skipped: BTreeMap::new(),
             ops: Ops::default(),
             probes: BTreeMap::new(),
+            messages: BTreeMap::new(),
             cpu_ns: 0,
         }
     }
@@ -363,8 +360,8 @@ mod tests {
             place: None,
         };
         assert_eq!(
-            verdict("s1 delivered 12").signature(),
-            verdict("s3 delivered 7").signature()
+            verdict("session 0x3a12 of /lock/1-11 read 12").signature(),
+            verdict("session 0xfe of /lock/5-13 read 7").signature()
         );
         assert_ne!(
             verdict("s1 delivered 12").signature(),

@@ -85,6 +85,10 @@ pub struct Summary {
     pub probes: BTreeMap<String, u64>,
     /// Rare roads nobody walked.
     pub probes_unwalked: Vec<String>,
+    /// Messages delivered to servers, by name.
+    pub messages: BTreeMap<String, u64>,
+    /// Messages nobody was ever sent.
+    pub messages_undelivered: Vec<String>,
     /// Failures by signature, the most frequent first.
     pub failures: Vec<Failure>,
 }
@@ -265,6 +269,7 @@ impl Tally {
         s.cpu_ns += outcome.cpu_ns;
         add_all(&mut s.faults, &outcome.faults);
         add_all(&mut s.skipped, &outcome.skipped);
+        add_all(&mut s.messages, &outcome.messages);
         for probe in outcome.probes.keys() {
             *s.probes.entry(probe.clone()).or_default() += 1;
         }
@@ -313,6 +318,11 @@ impl Tally {
             .iter()
             .filter(|probe| !s.probes.contains_key(**probe))
             .map(|probe| probe.to_string())
+            .collect();
+        s.messages_undelivered = crate::life::mail::MESSAGES
+            .iter()
+            .filter(|name| !s.messages.contains_key(**name))
+            .map(|name| name.to_string())
             .collect();
         s.failures = self.failures.into_iter().map(failure).collect();
         s.failures.sort_by_key(|f| std::cmp::Reverse(f.count));
@@ -376,6 +386,10 @@ impl fmt::Display for Summary {
         writeln!(f, "probes     {}", counts(&self.probes))?;
         if !self.probes_unwalked.is_empty() {
             writeln!(f, "unwalked   {}", self.probes_unwalked.join(", "))?;
+        }
+        if !self.messages_undelivered.is_empty() {
+            let names = self.messages_undelivered.join(", ");
+            writeln!(f, "unsent     {names}")?;
         }
         for failure in &self.failures {
             writeln!(f, "failure    {} x {}", failure.count, failure.signature)?;

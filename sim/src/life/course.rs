@@ -6,6 +6,7 @@
 
 use super::hands::WorldHands;
 use super::judge::NoLife;
+use super::mail::Mail;
 use super::seat::{self, Cast, Player};
 use super::stage::{Signal, StageHandle};
 use super::watch::{Scenery, Trigger, Watcher};
@@ -99,6 +100,7 @@ pub(super) struct Course {
     progress: Progress,
     pub(super) stage: StageHandle,
     pub(super) recorder: Recorder,
+    pub(super) mail: Mail,
     pub(super) nemesis: Nemesis,
     pub(super) hands: WorldHands,
     servers: Vec<HostId>,
@@ -128,6 +130,7 @@ impl Course {
             scenario: scenario.clone(),
             cast,
             stage: stage.clone(),
+            mail: Mail::default(),
         };
         let triggers: Vec<Trigger> = (0..shape.servers()).map(|_| Trigger::default()).collect();
         let servers = builder.servers(&triggers);
@@ -153,6 +156,7 @@ impl Course {
             progress: progress.clone(),
             stage,
             recorder,
+            mail: builder.mail,
             servers,
             clients,
             stop,
@@ -369,6 +373,7 @@ struct Builder {
     scenario: Arc<Scenario>,
     cast: Cast,
     stage: StageHandle,
+    mail: Mail,
 }
 
 impl Builder {
@@ -381,10 +386,10 @@ impl Builder {
 
     fn server(&self, server: ServerId, trigger: Trigger) -> HostId {
         let (scenario, stage, cast) = (self.scenario.clone(), self.stage.clone(), self.cast);
-        let scenery = Arc::new(self.world.clone());
+        let (scenery, mail) = (Arc::new(self.world.clone()), self.mail.clone());
         let boot = move |runtime: SimRuntime| {
             let incarnation = u32::try_from(runtime.incarnation()).expect("few restarts");
-            let machine = Player::new(cast, &scenario, server, incarnation);
+            let machine = Player::new(cast, &scenario, server, incarnation, &mail);
             let shell = seat::shell_of(&scenario, server);
             let (stage, scenery) = (stage.clone(), scenery.clone());
             let watcher = Watcher::new(server, stage.clone(), trigger.clone(), scenery);

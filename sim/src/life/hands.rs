@@ -4,7 +4,7 @@ use super::stage::StageHandle;
 use super::watch::Trigger;
 use super::wounds::{Segment, Wound};
 use crate::nemesis::{Condition, Damage, Dial, Hands, Node};
-use crate::plan::Death;
+use crate::plan::{DRIFT_PPM_MAX, Death};
 use crate::world::{DiskControl, DiskFault, HostId, Rot, SECTOR_BYTES, World};
 use gamekeeper_core::base::ServerId;
 use std::collections::BTreeMap;
@@ -286,8 +286,10 @@ impl Hands for WorldHands {
             Dial::Latency(server) => self.set_latency(server, amount),
             Dial::DiskLatency(server) => self.disk(server).set_slow(amount * 1000),
             Dial::Drift(server) => {
+                let most = 2 * DRIFT_PPM_MAX as i64;
                 let born = self.drifts[usize::from(server.0) - 1];
-                self.world.set_drift(self.host(server), born + to);
+                let ppm = born.saturating_add(to).clamp(-most, most);
+                self.world.set_drift(self.host(server), ppm);
             }
         }
     }

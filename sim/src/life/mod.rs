@@ -8,6 +8,7 @@
 //! | [`wounds`] | where durable bytes may rot |
 //! | [`watch`] | the observer inside a server's driver; crash points |
 //! | [`stage`] | what all watchers share: invariants, counts, signals |
+//! | [`mail`] | which messages were delivered |
 //! | `judge` | from records to a verdict |
 //! | [`null`], `calibrate` | what the world costs without the service |
 //! | `thread` | a fresh thread for each life |
@@ -16,6 +17,7 @@ mod calibrate;
 mod course;
 mod hands;
 mod judge;
+pub mod mail;
 pub mod null;
 pub mod seat;
 pub mod stage;
@@ -166,6 +168,7 @@ fn told(world: &World, scenario: &Scenario, course: &Course, keep: Keep) -> Life
             failed: stats.failed,
             unknown: stats.unknown,
         };
+        outcome.messages = course.mail.counts();
         outcome.probes = stage
             .probes
             .iter()

@@ -2,6 +2,7 @@
 //!
 //! The one place where a scenario's numbers become other crates' types.
 
+use super::mail::Mail;
 use super::null::NullMachine;
 use crate::draw::{Draws, fork};
 use crate::scenario::{Scenario, Traffic, TrafficKind};
@@ -42,19 +43,25 @@ pub enum Cast {
 
 /// A machine of either cast.
 pub enum Player {
-    /// See [`Peer`].
-    Service(Box<Peer>),
+    /// See [`Peer`]; what it is sent is counted.
+    Service(Box<Peer>, Mail),
     /// See [`NullMachine`].
     Null(NullMachine),
 }
 
 impl Player {
     /// The machine of one process of one server.
-    pub fn new(cast: Cast, scenario: &Scenario, me: ServerId, incarnation: u32) -> Player {
+    pub fn new(
+        cast: Cast,
+        scenario: &Scenario,
+        me: ServerId,
+        incarnation: u32,
+        mail: &Mail,
+    ) -> Player {
         match cast {
             Cast::Service => {
                 let config = peer_of(scenario, me, incarnation);
-                Player::Service(Box::new(Peer::new(config)))
+                Player::Service(Box::new(Peer::new(config)), mail.clone())
             }
             Cast::Null => {
                 let servers = scenario.cluster.servers();
@@ -109,21 +116,26 @@ fn peer_of(scenario: &Scenario, me: ServerId, incarnation: u32) -> PeerConfig {
 impl Machine for Player {
     fn start(&mut self, now: Now, out: &mut Outbox) {
         match self {
-            Player::Service(peer) => peer.start(now, out),
+            Player::Service(peer, _) => peer.start(now, out),
             Player::Null(null) => null.start(now, out),
         }
     }
 
     fn step(&mut self, now: Now, input: Input, out: &mut Outbox) {
         match self {
-            Player::Service(peer) => peer.step(now, input, out),
+            Player::Service(peer, mail) => {
+                if let Input::LinkMessage { message, .. } = &input {
+                    mail.deliver(message);
+                }
+                peer.step(now, input, out);
+            }
             Player::Null(null) => null.step(now, input, out),
         }
     }
 
     fn deadline(&self) -> Option<Mono> {
         match self {
-            Player::Service(peer) => peer.deadline(),
+            Player::Service(peer, _) => peer.deadline(),
             Player::Null(null) => null.deadline(),
         }
     }

@@ -467,6 +467,13 @@ impl Fault {
     }
 }
 
+/// Longest duration of a fault, ms: a virtual day. Also the longest delay, us.
+const LASTS_MS_MAX: u64 = 86_400_000;
+/// Furthest jump of a wall clock, ms: ten years.
+const WALL_JUMP_MS_MAX: u64 = 315_360_000_000;
+/// Most a clock may run fast or slow, parts per million.
+pub const DRIFT_PPM_MAX: u64 = 50_000;
+
 /// Says what in a plan cannot be run in its scenario.
 pub fn check(scenario: &Scenario) -> Result<(), String> {
     let servers = scenario.cluster.servers();
@@ -486,10 +493,25 @@ pub fn check(scenario: &Scenario) -> Result<(), String> {
                 Target::Server(_) | Target::Leader | Target::Follower(_) => {}
             }
         }
-        if let Fault::CrashLoop { times, up_ms, .. } = planned.fault
-            && (times > 1000 || up_ms > 3_600_000)
-        {
-            return place("a crash loop has at most 1000 rounds of an hour".into());
+        if planned.for_ms > LASTS_MS_MAX {
+            return place(format!("lasts longer than {LASTS_MS_MAX} ms"));
+        }
+        match planned.fault {
+            Fault::CrashLoop { times, up_ms, .. } if times > 1000 || up_ms > LASTS_MS_MAX => {
+                return place("a crash loop has at most 1000 rounds of a day".into());
+            }
+            Fault::LatencySpike { extra_us, .. } | Fault::SlowDisk { extra_us, .. }
+                if extra_us > LASTS_MS_MAX =>
+            {
+                return place(format!("`extra_us` is over {LASTS_MS_MAX}"));
+            }
+            Fault::WallJump { by_ms, .. } if by_ms.unsigned_abs() > WALL_JUMP_MS_MAX => {
+                return place(format!("`by_ms` is over {WALL_JUMP_MS_MAX}"));
+            }
+            Fault::Drift { ppm, .. } if ppm.unsigned_abs() > DRIFT_PPM_MAX => {
+                return place(format!("`ppm` is over {DRIFT_PPM_MAX}"));
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -253,7 +253,12 @@ fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
         0,
         day,
     )?;
-    range("clock.drift_ppm_max", s.clock.drift_ppm_max, 0, 100_000)?;
+    range(
+        "clock.drift_ppm_max",
+        s.clock.drift_ppm_max,
+        0,
+        plan::DRIFT_PPM_MAX,
+    )?;
     range("phases.warmup_ms", s.phases.warmup_ms, 1, day)?;
     range("phases.chaos_ms", s.phases.chaos_ms, 1, day)?;
     range("phases.converge_ms_max", s.phases.converge_ms_max, 1, day)?;
