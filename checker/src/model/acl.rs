@@ -169,22 +169,29 @@ impl AclTable {
         self.access(acl, READ, Who::default()) == Access::Yes
     }
 
-    /// True if a client may have been shown `shown` for this ACL: entry by entry, with the
-    /// hash of a digest perhaps hidden.
+    /// True if a client may have been shown `shown` for this ACL: the same entries,
+    /// the hash of a digest perhaps hidden.
     pub fn shows_as(&self, acl: AclId, shown: &[Acl]) -> bool {
         let AclEntry { list, unclear } = &self.acls[acl as usize];
         let hidden = |identity: &Identity| {
             let user = identity.id.split(':').next().unwrap_or_default();
             Identity::new(&identity.scheme, &format!("{user}:x"))
         };
+        let fits = |mine: &Acl, other: &Acl| {
+            mine.perms == other.perms
+                && (mine.identity == other.identity
+                    || &*mine.identity.scheme == "digest"
+                        && hidden(&mine.identity) == other.identity)
+        };
+        // In any order: that of the identities behind `auth` is nowhere promised.
         *unclear
             || list.len() == shown.len()
-                && list.iter().zip(shown).all(|(mine, other)| {
-                    mine.perms == other.perms
-                        && (mine.identity == other.identity
-                            || &*mine.identity.scheme == "digest"
-                                && hidden(&mine.identity) == other.identity)
-                })
+                && list
+                    .iter()
+                    .all(|mine| shown.iter().any(|other| fits(mine, other)))
+                && shown
+                    .iter()
+                    .all(|other| list.iter().any(|mine| fits(mine, other)))
     }
 
     fn intern(&mut self, list: Vec<Acl>, unclear: bool) -> AclId {
