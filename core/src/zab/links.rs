@@ -1,7 +1,10 @@
 //! The links of one server: which are up, to whom, and when to dial again.
 //!
-//! Election links are kept up between every pair of servers, dialled by the larger id; the
-//! newest of a pair counts. Learner links are only known by number here; what they mean is
+//! Election links are kept up between every pair of servers. The larger id dials at once,
+//! the smaller one only when that has not helped for a while: a server that came back may
+//! know of no link where its neighbours still see the old one. The newest of a pair counts.
+//! Each side says something now and then, and gives up a link that is silent, because a
+//! link whose other end is gone may look well for ever. Learner links are only known by number here; what they mean is
 //! the learner's and the leader's business. Nobody waits for anybody here: a dial that
 //! hangs delays no other (ZOOKEEPER-822).
 
@@ -23,13 +26,18 @@ enum State {
 struct ElectionLink {
     state: State,
     wait_ms: u64,
+    heard_at: Mono,
 }
 
 /// Every link of this server.
 #[derive(Clone, Debug)]
 pub struct Links {
+    me: ServerId,
     dialled: u64,
     wait_ms: (u64, u64),
+    /// Something is said on every election link each time this has passed, ms.
+    keepalive_ms: u64,
+    keepalive_at: Mono,
     election: BTreeMap<ServerId, ElectionLink>,
     /// The other end of every link that is up or dialled.
     ends: BTreeMap<LinkId, (ServerId, LinkKind)>,
@@ -44,19 +52,26 @@ impl Links {
             .keys()
             .filter(|peer| **peer != config.me)
             .map(|peer| {
-                let dial_at = (config.me > *peer).then_some(now);
+                let patience = patience_ms(config.me, *peer, wait_ms.0);
+                let dial_at = Some(now.plus_ms(patience));
+                let state = State::Down { dial_at };
                 (
                     *peer,
                     ElectionLink {
-                        state: State::Down { dial_at },
+                        state,
                         wait_ms: wait_ms.0,
+                        heard_at: now,
                     },
                 )
             })
             .collect();
+        let keepalive_ms = (config.init_limit * config.tick_ms / 2).max(1);
         Links {
+            me: config.me,
             dialled: 0,
             wait_ms,
+            keepalive_ms,
+            keepalive_at: now.plus_ms(keepalive_ms),
             election,
             ends: BTreeMap::new(),
         }
@@ -87,19 +102,57 @@ impl Links {
         }
     }
 
-    /// When the next dial is due.
-    pub fn deadline(&self) -> Option<Mono> {
+    /// True, once per period, when something is to be said on every election link.
+    pub fn keepalive(&mut self, now: Mono) -> bool {
+        let due = self.keepalive_at <= now;
+        if due {
+            self.keepalive_at = now.plus_ms(self.keepalive_ms);
+        }
+        due
+    }
+
+    /// Something came on an election link.
+    pub fn heard(&mut self, peer: ServerId, now: Mono) {
+        if let Some(known) = self.election.get_mut(&peer) {
+            known.heard_at = now;
+        }
+    }
+
+    /// Election links on which nothing came for three periods.
+    pub fn silent(&self, now: Mono) -> Vec<LinkId> {
         self.election
+            .values()
+            .filter(|known| known.heard_at.plus_ms(3 * self.keepalive_ms) <= now)
+            .filter_map(|known| match known.state {
+                State::Up(link) => Some(link),
+                State::Dialling(_) | State::Down { .. } => None,
+            })
+            .collect()
+    }
+
+    /// When the next dial or keepalive is due.
+    pub fn deadline(&self) -> Option<Mono> {
+        let dial = self
+            .election
             .values()
             .filter_map(|link| match link.state {
                 State::Down { dial_at } => dial_at,
                 State::Dialling(_) | State::Up(_) => None,
             })
-            .min()
+            .min();
+        let keepalive = (!self.election.is_empty()).then_some(self.keepalive_at);
+        dial.into_iter().chain(keepalive).min()
     }
 
     /// A link is up. Of two election links of a pair the older is hung up.
-    pub fn up(&mut self, link: LinkId, peer: ServerId, kind: LinkKind, out: &mut Vec<ZabOutput>) {
+    pub fn up(
+        &mut self,
+        link: LinkId,
+        peer: ServerId,
+        kind: LinkKind,
+        now: Mono,
+        out: &mut Vec<ZabOutput>,
+    ) {
         self.ends.insert(link, (peer, kind));
         if kind != LinkKind::Election {
             return;
@@ -114,6 +167,7 @@ impl Links {
         *known = ElectionLink {
             state: State::Up(link),
             wait_ms: self.wait_ms.0,
+            heard_at: now,
         };
         if let Some(older) = older {
             self.ends.remove(&older);
@@ -122,7 +176,7 @@ impl Links {
     }
 
     /// A link is gone. Returns who was at its other end, if it still counted.
-    pub fn down(&mut self, link: LinkId, now: Mono, dials: bool) -> Option<(ServerId, LinkKind)> {
+    pub fn down(&mut self, link: LinkId, now: Mono) -> Option<(ServerId, LinkKind)> {
         let (peer, kind) = self.ends.remove(&link)?;
         if kind == LinkKind::Election
             && let Some(known) = self.election.get_mut(&peer)
@@ -134,8 +188,9 @@ impl Links {
             if !current {
                 return None;
             }
+            let patience = patience_ms(self.me, peer, known.wait_ms);
             known.state = State::Down {
-                dial_at: dials.then(|| now.plus_ms(known.wait_ms)),
+                dial_at: Some(now.plus_ms(known.wait_ms + patience)),
             };
             known.wait_ms = (known.wait_ms * 2).min(self.wait_ms.1);
         }
@@ -171,4 +226,9 @@ impl Links {
                 State::Dialling(_) | State::Down { .. } => None,
             })
     }
+}
+
+/// How long the smaller id leaves the dialling to the larger one, ms.
+fn patience_ms(me: ServerId, peer: ServerId, wait_ms: u64) -> u64 {
+    if me > peer { 0 } else { 3 * wait_ms }
 }

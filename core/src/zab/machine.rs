@@ -245,7 +245,7 @@ impl Zab {
             out.push(ZabOutput::Hangup { link });
             return Next::Stay;
         }
-        self.common.links.up(link, peer, kind, out);
+        self.common.links.up(link, peer, kind, now.mono, out);
         match (kind, &mut self.state) {
             (LinkKind::Election, State::Looking(election)) => {
                 election.link_up(&self.common, link, out);
@@ -267,12 +267,7 @@ impl Zab {
     }
 
     fn link_down(&mut self, link: LinkId, now: Now, out: &mut Vec<ZabOutput>) -> Next {
-        let dials = self
-            .common
-            .links
-            .end(link)
-            .is_some_and(|(peer, _)| self.common.me() > peer);
-        let Some((peer, kind)) = self.common.links.down(link, now.mono, dials) else {
+        let Some((peer, kind)) = self.common.links.down(link, now.mono) else {
             return Next::Stay;
         };
         match (kind, &mut self.state) {
@@ -319,6 +314,7 @@ impl Zab {
                     formation,
                 },
             ) => {
+                self.common.links.heard(peer, now.mono);
                 self.common.formations.insert(peer, formation);
                 if let State::Looking(election) = &mut self.state {
                     return election.notified(&mut self.common, peer, state, vote, round, now, out);
@@ -352,6 +348,9 @@ impl Zab {
 
     fn timer(&mut self, now: Now, out: &mut Vec<ZabOutput>) -> Next {
         self.common.links.timer(now.mono, out);
+        if self.common.links.keepalive(now.mono) {
+            self.keep_links(now, out);
+        }
         match &mut self.state {
             State::Looking(election) => election.timer(&mut self.common, now, out),
             State::Learning(learner) if self.doomed.is_none() => {
@@ -360,6 +359,23 @@ impl Zab {
             State::Learning(_) => Next::Stay,
             State::Leading(leader) => leader.timer(&mut self.common, now, out),
         }
+    }
+
+    /// Says something on every election link and gives up those that are silent: of a
+    /// server that died without a word, or came back, an old link may look well for ever.
+    fn keep_links(&mut self, now: Now, out: &mut Vec<ZabOutput>) {
+        for link in self.common.links.silent(now.mono) {
+            out.push(ZabOutput::Event(Event::Probe(
+                "silent election link given up",
+            )));
+            out.push(ZabOutput::Hangup { link });
+            if let Some((peer, _)) = self.common.links.down(link, now.mono)
+                && let State::Looking(election) = &mut self.state
+            {
+                election.link_down(peer);
+            }
+        }
+        self.tell_peers(out);
     }
 
     fn notification(&self) -> Message {
