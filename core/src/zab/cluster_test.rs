@@ -236,6 +236,9 @@ impl Life {
                 self.world.snap(id, link, (0, heard));
             }
         }
+        if self.rng.one_in(4) {
+            self.world.go_silent(id);
+        }
         self.world.crash(id, kept, saves);
     }
 

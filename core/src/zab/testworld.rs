@@ -305,6 +305,23 @@ impl World {
         self.judge.crashed(id);
     }
 
+    /// A server dies without a word: the other ends of its wires stay as they are.
+    pub fn go_silent(&mut self, id: ServerId) {
+        for (peer, far) in self.ends_at(id) {
+            if let Some(end) = self.server(peer).ends.get_mut(&far) {
+                end.far = None;
+            }
+        }
+        for end in self.server(id).ends.values_mut() {
+            end.far = None;
+        }
+    }
+
+    fn ends_at(&self, id: ServerId) -> Vec<(ServerId, LinkId)> {
+        let ends = self.servers[&id].ends.values();
+        ends.filter_map(|end| Some((end.peer, end.far?))).collect()
+    }
+
     /// The far end of a wire learns, behind what is on its way, that nobody is there.
     fn part(&mut self, end: End) {
         if let Some(far) = end.far
