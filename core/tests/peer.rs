@@ -137,6 +137,16 @@ fn an_abandoned_session_expires_and_takes_its_ephemerals() {
 }
 
 #[test]
+fn a_client_of_the_leader_that_only_reads_keeps_its_session() {
+    let mut c = Cluster::new(1);
+    let (conn, _, _) = c.connect(ONE);
+    for xid in 1..10 {
+        c.run(20_000);
+        assert_eq!(c.ask(ONE, conn, xid, &get("/", false)).0.err, 0);
+    }
+}
+
+#[test]
 fn a_watch_is_told_before_the_data_that_fired_it() {
     let mut c = Cluster::new(1);
     let (a, _, _) = c.connect(ONE);

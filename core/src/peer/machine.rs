@@ -284,6 +284,16 @@ impl Peer {
         act(store, &mut self.store_out);
     }
 
+    /// On the leader: the sessions of its own clients were heard from. (A learner's are sent
+    /// with its pongs.)
+    fn touch_own(&mut self, now: Now) {
+        if let Some(chief) = &mut self.chief {
+            for session in self.front.take_touched() {
+                chief.touch(session, now);
+            }
+        }
+    }
+
     fn end_role(&mut self, out: &mut Outbox) {
         self.chief = None;
         self.leader = None;
@@ -536,6 +546,7 @@ impl Machine for Peer {
                     relays: &mut self.relays,
                 };
                 self.front.frame(conn, frame, &self.replica, &mut front_out);
+                self.touch_own(now);
             }
             Input::ClientClosed { conn } => self.front.gone(conn),
             Input::LinkUp { link, .. } if recovering => out.push(Output::LinkClose { link }),

@@ -187,6 +187,11 @@ impl Chief {
         }
     }
 
+    /// A session of this server's own clients was heard from.
+    pub fn touch(&mut self, session: SessionId, now: Now) {
+        self.tracker.touch(session, now.mono);
+    }
+
     /// A quorum still follows: every sync asked for before is answered.
     pub fn confirmed(&mut self, upto: ConfirmId, answers: &mut Vec<(ServerId, Relay)>) {
         while self
