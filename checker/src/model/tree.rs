@@ -12,7 +12,7 @@ use super::acl::{
 };
 use super::paths::{NO_PATH, PathId, Paths};
 use crate::history::{ErrorCode, EventType, Op, Start, Stat, Value};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::LazyLock;
 
 /// Number of a session within one judgement.
@@ -103,8 +103,9 @@ pub struct Tree<'h> {
     pub session_ids: Vec<i64>,
     /// The zxid at which a session ended; `i64::MAX` while it has not.
     ended: Vec<i64>,
-    /// Every ephemeral a session ever made (perhaps gone, perhaps twice).
+    /// Every path at which a session ever made an ephemeral, once.
     ephemerals: Vec<Vec<PathId>>,
+    ephemeral_known: FxHashSet<(SessionIndex, PathId)>,
     nodes: Vec<Node<'h>>,
     undo: Vec<(i64, Undo<'h>)>,
     keep_undo: bool,
@@ -115,6 +116,7 @@ pub struct Tree<'h> {
     traces: FxHashMap<PathId, Vec<(i64, Node<'h>)>>,
     /// Events of the transaction applied last.
     fired: Vec<(EventType, PathId)>,
+    closed: FxHashSet<PathId>,
     /// Marks for finding repeated names; one generation a list.
     marks: Vec<u32>,
     generation: u32,
@@ -191,6 +193,7 @@ impl<'h> Tree<'h> {
             paths,
             acls,
             session_ids,
+            ephemeral_known: FxHashSet::default(),
             ephemerals,
             nodes,
             undo: Vec::new(),
@@ -199,6 +202,7 @@ impl<'h> Tree<'h> {
             events: FxHashMap::default(),
             traces: FxHashMap::default(),
             fired: Vec::new(),
+            closed: FxHashSet::default(),
             generation: 0,
         }
     }
@@ -229,6 +233,12 @@ impl<'h> Tree<'h> {
     /// The events of a watched path.
     pub fn events(&self, id: PathId) -> &[Event] {
         self.events.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// True if a path ever had an ACL that did not let everybody read, in this replay or in
+    /// one that was taken back.
+    pub fn was_ever_closed(&self, id: PathId) -> bool {
+        self.closed.contains(&id)
     }
 
     /// Events of the transaction applied last, on any path.
@@ -461,6 +471,7 @@ impl<'h> Tree<'h> {
             ..NOWHERE
         };
         self.retrace(id);
+        self.note_closed(id, acl);
         self.touch(parent);
         let node = &mut self.nodes[parent as usize];
         node.creates = node.creates.wrapping_add(1);
@@ -468,7 +479,9 @@ impl<'h> Tree<'h> {
         node.pzxid = zxid;
         let parent_acl = node.acl;
         self.retrace(parent);
-        if let Some(list) = self.ephemerals.get_mut(owner as usize) {
+        if let Some(list) = self.ephemerals.get_mut(owner as usize)
+            && self.ephemeral_known.insert((owner, id))
+        {
             list.push(id);
         }
         self.fire(EventType::NodeCreated, id, acl);
@@ -552,9 +565,17 @@ impl<'h> Tree<'h> {
         self.touch(id);
         let node = &mut self.nodes[id as usize];
         node.acl = acl;
+        self.note_closed(id, acl);
+        let node = &mut self.nodes[id as usize];
         node.aversion = node.aversion.wrapping_add(1);
         self.retrace(id);
         Ok(())
+    }
+
+    fn note_closed(&mut self, id: PathId, acl: AclId) {
+        if acl != OPEN && !self.acls.world_readable(acl) {
+            self.closed.insert(id);
+        }
     }
 
     fn existing(&self, id: PathId) -> Result<(), ErrorCode> {

@@ -47,7 +47,7 @@ pub fn blame(replay: &mut Replay<'_, '_>, zxid: i64, what: What, why: &Mismatch)
         (Mismatch::Differs(diff), What::Read(request)) => {
             differs(replay, zxid, request, true, diff)
         }
-        (Mismatch::Misplaced(_) | Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => (
+        (Mismatch::Misplaced(..) | Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => (
             Property::LinearizableWrites,
             format!("no order of the unanswered requests explains what was seen up to {zxid:#x}"),
             Vec::new(),

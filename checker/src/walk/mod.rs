@@ -5,7 +5,7 @@
 //! | cut | `case` | pairs questions and answers, numbers everything |
 //! | compare | `times`, `sessions` | zxids and times alone: P1 P3 P4 P5 P7 P8 P14 P19 |
 //! | count | `watches` | notifications against registrations: P11 P12 |
-//! | walk | `replay`, `evidence`, `unanswered`, `slots` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
+//! | walk | `replay`, `evidence`, `unanswered`, `wants`, `slots` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
 //! | wait | `watches` | which notification came when: P10 P12 |
 //! | search | `prefix` | reads whose prefix was not recorded: P6 |
 //! | name | `blame` | which property a mismatch breaks |
@@ -21,6 +21,7 @@ mod sessions;
 mod slots;
 mod times;
 mod unanswered;
+mod wants;
 mod watches;
 
 use crate::history::{History, World};
@@ -42,7 +43,7 @@ pub struct Options {
     pub write_is_touch: bool,
     /// Most placements of requests of unknown fate that are tried before giving up.
     pub tries_max: u64,
-    /// Most steps walked before giving up, per item of the order; at least 1,000,000 are walked.
+    /// Most steps walked before giving up, per item of the order; at least 10,000,000 are walked.
     pub steps_per_item_max: u64,
     /// Most zxids tried for one request of unknown fate at one mismatch.
     pub places_max: usize,
@@ -54,7 +55,7 @@ impl Default for Options {
             world: None,
             exists_needs_read: true,
             write_is_touch: true,
-            tries_max: 200_000,
+            tries_max: 1_000_000,
             steps_per_item_max: 1000,
             places_max: 512,
         }
@@ -62,7 +63,7 @@ impl Default for Options {
 }
 
 /// Steps that are always walked before giving up.
-const STEPS_MIN: u64 = 1_000_000;
+const STEPS_MIN: u64 = 10_000_000;
 
 /// Steps after which the walk gives up, whatever the size of the history.
 const STEPS_MAX: u64 = 50_000_000;

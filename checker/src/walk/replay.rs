@@ -13,10 +13,11 @@ use super::case::{Case, RequestIndex, Role};
 use super::evidence::{self, Deed, Evidence};
 use super::slots::Slots;
 use super::times::{Times, records};
-use super::unanswered::{self, Candidate, CandidateIndex, Candidates, paths_changed};
+use super::unanswered::{self, Candidate, CandidateIndex, Candidates};
+use super::wants::{Aspect, Want, aspects, itself, kids, wants};
 use super::{Options, blame};
-use crate::history::{Op, Value};
-use crate::model::{AclTable, Ask, Diff, NO_PATH, PathId, Paths, Tree};
+use crate::history::{EventType, Op, Value};
+use crate::model::{AclTable, Ask, Diff, NO_PATH, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::{Class, Property, Verdict, Violation};
 use std::collections::BTreeMap;
 
@@ -45,8 +46,8 @@ pub enum Mismatch {
     Unclaimed(usize),
     /// What is placed at a zxid that was seen did something else; index of the evidence.
     OtherDeed(usize),
-    /// What was placed earlier cannot happen there any more.
-    Misplaced(CandidateIndex),
+    /// What was placed cannot happen there; why, if the tree says so.
+    Misplaced(CandidateIndex, Option<Diff>),
 }
 
 /// A choice, kept until it is known to be right or wrong.
@@ -55,9 +56,14 @@ struct Decision {
     rest: Vec<(CandidateIndex, i64)>,
     /// The one being tried.
     current: Option<(CandidateIndex, i64)>,
-    /// Paths it has to do with; sorted.
-    relevant: Vec<PathId>,
+    /// What it has to do with; sorted.
+    relevant: Vec<Aspect>,
+    /// How many placements of things placed for others' sake led here.
+    depth: u32,
 }
+
+/// How far the placing of one thing may ask for the placing of another, walk after walk.
+const DEPTHS: [u32; 4] = [0, 1, 2, 5];
 
 /// The walk.
 pub struct Replay<'c, 'h> {
@@ -75,6 +81,8 @@ pub struct Replay<'c, 'h> {
     assigned: BTreeMap<i64, CandidateIndex>,
     next_assigned: i64,
     decisions: Vec<Decision>,
+    /// How far the placing of one thing may ask for the placing of another.
+    depth_max: u32,
     steps: u64,
     tries: u64,
     /// A search was cut short, so that finding nothing proves nothing.
@@ -127,6 +135,7 @@ impl<'c, 'h> Replay<'c, 'h> {
             assigned: BTreeMap::new(),
             next_assigned: i64::MAX,
             decisions: Vec::new(),
+            depth_max: 0,
             steps: 0,
             tries: 0,
             cut_short: false,
@@ -179,11 +188,36 @@ impl<'c, 'h> Replay<'c, 'h> {
         self.options.open_world(self.case.history)
     }
 
-    /// Walks to the end.
+    /// Walks to the end: first placing nothing for the sake of other placements, which
+    /// nearly always suffices, then looking further and further.
     ///
     /// # Errors
     /// The verdict, if it is not valid.
     pub fn run(&mut self) -> Result<(), Verdict> {
+        let mut outcome = Ok(());
+        for depth_max in DEPTHS {
+            self.depth_max = depth_max;
+            outcome = self.walk();
+            match outcome {
+                Err(Verdict::Unknown(_)) => self.start_over(),
+                Ok(()) | Err(_) => return outcome,
+            }
+        }
+        outcome
+    }
+
+    fn start_over(&mut self) {
+        self.tree.rewind(i64::MIN);
+        self.assigned.clear();
+        self.decisions.clear();
+        self.next_assigned = i64::MAX;
+        for candidate in &mut self.candidates.list {
+            candidate.assigned = None;
+        }
+        (self.tries, self.steps, self.cut_short, self.furthest) = (0, 0, false, None);
+    }
+
+    fn walk(&mut self) -> Result<(), Verdict> {
         let mut at = 0;
         while let Some(&(zxid, what)) = self.items.get(at) {
             self.steps += 1;
@@ -206,8 +240,8 @@ impl<'c, 'h> Replay<'c, 'h> {
         while self.next_assigned <= zxid {
             let place = self.next_assigned;
             let number = self.assigned[&place];
-            if !self.apply_candidate(number, place) {
-                return Err((place, Mismatch::Misplaced(number)));
+            if let Err(diff) = self.apply_candidate(number, place) {
+                return Err((place, Mismatch::Misplaced(number, diff)));
             }
             self.next_assigned = self.assigned_from(place + 1);
         }
@@ -221,21 +255,40 @@ impl<'c, 'h> Replay<'c, 'h> {
             .map_or(i64::MAX, |(&place, _)| place)
     }
 
-    fn apply_candidate(&mut self, number: CandidateIndex, place: i64) -> bool {
+    fn apply_candidate(&mut self, number: CandidateIndex, place: i64) -> Result<(), Option<Diff>> {
         let candidate = &self.candidates.list[number as usize];
         let (session, request) = (candidate.session, candidate.request);
         self.tree.begin(place);
         let Some(request) = request else {
             self.tree.end(session);
-            return true;
+            return Ok(());
         };
         if self.tree.ended(session).is_some() {
-            return false;
+            return Err(None);
         }
         let request = &self.case.requests[request as usize];
-        self.tree
-            .apply(request.op, request.path, session, request.who, true)
-            .is_ok()
+        let outcome = match request.op {
+            Op::Multi { ops } => {
+                let outcome = self.tree.multi(ops, session, request.who, true, |_, _| {});
+                outcome.map_err(|(part, code)| (ops[part].path(), code))
+            }
+            op => {
+                let outcome = self
+                    .tree
+                    .apply(op, request.path, session, request.who, true);
+                outcome.map(|_| ()).map_err(|code| (op.path(), code))
+            }
+        };
+        outcome.map_err(|(path, code)| {
+            let path = path.map_or(NO_PATH, |path| self.tree.paths.id(path));
+            Some(Diff::Outcome {
+                expected: Some(code),
+                got: None,
+                path,
+                part: None,
+                conditional: false,
+            })
+        })
     }
 
     fn look(&mut self, zxid: i64, what: What) -> Result<(), Mismatch> {
@@ -292,8 +345,20 @@ impl<'c, 'h> Replay<'c, 'h> {
     /// Something does not agree at `place`: places what may have happened before it, or
     /// takes an earlier decision back. Returns the item to go on from.
     fn mend(&mut self, at: usize, place: i64, what: What, why: Mismatch) -> Result<usize, Verdict> {
-        let mut relevant = self.relevant_paths(what, &why);
-        let rest = self.alternatives(place, what, &why, &mut relevant);
+        let mut relevant = self.relevant(what, &why);
+        let depth = match why {
+            Mismatch::Misplaced(..) => self.decisions.last().map_or(0, |last| last.depth) + 1,
+            Mismatch::Differs(_)
+            | Mismatch::AfterEnd
+            | Mismatch::Unclaimed(_)
+            | Mismatch::OtherDeed(_) => 0,
+        };
+        let mut rest = Vec::new();
+        if depth <= self.depth_max {
+            rest = self.alternatives(place, what, &why, &mut relevant);
+        } else {
+            self.cut_short = true;
+        }
         if rest.is_empty() && self.furthest.as_ref().is_none_or(|(known, _)| *known < at) {
             let violation = blame::blame(self, place, what, &why);
             self.furthest = Some((at, violation));
@@ -304,6 +369,7 @@ impl<'c, 'h> Replay<'c, 'h> {
             rest,
             current: None,
             relevant,
+            depth,
         });
         self.advance(place)
     }
@@ -319,6 +385,13 @@ impl<'c, 'h> Replay<'c, 'h> {
             }
             if let Some((number, place)) = last.rest.pop() {
                 last.current = Some((number, place));
+                let mut touched = std::mem::take(&mut last.relevant);
+                self.touched(number, &mut touched);
+                touched.sort_unstable();
+                touched.dedup();
+                if let Some(last) = self.decisions.last_mut() {
+                    last.relevant = touched;
+                }
                 self.assigned.insert(place, number);
                 self.candidates.list[number as usize].assigned = Some(place);
                 self.tries += 1;
@@ -337,8 +410,8 @@ impl<'c, 'h> Replay<'c, 'h> {
         match (self.cut_short, self.furthest.take()) {
             (false, Some((_, violation))) => Err(Verdict::Invalid(violation)),
             (_, _) => Err(Verdict::Unknown(format!(
-                "a request of unknown fate has more than {} places where it may lie",
-                self.options.places_max
+                "requests of unknown fate were placed {} deep and at {} places each, and more may be needed",
+                self.depth_max, self.options.places_max
             ))),
         }
     }
@@ -371,84 +444,97 @@ impl<'c, 'h> Replay<'c, 'h> {
         self.items.partition_point(|&(zxid, _)| zxid < place)
     }
 
-    /// Paths whose earlier changes could have to do with a mismatch.
-    fn relevant_paths(&mut self, what: What, why: &Mismatch) -> Vec<PathId> {
+    /// What a mismatch hangs on: earlier choices about anything else are not to blame.
+    fn relevant(&mut self, what: What, why: &Mismatch) -> Vec<Aspect> {
         let mut relevant = Vec::new();
         let case = self.case;
         match what {
             What::Hole(hole) => {
                 for evidence in &self.holes[hole as usize].1 {
-                    relevant.extend([evidence.path, self.tree.paths.parent(evidence.path)]);
+                    let parent = self.tree.paths.parent(evidence.path);
+                    relevant.extend([itself(evidence.path), kids(evidence.path), kids(parent)]);
                 }
             }
             What::Transaction(request) => {
                 let request = &case.requests[request as usize];
-                relevant.extend(named(request.op, &mut self.tree.paths));
+                aspects(request.op, &mut self.tree.paths, &mut relevant);
                 if *why == Mismatch::AfterEnd {
-                    for path in self.tree.ephemerals_ever(request.session) {
-                        relevant.extend([path, self.tree.paths.parent(path)]);
-                    }
+                    self.touched_by_end(request.session, &mut relevant);
                 }
             }
-            What::Read(request) => relevant.push(case.requests[request as usize].path),
+            What::Read(request) => {
+                let path = case.requests[request as usize].path;
+                relevant.extend([itself(path), kids(path)]);
+            }
         }
         match why {
             Mismatch::Differs(Diff::NameExtra { child, .. } | Diff::NameMissing { child, .. }) => {
-                relevant.push(*child)
+                relevant.push(itself(*child));
             }
-            Mismatch::Misplaced(number) => relevant.extend(self.touched(*number)),
+            Mismatch::Misplaced(number, _) => {
+                // The item after it is not to blame for it.
+                relevant.clear();
+                self.touched(*number, &mut relevant);
+                let session = self.candidates.list[*number as usize].session;
+                self.touched_by_end(session, &mut relevant);
+            }
             Mismatch::Differs(_)
             | Mismatch::AfterEnd
             | Mismatch::Unclaimed(_)
             | Mismatch::OtherDeed(_) => {}
         }
-        relevant.retain(|&path| path != NO_PATH);
-        relevant.sort_unstable();
-        relevant.dedup();
         relevant
     }
 
-    /// Paths a candidate changes, as far as can be told now.
-    fn touched(&mut self, number: CandidateIndex) -> Vec<PathId> {
+    /// What a candidate changes or hangs on.
+    fn touched(&mut self, number: CandidateIndex, touched: &mut Vec<Aspect>) {
         let candidate = &self.candidates.list[number as usize];
         match candidate.request {
-            Some(request) => named(
-                self.case.requests[request as usize].op,
-                &mut self.tree.paths,
-            ),
-            None => {
-                let paths: Vec<PathId> = self.tree.ephemerals_ever(candidate.session).collect();
-                paths
-                    .into_iter()
-                    .flat_map(|path| [path, self.tree.paths.parent(path)])
-                    .collect()
+            Some(request) => {
+                aspects(
+                    self.case.requests[request as usize].op,
+                    &mut self.tree.paths,
+                    touched,
+                );
             }
+            None => self.touched_by_end(candidate.session, touched),
         }
     }
 
-    /// What could be placed where to mend a mismatch at `place`; the best last. Paths of
-    /// what stands in the way are added to `relevant`.
+    fn touched_by_end(&self, session: SessionIndex, touched: &mut Vec<Aspect>) {
+        for path in self.tree.ephemerals_ever(session) {
+            touched.extend([itself(path), kids(self.tree.paths.parent(path))]);
+        }
+    }
+
+    /// What could be placed where to mend a mismatch at `place`; the best last. What stands
+    /// in the way is added to `relevant`.
     fn alternatives(
         &mut self,
         place: i64,
         what: What,
         why: &Mismatch,
-        relevant: &mut Vec<PathId>,
+        relevant: &mut Vec<Aspect>,
     ) -> Vec<(CandidateIndex, i64)> {
-        if !can_be_mended(why) {
-            return Vec::new();
-        }
-        let mut found = self.candidates_for(relevant);
-        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].high, number));
         let mut alternatives = Vec::new();
         let mut in_the_way = Vec::new();
-        for &number in &found {
+        // A read sees what happened at its own zxid.
+        let bound = match (what, why) {
+            (What::Read(_), Mismatch::Differs(_)) => place.saturating_add(1),
+            (_, _) => place,
+        };
+        for number in self.sorted(self.wanted(what, why)) {
             let candidate = &self.candidates.list[number as usize];
+            if candidate.assigned.is_some() {
+                in_the_way.push(number);
+                continue;
+            }
+            let (low, high) = (candidate.low, candidate.high.min(bound));
             let (after, before) = self.among_siblings(number);
-            let (low, high) = (
-                candidate.low.max(after),
-                candidate.high.min(place).min(before),
-            );
+            if after > low || before < high {
+                in_the_way.extend(self.placed_siblings(number));
+            }
+            let (low, high) = (low.max(after), high.min(before));
             let cut = self.slots.between(
                 low,
                 high,
@@ -462,21 +548,144 @@ impl<'c, 'h> Replay<'c, 'h> {
             );
             self.cut_short |= cut;
         }
-        for holder in in_the_way {
-            relevant.extend(self.touched(holder));
-        }
         // The latest place disturbs the least of what agreed before; among equals the one
         // whose window closes first.
         alternatives.reverse();
         alternatives.sort_by_key(|&(_, slot)| slot);
         if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
-            let exact = found
-                .iter()
-                .rev()
-                .filter(|&&number| self.fits_hole(number, place, hole as usize));
-            alternatives.extend(exact.map(|&number| (number, place)));
+            let exact = self.sorted(self.suspects(hole as usize));
+            for number in exact.into_iter().rev() {
+                if self.candidates.list[number as usize].assigned.is_some() {
+                    in_the_way.push(number);
+                    continue;
+                }
+                let (after, before) = self.among_siblings(number);
+                if place <= after || place >= before {
+                    in_the_way.extend(self.placed_siblings(number));
+                } else if self.fits_hole(number, place, hole as usize) {
+                    alternatives.push((number, place));
+                }
+            }
+        }
+        in_the_way.sort_unstable();
+        in_the_way.dedup();
+        for holder in in_the_way {
+            self.touched(holder, relevant);
         }
         alternatives
+    }
+
+    fn sorted(&self, mut found: Vec<CandidateIndex>) -> Vec<CandidateIndex> {
+        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].high, number));
+        found.dedup();
+        found
+    }
+
+    /// Candidates one of which must have happened before, if anything is to mend a mismatch.
+    fn wanted(&self, what: What, why: &Mismatch) -> Vec<CandidateIndex> {
+        let diff = match (why, what) {
+            (Mismatch::Differs(diff), _) => diff,
+            (Mismatch::Misplaced(_, Some(diff)), _) => diff,
+            (Mismatch::Unclaimed(_), What::Hole(hole)) => {
+                return self.makers_of_ephemerals(hole as usize);
+            }
+            (Mismatch::Misplaced(_, None) | Mismatch::AfterEnd, _) => return Vec::new(),
+            (Mismatch::OtherDeed(index), What::Hole(hole)) => {
+                // A sequential node may have got another name for want of an earlier sibling.
+                let evidence = self.holes[hole as usize].1[*index];
+                let mut found = Vec::new();
+                if matches!(
+                    evidence.deed,
+                    Deed::Created | Deed::Modified | Deed::Fired(EventType::NodeCreated)
+                ) {
+                    let parent = self.tree.paths.parent(evidence.path);
+                    self.providers(Want::MoreKids(parent), &mut found);
+                }
+                return found;
+            }
+            (Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => return Vec::new(),
+        };
+        let mut found = Vec::new();
+        for want in wants(diff, &self.tree.paths) {
+            self.providers(want, &mut found);
+        }
+        found
+    }
+
+    fn providers(&self, want: Want, found: &mut Vec<CandidateIndex>) {
+        found.extend(self.candidates.providing.get(&want).into_iter().flatten());
+        match want {
+            Want::Exists(path) if path != NO_PATH => {
+                let name = self.tree.paths.name(path);
+                let siblings = self
+                    .candidates
+                    .providing
+                    .get(&Want::MoreKids(self.tree.paths.parent(path)));
+                found.extend(siblings.into_iter().flatten().filter(|&&number| {
+                    let request = self.candidates.list[number as usize].request;
+                    request.is_some_and(|request| {
+                        may_name(self.case.requests[request as usize].op, name)
+                    })
+                }));
+            }
+            Want::Absent(path) => self.ends(found, |ever| ever == path),
+            Want::FewerKids(parent) => {
+                self.ends(found, |ever| self.tree.paths.parent(ever) == parent)
+            }
+            Want::Exists(_) | Want::Set(_) | Want::Acl(_) | Want::MoreKids(_) => {}
+        }
+    }
+
+    /// Ends of sessions that ever made an ephemeral at such a path.
+    fn ends(&self, found: &mut Vec<CandidateIndex>, at: impl Fn(PathId) -> bool) {
+        for (session, &end) in self.candidates.end_of.iter().enumerate() {
+            if self.tree.ephemerals_ever(session as SessionIndex).any(&at) {
+                found.push(end);
+            }
+        }
+    }
+
+    /// Candidates that may be the transaction seen at a hole.
+    fn suspects(&self, hole: usize) -> Vec<CandidateIndex> {
+        let mut found = Vec::new();
+        let Some(evidence) = self.holes[hole].1.first() else {
+            return found;
+        };
+        let (path, parent) = (evidence.path, self.tree.paths.parent(evidence.path));
+        let wants: &[Want] = match evidence.deed {
+            Deed::Created | Deed::Fired(EventType::NodeCreated) => &[Want::Exists(path)],
+            Deed::Modified | Deed::Fired(EventType::NodeDataChanged) => {
+                &[Want::Exists(path), Want::Set(path)]
+            }
+            Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+                &[Want::MoreKids(path), Want::FewerKids(path)]
+            }
+            Deed::Fired(EventType::NodeDeleted) => &[Want::Absent(path), Want::FewerKids(parent)],
+        };
+        wants
+            .iter()
+            .for_each(|&want| self.providers(want, &mut found));
+        found
+    }
+
+    /// An unseen ephemeral may have to be made before the end of its session can explain a hole.
+    fn makers_of_ephemerals(&self, hole: usize) -> Vec<CandidateIndex> {
+        let mut found = Vec::new();
+        for evidence in &self.holes[hole].1 {
+            let wants = match evidence.deed {
+                Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+                    Want::MoreKids(evidence.path)
+                }
+                Deed::Fired(EventType::NodeDeleted) => Want::Exists(evidence.path),
+                Deed::Created | Deed::Modified | Deed::Fired(_) => continue,
+            };
+            self.providers(wants, &mut found);
+        }
+        found.retain(|&number| {
+            let request = self.candidates.list[number as usize].request;
+            request.is_some_and(|request| makes_ephemeral(self.case.requests[request as usize].op))
+        });
+        found
     }
 
     /// Between which zxids a candidate must lie for the sake of those of its session that
@@ -498,32 +707,17 @@ impl<'c, 'h> Replay<'c, 'h> {
         (after, before)
     }
 
-    fn candidates_for(&self, relevant: &[PathId]) -> Vec<CandidateIndex> {
-        let mut found = Vec::new();
-        for path in relevant {
-            found.extend(self.candidates.touching.get(path).into_iter().flatten());
-        }
-        for (session, &end) in self.candidates.end_of.iter().enumerate() {
-            let concerned = self.tree.ephemerals_ever(session as u32).any(|path| {
-                relevant.binary_search(&path).is_ok()
-                    || relevant
-                        .binary_search(&self.tree.paths.parent(path))
-                        .is_ok()
-            });
-            if concerned {
-                found.push(end);
-            }
-        }
-        found.retain(|&number| self.candidates.list[number as usize].assigned.is_none());
-        found.sort_unstable();
-        found.dedup();
-        found
+    fn placed_siblings(&self, number: CandidateIndex) -> Vec<CandidateIndex> {
+        let session = self.candidates.list[number as usize].session;
+        let placed = self.assigned.values().copied();
+        placed
+            .filter(|&other| self.candidates.list[other as usize].session == session)
+            .collect()
     }
 
     fn fits_hole(&self, number: CandidateIndex, place: i64, hole: usize) -> bool {
         let candidate = &self.candidates.list[number as usize];
-        let (after, before) = self.among_siblings(number);
-        if place <= candidate.low.max(after) || place >= candidate.high.min(before) {
+        if place <= candidate.low || place >= candidate.high {
             return false;
         }
         let Some(request) = candidate.request else {
@@ -546,7 +740,48 @@ impl<'c, 'h> Replay<'c, 'h> {
             })
     }
 
-    /// The request in words' reach: the answered transaction at a zxid.
+    /// True if something that nobody was told of could have fired `event` on a path.
+    pub fn could_have_fired(&self, event: EventType, path: PathId) -> bool {
+        let wants: &[Want] = match event {
+            EventType::NodeCreated => &[Want::Exists(path)],
+            EventType::NodeDeleted => &[Want::Absent(path)],
+            EventType::NodeDataChanged => &[Want::Set(path)],
+            EventType::NodeChildrenChanged => &[Want::MoreKids(path), Want::FewerKids(path)],
+        };
+        let mut found = Vec::new();
+        wants
+            .iter()
+            .for_each(|&want| self.providers(want, &mut found));
+        !found.is_empty()
+    }
+
+    /// True if something that nobody was told of could have changed the ACL of a path.
+    pub fn could_have_acl(&self, path: PathId) -> bool {
+        let mut found = Vec::new();
+        self.providers(Want::Acl(path), &mut found);
+        !found.is_empty()
+    }
+
+    /// True if `event` on a path surely happened at `zxid`: an answered transaction did it,
+    /// or a client saw just that.
+    pub fn surely_fired(&self, zxid: i64, event: EventType, path: PathId) -> bool {
+        if self.transaction_at(zxid).is_some() {
+            return true;
+        }
+        let hole = self.holes.binary_search_by_key(&zxid, |(zxid, _)| *zxid);
+        let evidence = hole.map_or(&[][..], |hole| self.holes[hole].1.as_slice());
+        evidence.iter().any(|evidence| {
+            evidence.path == path
+                && match evidence.deed {
+                    Deed::Created => event == EventType::NodeCreated,
+                    Deed::Modified => event == EventType::NodeDataChanged,
+                    Deed::ChildChanged => event == EventType::NodeChildrenChanged,
+                    Deed::Fired(fired) => event == fired,
+                }
+        })
+    }
+
+    /// The answered transaction at a zxid.
     pub fn transaction_at(&self, zxid: i64) -> Option<RequestIndex> {
         let start = self.items.partition_point(|&(at, _)| at < zxid);
         self.items[start..]
@@ -581,46 +816,18 @@ fn same_bytes(evidence: &Evidence<'_>, data: Option<&Value>) -> bool {
     evidence.data.is_none_or(|seen| seen == data)
 }
 
-fn named<'h>(op: &'h Op, paths: &mut Paths<'h>) -> Vec<PathId> {
-    let mut named = paths_changed(op, paths);
-    if let Op::Multi { ops } = op {
-        for op in ops {
-            named.extend(op.path().map(|path| paths.id(path)));
-        }
-    }
-    named
-}
-
-/// False where no change that is not known could make a difference: a Stat that names its
-/// own zxids was produced by transactions that have all been placed.
-fn can_be_mended(why: &Mismatch) -> bool {
-    match why {
-        Mismatch::Differs(diff) => match diff {
-            Diff::Missing(_)
-            | Diff::Extra(_)
-            | Diff::NameMissing { .. }
-            | Diff::NameExtra { .. }
-            | Diff::Access { .. }
-            | Diff::Outcome { .. }
-            | Diff::Name { .. } => true,
-            Diff::Stat {
-                field,
-                expected,
-                got,
-                ..
-            } => match *field {
-                "version" | "aversion" => got > expected,
-                "numChildren" | "cversion" => true,
-                _ => false,
-            },
-            Diff::Data(_)
-            | Diff::NameTwice { .. }
-            | Diff::Acl(_)
-            | Diff::MultiForm
-            | Diff::Kind => false,
-        },
-        Mismatch::Unclaimed(_) | Mismatch::Misplaced(_) => true,
-        Mismatch::AfterEnd | Mismatch::OtherDeed(_) => false,
+/// True if a create, or a part of a multi, could have made the sequential node of that name.
+fn may_name(op: &Op, name: &str) -> bool {
+    match op {
+        Op::Create {
+            path,
+            sequential: true,
+            ..
+        } => name
+            .strip_prefix(&**path)
+            .is_some_and(|number| number.parse::<i32>().is_ok()),
+        Op::Multi { ops } => ops.iter().any(|op| may_name(op, name)),
+        _ => false,
     }
 }
 
@@ -632,7 +839,7 @@ fn makes_ephemeral(op: &Op) -> bool {
     }
 }
 
-fn intersects(left: &[PathId], right: &[PathId]) -> bool {
+fn intersects(left: &[Aspect], right: &[Aspect]) -> bool {
     left.iter().any(|path| right.binary_search(path).is_ok())
 }
 

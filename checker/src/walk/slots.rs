@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Most numbers after the last one seen of an epoch that are looked at.
 const TAIL_MAX: i64 = 64;
 
+/// Up to this size every number of a gap is offered.
+const SMALL_GAP: usize = 8;
+
 /// Which numbers are taken.
 pub struct Slots {
     /// Taken numbers, in order.
@@ -35,6 +38,7 @@ impl Slots {
             *last = zxid.max(*last);
         };
         note(case.start_zxid);
+        taken.iter().for_each(|&zxid| note(zxid));
         for request in case.requests.iter().filter(|request| request.zxid > 0) {
             if request.role == Role::Transaction {
                 taken.push(request.zxid);
@@ -57,10 +61,10 @@ impl Slots {
         }
     }
 
-    /// Visits the free numbers in `(low, high)` from the highest, one for each stretch of
-    /// numbers between two items: the places inside a stretch are all alike. Where a number
-    /// is held by something placed, visits the holder instead. Returns true if there were
-    /// more than `places_max`.
+    /// Visits places in `(low, high)` from the highest. The numbers of a gap, which no item
+    /// and nothing placed divides, are alike but for the room they leave on either side: of
+    /// a small gap all are visited, of a large one the middle. Where a number is held by
+    /// something placed, visits the holder. Returns true if there were more than `places_max`.
     pub fn between(
         &self,
         low: i64,
@@ -71,29 +75,31 @@ impl Slots {
         mut visit: impl FnMut(Result<i64, CandidateIndex>),
     ) -> bool {
         let low = low.max(self.epochs.keys().next().map_or(0, |epoch| epoch << 32));
-        let mut bound = high;
-        let mut places = 0;
-        while let Some(place) = self.free_below(bound) {
-            if place <= low {
-                return false;
+        let mut gap: Vec<i64> = Vec::new();
+        let (mut bound, mut behind, mut places) = (high, usize::MAX, 0);
+        while let Some(place) = self.free_below(bound).filter(|&place| place > low) {
+            bound = place;
+            let before = items.partition_point(|&(zxid, _)| zxid < place);
+            if before != behind || assigned.contains_key(&place) {
+                places += flush(&mut gap, &mut visit);
+                behind = before;
             }
-            if let Some(&holder) = assigned.get(&place) {
-                visit(Err(holder));
-                bound = place;
-                continue;
+            match assigned.get(&place) {
+                Some(&holder) => visit(Err(holder)),
+                None => gap.push(place),
             }
-            places += 1;
             if places > places_max {
                 return true;
             }
-            visit(Ok(place));
-            // The next stretch ends at the last item before this place.
-            let before = items.partition_point(|&(zxid, _)| zxid < place);
-            match before.checked_sub(1) {
-                Some(last) => bound = items[last].0.saturating_add(1).min(place),
-                None => return false,
+            if gap.len() as i64 >= TAIL_MAX {
+                // On with the next item below: such a gap is wide enough for everybody.
+                match before.checked_sub(1) {
+                    Some(last) => bound = items[last].0.saturating_add(1).min(place),
+                    None => break,
+                }
             }
         }
+        flush(&mut gap, &mut visit);
         false
     }
 
@@ -115,6 +121,18 @@ impl Slots {
         }
         Some(place)
     }
+}
+
+/// Visits what a gap has to offer, from the highest, and empties it.
+fn flush(gap: &mut Vec<i64>, visit: &mut impl FnMut(Result<i64, CandidateIndex>)) -> usize {
+    let offered = match gap.len() <= SMALL_GAP {
+        true => 0..gap.len(),
+        false => gap.len() / 2..gap.len() / 2 + 1,
+    };
+    let count = offered.len();
+    gap[offered].iter().for_each(|&place| visit(Ok(place)));
+    gap.clear();
+    count
 }
 
 #[cfg(test)]
@@ -141,10 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn one_free_number_is_visited_between_two_items() {
+    fn every_number_of_a_small_gap_is_visited() {
         let slots = slots(&[1, 2, 6, 7], &[7], 0);
-        assert_eq!(visited(&slots, 0, 7, &[1, 2, 6, 7]), [5]);
-        assert_eq!(visited(&slots, 0, 7, &[1, 2, 4, 6, 7]), [5, 4]);
+        assert_eq!(visited(&slots, 0, 7, &[1, 2, 6, 7]), [5, 4, 3]);
+        assert_eq!(visited(&slots, 0, 7, &[1, 2, 4, 6, 7]), [5, 4, 3]);
+        assert_eq!(visited(&slots, 0, 100, &[1, 2, 6, 7]), [5, 4, 3]);
         assert_eq!(visited(&slots, 4, 7, &[1, 2, 4, 6, 7]), [5]);
         assert_eq!(visited(&slots, 0, 3, &[1, 2]), [0; 0]);
     }
@@ -153,10 +172,9 @@ mod tests {
     fn the_end_of_an_epoch_has_room_for_what_nobody_saw() {
         let second = 1i64 << 32;
         let slots = slots(&[1, 2, second + 1], &[2, second + 1], 3);
-        assert_eq!(visited(&slots, 0, second + 1, &[1, 2, second + 1]), [5]);
-        assert_eq!(
-            visited(&slots, 0, second + 5, &[1, 2, second + 1]),
-            [second + 4, 5]
-        );
+        let items = [1, 2, second + 1];
+        assert_eq!(visited(&slots, 0, second + 1, &items), [5, 4, 3]);
+        let both = [second + 4, second + 3, second + 2, 5, 4, 3];
+        assert_eq!(visited(&slots, 0, second + 5, &items), both);
     }
 }

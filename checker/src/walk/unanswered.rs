@@ -10,8 +10,9 @@
 
 use super::case::{Case, RequestIndex, Role};
 use super::times::Times;
+use super::wants::{Want, provided};
 use crate::history::Op;
-use crate::model::{NO_PATH, PathId, Paths, SessionIndex};
+use crate::model::{Paths, SessionIndex};
 use rustc_hash::FxHashMap;
 
 /// Number of a candidate.
@@ -36,8 +37,8 @@ pub struct Candidate {
 pub struct Candidates {
     /// By number.
     pub list: Vec<Candidate>,
-    /// Candidates of unknown fate by the paths they would change.
-    pub touching: FxHashMap<PathId, Vec<CandidateIndex>>,
+    /// Requests of unknown fate by what they would provide.
+    pub providing: FxHashMap<Want, Vec<CandidateIndex>>,
     /// The candidate that ends each session.
     pub end_of: Vec<CandidateIndex>,
 }
@@ -54,7 +55,7 @@ impl Candidates {
         };
         Candidates {
             list: (0..sessions as SessionIndex).map(nothing).collect(),
-            touching: FxHashMap::default(),
+            providing: FxHashMap::default(),
             end_of: (0..sessions as CandidateIndex).collect(),
         }
     }
@@ -69,7 +70,7 @@ pub fn collect<'h>(
 ) -> Candidates {
     let mut candidates = Candidates {
         list: Vec::new(),
-        touching: FxHashMap::default(),
+        providing: FxHashMap::default(),
         end_of: Vec::new(),
     };
     let mut last_seen = vec![0i64; case.sessions.len()];
@@ -105,8 +106,10 @@ pub fn collect<'h>(
                     assigned: None,
                 });
                 open[session].push(number);
-                for path in paths_changed(request.op, paths) {
-                    candidates.touching.entry(path).or_default().push(number);
+                let mut provides = Vec::new();
+                provided(request.op, paths, &mut provides);
+                for want in provides {
+                    candidates.providing.entry(want).or_default().push(number);
                 }
             }
             Role::Unanswered | Role::ReadSomewhere | Role::Nothing => {}
@@ -130,32 +133,4 @@ pub fn collect<'h>(
         });
     }
     candidates
-}
-
-/// The paths a write would change: what it names, and parents where children come or go.
-pub fn paths_changed<'h>(op: &'h Op, paths: &mut Paths<'h>) -> Vec<PathId> {
-    let mut changed = Vec::new();
-    add_changed(op, paths, &mut changed);
-    changed.retain(|&path| path != NO_PATH);
-    changed.sort_unstable();
-    changed.dedup();
-    changed
-}
-
-fn add_changed<'h>(op: &'h Op, paths: &mut Paths<'h>, changed: &mut Vec<PathId>) {
-    match op {
-        Op::Create { path, .. } | Op::Delete { path, .. } => {
-            let path = paths.id(path);
-            changed.extend([path, paths.parent(path)]);
-        }
-        Op::Set { path, .. } | Op::SetAcl { path, .. } => changed.push(paths.id(path)),
-        Op::Multi { ops } => ops.iter().for_each(|op| add_changed(op, paths, changed)),
-        Op::Check { .. }
-        | Op::Exists { .. }
-        | Op::Get { .. }
-        | Op::Children { .. }
-        | Op::GetAcl { .. }
-        | Op::Sync { .. }
-        | Op::Close => {}
-    }
 }

@@ -28,11 +28,14 @@ enum Table {
 
 /// One registration that has not fired as far as the client knows.
 #[derive(Debug, Clone, Copy)]
-struct Live {
+struct Live<'h> {
+    path: &'h str,
     /// The answer that made it.
     record: u32,
     /// What it fires on, if anything.
     fires: Option<Event>,
+    /// The first event it must have fired by, seen or not what came before.
+    certain: Option<Event>,
     /// Made by setWatches, so that only requests sent after its answer convict.
     again: bool,
 }
@@ -42,7 +45,7 @@ type Key<'h> = (Table, &'h str);
 /// What one connection's server knows of its client's watches.
 #[derive(Default)]
 struct Connection<'h> {
-    live: BTreeMap<Key<'h>, Live>,
+    live: BTreeMap<Key<'h>, Live<'h>>,
     /// Registrations by the zxid at which they fire.
     due: BTreeSet<(i64, Key<'h>)>,
     used_up: BTreeSet<Key<'h>>,
@@ -58,9 +61,9 @@ struct Connection<'h> {
 }
 
 impl<'h> Connection<'h> {
-    fn remove(&mut self, key: Key<'h>) -> Option<Live> {
+    fn remove(&mut self, key: Key<'h>) -> Option<Live<'h>> {
         let live = self.live.remove(&key)?;
-        if let Some(event) = live.fires {
+        if let Some(event) = live.certain {
             self.due.remove(&(event.zxid, key));
         }
         self.used_up.insert(key);
@@ -70,6 +73,8 @@ impl<'h> Connection<'h> {
 
 struct Watcher<'c, 'h> {
     case: &'c Case<'h>,
+    /// The walk, once it is done.
+    replay: Option<&'c Replay<'c, 'h>>,
     tree: Option<&'c Tree<'h>>,
     open_world: bool,
     connections: FxHashMap<u32, Connection<'h>>,
@@ -117,6 +122,7 @@ fn watch<'h>(replay: &mut Replay<'_, 'h>, path: &'h str) {
 pub fn check_counts(case: &Case<'_>) -> Result<(), Box<Violation>> {
     Watcher {
         case,
+        replay: None,
         tree: None,
         open_world: true,
         connections: FxHashMap::default(),
@@ -131,10 +137,11 @@ pub fn check_counts(case: &Case<'_>) -> Result<(), Box<Violation>> {
 ///
 /// # Errors
 /// The first violation.
-pub fn check(replay: &Replay<'_, '_>) -> Result<usize, Box<Violation>> {
+pub fn check<'c, 'h>(replay: &'c Replay<'c, 'h>) -> Result<usize, Box<Violation>> {
     let (case, open_world) = (replay.case, replay.open_world());
     Watcher {
         case,
+        replay: Some(replay),
         tree: Some(&replay.tree),
         open_world,
         connections: FxHashMap::default(),
@@ -230,68 +237,96 @@ impl<'c, 'h> Watcher<'c, 'h> {
         {
             return Ok(());
         }
-        loop {
-            let connection = self.connections.entry(process).or_default();
-            let after_again = request.invoke > connection.again_done;
-            let overdue = connection
-                .due
-                .iter()
-                .take_while(|(zxid, _)| *zxid <= request.zxid);
-            let mut overdue = overdue.filter(|(_, key)| after_again || !connection.live[key].again);
-            let Some(&(zxid, key)) = overdue.next() else {
-                return Ok(());
-            };
-            let live = connection.live[&key];
-            if self.must_arrive(live) {
-                let reason = format!(
-                    "the watch on {} fires at {zxid:#x}, but an answer at {:#x} came before its notification",
-                    key.1, request.zxid
-                );
-                return Err(self.violation(
-                    Property::WatchBeforeData,
-                    &[live.record, request.invoke, index],
-                    reason,
-                ));
-            }
-            self.connections.entry(process).or_default().remove(key);
-        }
+        let connection = self.connections.entry(process).or_default();
+        let after_again = request.invoke > connection.again_done;
+        let overdue = connection
+            .due
+            .iter()
+            .take_while(|(zxid, _)| *zxid <= request.zxid);
+        let mut overdue = overdue.filter(|(_, key)| after_again || !connection.live[key].again);
+        let Some(&(zxid, key)) = overdue.next() else {
+            return Ok(());
+        };
+        let live = connection.live[&key];
+        let reason = format!(
+            "the watch on {} fires at {zxid:#x}, but an answer at {:#x} came before its notification",
+            key.1, request.zxid
+        );
+        Err(self.violation(
+            Property::WatchBeforeData,
+            &[live.record, request.invoke, index],
+            reason,
+        ))
     }
 
-    /// False if the receiver may not have been allowed to be told.
-    fn must_arrive(&self, live: Live) -> bool {
-        match (live.fires, self.tree) {
-            (Some(event), Some(tree)) => tree.acls.world_readable(event.acl),
-            (_, _) => false,
-        }
+    /// True if an event must reach whoever waits for it: it surely happened, and surely
+    /// everybody may read the node.
+    fn must_arrive(&self, event: Event, path: &str) -> bool {
+        let Some(replay) = self.replay else {
+            return false;
+        };
+        let Some(path) = replay.tree.paths.find(path) else {
+            return false;
+        };
+        replay.surely_fired(event.zxid, event.event, path)
+            && !replay.tree.was_ever_closed(path)
+            && !replay.could_have_acl(path)
     }
 
     fn register(&mut self, process: u32, key: Key<'h>, zxid: i64, record: u32, again: bool) {
-        let fires = self.first_event(key, zxid);
+        let fires = self.events_after(key, zxid).next();
+        let certain = self
+            .events_after(key, zxid)
+            .find(|&event| self.must_arrive(event, key.1));
         let connection = self.connections.entry(process).or_default();
-        if connection.live.contains_key(&key) {
-            return;
+        if let Some(known) = connection.live.get(&key).copied() {
+            // One that fired unseen, because the node was not to be read, is used up.
+            if known.fires.is_none_or(|event| event.zxid > zxid) {
+                return;
+            }
+            connection.remove(key);
         }
-        connection.live.insert(
-            key,
-            Live {
-                record,
-                fires,
-                again,
-            },
-        );
-        if let Some(event) = fires {
+        if let Some(event) = certain {
             connection.due.insert((event.zxid, key));
         }
+        let live = Live {
+            path: key.1,
+            record,
+            fires,
+            certain,
+            again,
+        };
+        connection.live.insert(key, live);
     }
 
-    /// The first event after `zxid` that a registration fires on.
-    fn first_event(&self, (table, path): Key<'h>, zxid: i64) -> Option<Event> {
+    /// The events after `zxid` that a registration can fire on.
+    fn events_after(&self, (table, path): Key<'h>, zxid: i64) -> impl Iterator<Item = Event> + '_ {
         let events = self.events(path);
         let start = events.partition_point(|event| event.zxid <= zxid);
         events[start..]
             .iter()
-            .find(|event| tables_of(event.event).contains(&table))
+            .filter(move |event| tables_of(event.event).contains(&table))
             .copied()
+    }
+
+    /// True if something that nobody was told of could have fired `event` on a path.
+    fn could_have_fired(&self, event: EventType, path: &str) -> bool {
+        self.replay.is_some_and(|replay| {
+            let path = replay.tree.paths.find(path);
+            path.is_some_and(|path| replay.could_have_fired(event, path))
+        })
+    }
+
+    /// True if something that nobody was told of could have changed a path at all.
+    fn is_murky(&self, path: &str) -> bool {
+        [
+            EventType::NodeCreated,
+            EventType::NodeDeleted,
+            EventType::NodeDataChanged,
+            EventType::NodeChildrenChanged,
+        ]
+        .into_iter()
+        .any(|event| self.could_have_fired(event, path))
     }
 
     fn events(&self, path: &str) -> &[Event] {
@@ -311,13 +346,13 @@ impl<'c, 'h> Watcher<'c, 'h> {
         self.matched += 1;
         let keys = || tables_of(event).iter().map(|&table| (table, path));
         let connection = self.connections.entry(process).or_default();
-        let fits = |live: &Live| {
+        let fits = |live: &Live<'h>| {
             self.tree.is_none()
                 || live
                     .fires
                     .is_some_and(|fires| fires.event == event && (zxid <= 0 || fires.zxid == zxid))
         };
-        let fired: Vec<(Key<'h>, Live)> = keys()
+        let fired: Vec<(Key<'h>, Live<'h>)> = keys()
             .filter_map(|key| {
                 connection
                     .live
@@ -335,6 +370,17 @@ impl<'c, 'h> Watcher<'c, 'h> {
                 None => Ok(()),
             };
         }
+        let waiting: Vec<Key<'h>> = keys()
+            .filter(|key| connection.live.contains_key(key))
+            .collect();
+        if !waiting.is_empty() && self.could_have_fired(event, path) {
+            let connection = self.connections.entry(process).or_default();
+            for key in waiting {
+                connection.remove(key);
+            }
+            return Ok(());
+        }
+        let connection = self.connections.entry(process).or_default();
         if keys().any(|key| connection.perhaps.contains(&key)) {
             return Ok(());
         }
@@ -386,8 +432,21 @@ impl<'c, 'h> Watcher<'c, 'h> {
         index: u32,
         process: u32,
         fires: Event,
-        live: Live,
+        live: Live<'h>,
     ) -> Result<(), Box<Violation>> {
+        // Where the transaction was only placed by the walk, its number proves nothing.
+        let path = self
+            .replay
+            .and_then(|replay| replay.tree.paths.find(live.path));
+        let sure =
+            |replay: &Replay<'_, '_>, path| replay.surely_fired(fires.zxid, fires.event, path);
+        if !self
+            .replay
+            .zip(path)
+            .is_some_and(|(replay, path)| sure(replay, path))
+        {
+            return Ok(());
+        }
         let connection = self.connections.entry(process).or_default();
         if fires.zxid < connection.last_zxid {
             let reason = format!(
@@ -397,25 +456,16 @@ impl<'c, 'h> Watcher<'c, 'h> {
             return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
         }
         connection.last_zxid = fires.zxid;
-        let earlier = connection
-            .due
-            .iter()
-            .take_while(|(zxid, _)| *zxid < fires.zxid);
-        let earlier: Vec<Key<'h>> = earlier.map(|&(_, key)| key).collect();
         let who = connection.who;
-        for key in earlier {
-            let other = self.connections[&process].live[&key];
-            if self.must_arrive(other) {
-                let reason = format!(
-                    "the watch on {} fires before the one that was notified at {:#x}",
-                    key.1, fires.zxid
-                );
-                return Err(self.violation(
-                    Property::WatchBeforeData,
-                    &[other.record, index],
-                    reason,
-                ));
-            }
+        if let Some(&(zxid, key)) = connection.due.first()
+            && zxid < fires.zxid
+        {
+            let other = connection.live[&key];
+            let reason = format!(
+                "the watch on {} fires before the one that was notified at {:#x}",
+                key.1, fires.zxid
+            );
+            return Err(self.violation(Property::WatchBeforeData, &[other.record, index], reason));
         }
         if let (Some(who), Some(tree)) = (who, self.tree)
             && tree.acls.access(fires.acl, READ, who) == Access::No
@@ -477,7 +527,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
         ];
         for (list, table, for_creation) in lists {
             for path in list {
-                if self.tree.is_none() || self.open_world {
+                if self.tree.is_none() || self.open_world || self.is_murky(path) {
                     let connection = self.connections.entry(process).or_default();
                     connection.perhaps.insert((table, path));
                     continue;
@@ -502,9 +552,13 @@ impl<'c, 'h> Watcher<'c, 'h> {
                 return Err(self.violation(Property::WatchBeforeData, &[sent, index], reason));
             }
         }
-        connection
-            .caught_up
-            .retain(|&(seen, at, _)| !due.contains(&(seen, at)));
+        let perhaps = &connection.perhaps;
+        connection.caught_up.retain(|&(seen, at, _)| {
+            let murky = tables_of(seen)
+                .iter()
+                .any(|&table| perhaps.contains(&(table, at)));
+            !murky && !due.contains(&(seen, at))
+        });
         if connection.again.is_empty() {
             let left = std::mem::take(&mut connection.caught_up);
             for (event, path, record) in left {
