@@ -162,6 +162,23 @@ fn a_watch_is_told_before_the_data_that_fired_it() {
 }
 
 #[test]
+fn a_write_behind_a_sync_does_not_overtake_it() {
+    let mut c = Cluster::new(3);
+    c.run(2000);
+    let leader = c.leader().expect("a leader");
+    let (conn, _, _) = c.connect(leader);
+    c.ask(leader, conn, 1, &Request::Create(create("/s", 0)));
+    c.send(leader, conn, 2, &Request::Sync { path: "/s".into() });
+    c.send(leader, conn, 3, &get("/s", false));
+    c.send(leader, conn, 4, &set("/s", "later"));
+    c.settle();
+    let zxids: Vec<i64> = (2..=4)
+        .map(|_| c.reply(conn).expect("an answer").0.zxid)
+        .collect();
+    assert!(zxids[0] == zxids[1] && zxids[1] < zxids[2], "{zxids:x?}");
+}
+
+#[test]
 fn a_failed_multi_leaves_nothing_behind() {
     let mut c = Cluster::new(1);
     let (conn, _, _) = c.connect(ONE);

@@ -48,6 +48,15 @@ pub enum Waiting {
         /// What to read.
         request: Request,
     },
+    /// A write that may not be sent before the sync in front of it is answered.
+    Held {
+        /// Its number on the connection.
+        xid: i32,
+        /// What to write.
+        request: Box<Request>,
+        /// As whom.
+        identities: Identities,
+    },
     /// Sent to the leader.
     Write {
         /// Its number at this server.

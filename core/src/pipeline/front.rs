@@ -254,7 +254,7 @@ impl Front {
                 let frame =
                     reply::header(header.xid, replica.last_zxid(), ErrorCode::Unimplemented);
                 self.enqueue(conn, Waiting::Last(frame), out.outbox);
-                self.advance(conn, replica, out.outbox);
+                self.advance(conn, replica, out);
                 return;
             }
             Err(DecodeError::Marshalling(_)) if header.op == OpCode::Auth.to_wire() => {
@@ -264,7 +264,7 @@ impl Front {
             Err(error @ DecodeError::Marshalling(_)) => {
                 let frame = reply::header(header.xid, replica.last_zxid(), error.code());
                 self.enqueue(conn, Waiting::Answer(frame), out.outbox);
-                self.advance(conn, replica, out.outbox);
+                self.advance(conn, replica, out);
                 return;
             }
         };
@@ -302,30 +302,58 @@ impl Front {
                     },
                     out.outbox,
                 );
-                self.advance(conn, replica, out.outbox);
+                self.advance(conn, replica, out);
             }
         }
     }
 
+    /// Sends a write to the leader, unless a sync before it is not answered yet: a write
+    /// that overtook it would be visible to reads that were sent before the write.
     fn forward(&mut self, conn: ConnId, xid: i32, request: Request, out: &mut FrontOut<'_>) {
-        let id = self.ask(conn);
-        self.enqueue(
-            conn,
-            Waiting::Write {
+        let c = &self.conns[&conn];
+        let identities = c.identities.clone();
+        let held = Waiting::Held {
+            xid,
+            request: Box::new(request),
+            identities,
+        };
+        self.enqueue(conn, held, out.outbox);
+        self.release(conn, out);
+    }
+
+    /// Sends every held write that has no unanswered sync before it.
+    fn release(&mut self, conn: ConnId, out: &mut FrontOut<'_>) {
+        while let Some(c) = self.conns.get(&conn) {
+            let next = c
+                .queue
+                .iter()
+                .take_while(|waiting| !matches!(waiting, Waiting::Sync { .. }))
+                .position(|waiting| matches!(waiting, Waiting::Held { .. }));
+            let Some(at) = next else { return };
+            let id = self.ask(conn);
+            let c = self.conns.get_mut(&conn).expect("seen above");
+            let Waiting::Held {
+                xid,
+                request,
+                identities,
+            } = std::mem::replace(&mut c.queue[at], Waiting::Refused)
+            else {
+                unreachable!("found above")
+            };
+            c.queue[at] = Waiting::Write {
                 id,
                 xid,
                 reply: None,
-            },
-            out.outbox,
-        );
-        let c = &self.conns[&conn];
-        out.relays.push(Relay::Request {
-            id,
-            session: c.session,
-            cxid: xid,
-            identities: c.identities.clone(),
-            request,
-        });
+            };
+            let (session, request) = (c.session, *request);
+            out.relays.push(Relay::Request {
+                id,
+                session,
+                cxid: xid,
+                identities,
+                request,
+            });
+        }
     }
 
     fn authenticate(
@@ -374,7 +402,8 @@ impl Front {
     }
 
     /// Answers everything at the head of a connection's queue that can be answered.
-    fn advance(&mut self, conn: ConnId, replica: &Replica, outbox: &mut Outbox) {
+    fn advance(&mut self, conn: ConnId, replica: &Replica, out: &mut FrontOut<'_>) {
+        let outbox = &mut *out.outbox;
         let Some(c) = self.conns.get_mut(&conn) else {
             return;
         };
@@ -413,7 +442,9 @@ impl Front {
                     };
                     reads::answer(&mut reading, xid, &request, outbox);
                 }
-                waits @ (Waiting::Write { reply: None, .. } | Waiting::Sync { .. }) => {
+                waits @ (Waiting::Write { reply: None, .. }
+                | Waiting::Held { .. }
+                | Waiting::Sync { .. }) => {
                     c.queue.push_front(waits);
                     break;
                 }
@@ -423,6 +454,7 @@ impl Front {
             c.paused = false;
             outbox.push(Output::ClientPause { conn, pause: false });
         }
+        self.release(conn, out);
     }
 
     /// The leader's answer to one of this server's relays.
@@ -473,7 +505,7 @@ impl Front {
         if upto > replica.last_zxid() {
             self.syncing.insert((upto, conn));
         }
-        self.advance(conn, replica, out.outbox);
+        self.advance(conn, replica, out);
     }
 
     /// The leader took nothing of it. What came before it on the connection is still
@@ -494,7 +526,7 @@ impl Front {
             return;
         };
         *waiting = Waiting::Refused;
-        self.advance(conn, replica, out.outbox);
+        self.advance(conn, replica, out);
     }
 
     fn attached(
@@ -579,7 +611,7 @@ impl Front {
             && upto <= zxid
         {
             self.syncing.pop_first();
-            self.advance(conn, replica, out.outbox);
+            self.advance(conn, replica, out);
         }
         while let Some((fence, conn)) = self.fenced.first().copied()
             && fence <= zxid
@@ -618,7 +650,7 @@ impl Front {
                 *reply = Some(reply::write(*xid, zxid, applied));
             }
         }
-        self.advance(conn, replica, out.outbox);
+        self.advance(conn, replica, out);
     }
 
     /// Tells the shell to close a connection after what was sent, and forgets it.
