@@ -80,15 +80,19 @@ struct Home {
     stats: Stats,
 }
 
-impl Scenery for World {
+/// A server's host, for its watcher.
+struct Site {
+    world: World,
+    host: HostId,
+}
+
+impl Scenery for Site {
     fn now_ns(&self) -> u64 {
-        World::now_ns(self)
+        self.world.now_ns()
     }
 
-    fn note(&self, server: ServerId, numbers: [u64; 3]) {
-        // Servers are the first hosts, in order of their numbers.
-        let host = self.hosts()[usize::from(server.0) - 1];
-        self.note_numbers(host, numbers);
+    fn note(&self, numbers: [u64; 3]) {
+        self.world.note_numbers(self.host, numbers);
     }
 }
 
@@ -386,12 +390,16 @@ impl Builder {
 
     fn server(&self, server: ServerId, trigger: Trigger) -> HostId {
         let (scenario, stage, cast) = (self.scenario.clone(), self.stage.clone(), self.cast);
-        let (scenery, mail) = (Arc::new(self.world.clone()), self.mail.clone());
+        let (world, mail) = (self.world.clone(), self.mail.clone());
         let boot = move |runtime: SimRuntime| {
             let incarnation = u32::try_from(runtime.incarnation()).expect("few restarts");
             let machine = Player::new(cast, &scenario, server, incarnation, &mail);
             let shell = seat::shell_of(&scenario, server);
-            let (stage, scenery) = (stage.clone(), scenery.clone());
+            let stage = stage.clone();
+            let scenery = Arc::new(Site {
+                world: world.clone(),
+                host: runtime.host(),
+            });
             let watcher = Watcher::new(server, stage.clone(), trigger.clone(), scenery);
             async move {
                 let halted = serve(runtime, shell, machine, watcher).await;

@@ -33,13 +33,13 @@ impl Trigger {
     }
 }
 
-/// The world as a watcher needs it.
+/// The world as the watcher of one server needs it.
 pub trait Scenery: Send + Sync {
     /// True virtual time, nanoseconds.
     fn now_ns(&self) -> u64;
 
-    /// Makes a fact of a server part of the run's fingerprint.
-    fn note(&self, server: ServerId, numbers: [u64; 3]);
+    /// Makes a fact of this server part of the run's fingerprint.
+    fn note(&self, numbers: [u64; 3]);
 }
 
 /// Watches one process of one server.
@@ -171,7 +171,7 @@ impl Observer for Watcher {
             incarnation: self.incarnation,
         };
         if let Some(numbers) = numbers_of(event) {
-            self.scenery.note(self.server, numbers);
+            self.scenery.note(numbers);
         }
         self.stage.event(by, event);
     }
@@ -207,7 +207,7 @@ mod tests {
         fn now_ns(&self) -> u64 {
             0
         }
-        fn note(&self, _server: ServerId, _numbers: [u64; 3]) {}
+        fn note(&self, _numbers: [u64; 3]) {}
     }
 
     fn watcher() -> (Watcher, Trigger, StageHandle) {
