@@ -3,9 +3,10 @@
 //! What always holds: a server's spans follow each other without gap or overlap from zero
 //! to the end of the run. What it is not: drawing; that is [`crate::svg`].
 
-use crate::read::{Event, Role, Run, Turn, What};
+use crate::conviction::Convicted;
+use crate::read::Run;
+use crate::reported::{Event, Role, Turn, What};
 use gamekeeper_checker::history::{Body, Record, SessionEvent};
-use gamekeeper_checker::words;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -188,17 +189,6 @@ pub struct Election {
     pub commits: usize,
 }
 
-/// What the convicting records point at.
-#[derive(Debug, Default)]
-pub struct Convicted {
-    /// Indices of records of the history.
-    pub records: BTreeSet<usize>,
-    /// Moments of servers (server, nanoseconds).
-    pub moments: BTreeSet<(u32, u64)>,
-    /// First and last time, nanoseconds, if any record names one.
-    pub times: Option<(u64, u64)>,
-}
-
 impl Lanes {
     /// Sorts a run.
     pub fn of(run: &Run) -> Lanes {
@@ -218,7 +208,7 @@ impl Lanes {
             end,
             elections: elections(&run.events, &servers),
             clients: client_lanes(&run.history.records, end),
-            convicted: convicted(&run.outcome.records, &run.history.records),
+            convicted: Convicted::of(&run.outcome.records, &run.history.records),
             servers,
         }
     }
@@ -452,62 +442,6 @@ fn client_lanes(records: &[Record], end: u64) -> Vec<ClientLane> {
     lanes.into_values().collect()
 }
 
-/// Finds what the convicting sentences point at. They begin as [`words`] does
-/// (`process 1 at 2.500000 s: …`) or as a witness does (`at 2.500000 s server 1 …`); one
-/// that begins otherwise points at nothing.
-fn convicted(sentences: &[String], records: &[Record]) -> Convicted {
-    let mut found = Convicted::default();
-    let mut times = Vec::new();
-    for sentence in sentences {
-        if let Some((process, micros)) = client_moment(sentence) {
-            let here = |record: &Record| record.process == process && record.time / 1000 == micros;
-            let near = records
-                .iter()
-                .enumerate()
-                .filter(|(_, record)| here(record));
-            let near: Vec<usize> = near.map(|(index, _)| index).collect();
-            let same = near
-                .iter()
-                .copied()
-                .filter(|i| words(&records[*i]) == *sentence);
-            let same: Vec<usize> = same.collect();
-            found
-                .records
-                .extend(if same.is_empty() { near } else { same });
-            times.push(micros.saturating_mul(1000));
-        } else if let Some((server, micros)) = server_moment(sentence) {
-            found.moments.insert((server, micros.saturating_mul(1000)));
-            times.push(micros.saturating_mul(1000));
-        }
-    }
-    found.times = times.iter().min().copied().zip(times.iter().max().copied());
-    found
-}
-
-fn client_moment(sentence: &str) -> Option<(u32, u64)> {
-    let (process, rest) = sentence.strip_prefix("process ")?.split_once(" at ")?;
-    let (seconds, _) = rest.split_once(" s")?;
-    Some((process.parse().ok()?, microseconds(seconds)?))
-}
-
-fn server_moment(sentence: &str) -> Option<(u32, u64)> {
-    let (seconds, rest) = sentence.strip_prefix("at ")?.split_once(" s server ")?;
-    let id: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((id.parse().ok()?, microseconds(seconds)?))
-}
-
-/// `2.500000` seconds as microseconds.
-fn microseconds(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.')?;
-    let digits = part.len() == 6 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let part: u64 = digits.then(|| part.parse().ok())??;
-    whole
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1_000_000)?
-        .checked_add(part)
-}
-
 /// A session's event in a word or two, for a mark on a lane.
 pub fn session_word(event: &SessionEvent) -> &'static str {
     match event {
@@ -583,15 +517,5 @@ mod tests {
             .collect();
         assert_eq!(fates, [Fate::Failed, Fate::Unknown]);
         assert_eq!(lanes.clients[0].operations[0].until, 1_100_000_000);
-    }
-
-    #[test]
-    fn convicting_sentence_finds_its_record() {
-        let convicted = lanes("lanes-convicted").convicted;
-        assert_eq!(convicted.records, BTreeSet::from([7]));
-        assert_eq!(convicted.times, Some((2_500_000_000, 2_500_000_000)));
-        let text = "at 1.000002 s server 3 (process 2) delivered 0x1".to_string();
-        let convicted = super::convicted(&[text], &[]);
-        assert_eq!(convicted.moments, BTreeSet::from([(3, 1_000_002_000)]));
     }
 }

@@ -1,9 +1,10 @@
-//! report: a run directory in words.
+//! report: a run directory in words, and as a page.
 //!
 //! Exit code: 0 when the report was made, whatever the verdict; 2 when the directory cannot
-//! be read, with one line that says why.
+//! be read or the page cannot be written, with one line that says why.
 
 use clap::Parser;
+use gamekeeper_reports::html;
 use gamekeeper_reports::lanes::Lanes;
 use gamekeeper_reports::read::read;
 use gamekeeper_reports::summary::Summary;
@@ -17,6 +18,9 @@ use std::process::ExitCode;
 struct Arguments {
     /// The run directory.
     dir: PathBuf,
+    /// Writes a page with the space-time picture, in one file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// One JSON object instead of words.
     #[arg(long)]
     json: bool,
@@ -45,6 +49,10 @@ fn report(arguments: &Arguments) -> Result<(), String> {
     let run = read(&arguments.dir).map_err(|error| error.to_string())?;
     let lanes = Lanes::of(&run);
     let summary = Summary::of(&run, &lanes);
+    if let Some(file) = &arguments.html {
+        let page = html::page(&run, &lanes, &summary);
+        std::fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     let mut text = match arguments.json {
         true => serde_json::to_string(&summary).map_err(|error| error.to_string())?,
         false => summary.text(),
