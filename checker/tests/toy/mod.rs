@@ -153,7 +153,7 @@ impl Toy {
     pub fn new(seed: u64, shape: Shape) -> Self {
         let mut tree = Tree::new();
         let node = |children: i32| Node {
-            data: None,
+            data: Some(Value::from(&b""[..])),
             stat: Stat {
                 num_children: children,
                 ..Stat::default()
