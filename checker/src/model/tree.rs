@@ -652,12 +652,15 @@ impl<'h> Tree<'h> {
         }
         let data_length = node.data.map_or(0, |data| data.bytes().len() as i64);
         let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
+        // The reported cversion hides a counter that only ever grows.
+        let made = seen.cversion.wrapping_add(seen.num_children) / 2;
         for (field, expected, got) in [
             ("czxid", node.czxid, seen.czxid),
             ("mzxid", node.mzxid, seen.mzxid),
             ("version", node.version.into(), seen.version.into()),
             ("ephemeralOwner", owner, seen.ephemeral_owner),
             ("aversion", node.aversion.into(), seen.aversion.into()),
+            ("children made", node.creates.into(), made.into()),
             (
                 "numChildren",
                 node.children.into(),

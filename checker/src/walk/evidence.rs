@@ -41,6 +41,8 @@ pub struct Evidence<'h> {
     pub version: Option<i32>,
     /// The bytes it left, where they were read.
     pub data: Option<Option<&'h Value>>,
+    /// The Stat of the node it left, where it changed the node's children last.
+    pub left: Option<&'h Stat>,
 }
 
 /// All unclaimed transactions, by zxid.
@@ -70,7 +72,15 @@ pub fn collect<'h>(case: &Case<'h>, paths: &mut Paths<'h>) -> Holes<'h> {
             && *zxid > 0
         {
             let path = paths.id(path);
-            collector.add(*zxid, Deed::Fired(*event), path, index as u32, None, None);
+            let seen = Evidence {
+                deed: Deed::Fired(*event),
+                path,
+                record: index as u32,
+                version: None,
+                data: None,
+                left: None,
+            };
+            collector.add(*zxid, seen);
         }
     }
     collector.holes
@@ -123,59 +133,54 @@ impl<'h> Collector<'h> {
         self.stat(request.done, path, stat, data);
     }
 
-    fn stat(&mut self, record: u32, path: PathId, stat: &Stat, data: Option<Option<&'h Value>>) {
+    fn stat(&mut self, record: u32, path: PathId, stat: &'h Stat, data: Option<Option<&'h Value>>) {
         let Stat {
             czxid,
             mzxid,
             pzxid,
             ..
         } = *stat;
-        self.add(
-            mzxid,
-            Deed::Modified,
+        let seen = Evidence {
+            deed: Deed::Modified,
             path,
             record,
-            Some(stat.version),
+            version: Some(stat.version),
             data,
-        );
-        if czxid != mzxid {
-            self.add(czxid, Deed::Created, path, record, None, None);
-        } else if !self.claimed.contains(&czxid) {
-            self.add(czxid, Deed::Created, path, record, None, data);
-        }
+            left: None,
+        };
+        self.add(mzxid, seen);
+        let created = Evidence {
+            deed: Deed::Created,
+            version: None,
+            data: data.filter(|_| czxid == mzxid),
+            ..seen
+        };
+        self.add(czxid, created);
         if pzxid != czxid {
-            self.add(pzxid, Deed::ChildChanged, path, record, None, None);
+            let changed = Evidence {
+                deed: Deed::ChildChanged,
+                left: Some(stat),
+                data: None,
+                ..created
+            };
+            self.add(pzxid, changed);
         }
     }
 
-    fn add(
-        &mut self,
-        zxid: i64,
-        deed: Deed,
-        path: PathId,
-        record: u32,
-        version: Option<i32>,
-        data: Option<Option<&'h Value>>,
-    ) {
+    fn add(&mut self, zxid: i64, seen: Evidence<'h>) {
         if zxid <= self.start || self.claimed.contains(&zxid) {
             return;
         }
         let list = self.holes.entry(zxid).or_default();
         let known = list
             .iter_mut()
-            .find(|known| known.deed == deed && known.path == path);
+            .find(|known| known.deed == seen.deed && known.path == seen.path);
         if let Some(known) = known {
             // The first who saw it stays on record; later ones may know more.
-            known.version = known.version.or(version);
-            known.data = known.data.or(data);
+            known.version = known.version.or(seen.version);
+            known.data = known.data.or(seen.data);
         } else if list.len() < EVIDENCE_PER_ZXID_MAX {
-            list.push(Evidence {
-                deed,
-                path,
-                record,
-                version,
-                data,
-            });
+            list.push(seen);
         }
     }
 }

@@ -58,7 +58,9 @@ struct Decision {
     current: Option<(CandidateIndex, i64)>,
     /// What it has to do with; sorted.
     relevant: Vec<Aspect>,
-    /// How many placements of things placed for others' sake led here.
+    /// The item whose sake it is for.
+    at: usize,
+    /// How many placements for the sake of other placements led here.
     depth: u32,
 }
 
@@ -327,6 +329,22 @@ impl<'c, 'h> Replay<'c, 'h> {
             if !right || evidence.data.is_some_and(|data| data != node.data) {
                 return Err(Mismatch::OtherDeed(index));
             }
+            if let Some(left) = evidence.left {
+                let made = left.cversion.wrapping_add(left.num_children) / 2;
+                for (field, expected, got) in [
+                    ("children made", node.creates, made),
+                    ("numChildren", node.children, left.num_children),
+                ] {
+                    if expected != got {
+                        return Err(Mismatch::Differs(Diff::Stat {
+                            path: evidence.path,
+                            field,
+                            expected: expected.into(),
+                            got: got.into(),
+                        }));
+                    }
+                }
+            }
             if let Some(version) = evidence.version
                 && version != node.version
             {
@@ -346,13 +364,18 @@ impl<'c, 'h> Replay<'c, 'h> {
     /// takes an earlier decision back. Returns the item to go on from.
     fn mend(&mut self, at: usize, place: i64, what: What, why: Mismatch) -> Result<usize, Verdict> {
         let mut relevant = self.relevant(what, &why);
-        let depth = match why {
-            Mismatch::Misplaced(..) => self.decisions.last().map_or(0, |last| last.depth) + 1,
-            Mismatch::Differs(_)
-            | Mismatch::AfterEnd
-            | Mismatch::Unclaimed(_)
-            | Mismatch::OtherDeed(_) => 0,
-        };
+        // What does not agree any more because of what was placed for the sake of a later
+        // item asks for more to be placed: one deeper.
+        let depth = self.decisions.last().map_or(0, |last| {
+            let deeper = matches!(why, Mismatch::Misplaced(..)) || at < last.at;
+            if deeper {
+                last.depth + 1
+            } else if at == last.at {
+                last.depth
+            } else {
+                0
+            }
+        });
         let mut rest = Vec::new();
         if depth <= self.depth_max {
             rest = self.alternatives(place, what, &why, &mut relevant);
@@ -369,6 +392,7 @@ impl<'c, 'h> Replay<'c, 'h> {
             rest,
             current: None,
             relevant,
+            at,
             depth,
         });
         self.advance(place)
@@ -548,13 +572,13 @@ impl<'c, 'h> Replay<'c, 'h> {
             );
             self.cut_short |= cut;
         }
-        // The latest place disturbs the least of what agreed before; among equals the one
-        // whose window closes first.
-        alternatives.reverse();
-        alternatives.sort_by_key(|&(_, slot)| slot);
+        // What happens mostly happens soon after it can: the nearest place is tried first.
+        alternatives.sort_by_key(|&(number, slot)| {
+            let wait = slot - self.candidates.list[number as usize].low;
+            (std::cmp::Reverse(wait), slot, number)
+        });
         if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
-            let exact = self.sorted(self.suspects(hole as usize));
-            for number in exact.into_iter().rev() {
+            for number in self.sorted(self.suspects(hole as usize)) {
                 if self.candidates.list[number as usize].assigned.is_some() {
                     in_the_way.push(number);
                     continue;
@@ -576,7 +600,7 @@ impl<'c, 'h> Replay<'c, 'h> {
     }
 
     fn sorted(&self, mut found: Vec<CandidateIndex>) -> Vec<CandidateIndex> {
-        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].high, number));
+        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].low, number));
         found.dedup();
         found
     }

@@ -107,10 +107,17 @@ pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Want> {
         } => match field {
             "version" if got > expected => vec![Want::Set(path)],
             "aversion" if got > expected => vec![Want::Acl(path)],
+            "children made" if got > expected => vec![Want::MoreKids(path)],
+            "numChildren" if got > expected => vec![Want::MoreKids(path)],
             "numChildren" | "cversion" => vec![Want::MoreKids(path), Want::FewerKids(path)],
             _ => Vec::new(),
         },
-        Diff::Name { expected, .. } => vec![Want::MoreKids(paths.parent(expected))],
+        Diff::Name {
+            expected, ref got, ..
+        } => match number_of(got) > number_of(paths.name(expected)) {
+            true => vec![Want::MoreKids(paths.parent(expected))],
+            false => Vec::new(),
+        },
         Diff::Access { path, .. } => {
             let parent = paths.parent(path);
             [path, parent]
@@ -135,6 +142,12 @@ pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Want> {
             Vec::new()
         }
     }
+}
+
+/// The number at the end of a sequential node's name.
+fn number_of(name: &str) -> Option<i64> {
+    let digits = name.len().checked_sub(10)?;
+    name.get(digits..)?.parse().ok()
 }
 
 /// What takes the cause of an error away.
