@@ -333,6 +333,32 @@ mod tests {
     }
 
     #[test]
+    fn extreme_times_do_no_harm() {
+        let dir = Directory::new("html-extreme");
+        let most = u64::MAX.to_string();
+        for (file, from, to) in [
+            ("outcome.json", "4000000000", most.as_str()),
+            ("events.jsonl", "3000000000", most.as_str()),
+            (
+                "events.jsonl",
+                "\"epoch\":2",
+                "\"epoch\":18446744073709551615",
+            ),
+            ("history.jsonl", "2100000000", most.as_str()),
+            (
+                "scenario.toml",
+                "at_ms = 1000",
+                "at_ms = 9223372036854775807",
+            ),
+        ] {
+            let text = std::fs::read_to_string(dir.path().join(file)).unwrap();
+            assert!(text.contains(from), "{file}");
+            dir.put(file, &text.replace(from, to));
+            assert!(whole_page(&dir).ends_with("</html>\n"));
+        }
+    }
+
+    #[test]
     fn control_characters_do_not_pass() {
         assert_eq!(escape("a\0\u{1b}[2J'"), "a\u{fffd}\u{fffd}[2J&#39;");
     }

@@ -4,11 +4,12 @@
 //! to the end of the run. What it is not: drawing; that is [`crate::svg`].
 
 use crate::conviction::Convicted;
+use crate::elections::{Election, elections};
 use crate::read::Run;
 use crate::reported::{Event, Role, Turn, What};
 use gamekeeper_checker::history::{Body, Record, SessionEvent};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A run in lanes.
 #[derive(Debug)]
@@ -166,29 +167,6 @@ pub struct ClientLane {
     pub others: Vec<usize>,
 }
 
-/// A leadership.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Election {
-    /// Its epoch.
-    pub epoch: u64,
-    /// Who led.
-    pub leader: u32,
-    /// The leader's life.
-    pub incarnation: u32,
-    /// When a quorum followed, nanoseconds.
-    pub from: u64,
-    /// When it ceased to lead, nanoseconds.
-    pub until: u64,
-    /// Time since somebody else led, nanoseconds.
-    pub gap: u64,
-    /// The last transaction of the history it began with.
-    pub last: String,
-    /// Who followed or observed at some time.
-    pub learners: BTreeSet<u32>,
-    /// Distinct transactions of this epoch that were delivered anywhere.
-    pub commits: usize,
-}
-
 impl Lanes {
     /// Sorts a run.
     pub fn of(run: &Run) -> Lanes {
@@ -342,63 +320,6 @@ fn take_event(lane: &mut ServerLane, spans: &mut Spans, event: &Event) {
     lane.marks.push(Mark { time, kind, text });
 }
 
-fn elections(events: &[Event], servers: &[ServerLane]) -> Vec<Election> {
-    let mut found: Vec<Election> = Vec::new();
-    let mut learners: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
-    let mut commits: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-    for event in events {
-        match &event.what {
-            What::Established { epoch, last } => {
-                let until = led_until(servers, event);
-                let before = found.iter().map(|election| election.until).max();
-                found.push(Election {
-                    epoch: *epoch,
-                    leader: event.server,
-                    incarnation: event.incarnation,
-                    from: event.time,
-                    until,
-                    gap: event.time.saturating_sub(before.unwrap_or(0)),
-                    last: last.clone(),
-                    learners: BTreeSet::new(),
-                    commits: 0,
-                });
-            }
-            What::Role(Role::Following(_, epoch) | Role::Observing(_, epoch)) => {
-                learners.entry(*epoch).or_default().insert(event.server);
-            }
-            What::Delivered(zxid) => {
-                commits.entry(zxid >> 32).or_default().insert(*zxid);
-            }
-            What::Role(_)
-            | What::Recovered { .. }
-            | What::Truncated(_)
-            | What::SnapshotInstalled(_)
-            | What::SnapshotTaken(_)
-            | What::Halted(_)
-            | What::Other => {}
-        }
-    }
-    for election in &mut found {
-        election.learners = learners.remove(&election.epoch).unwrap_or_default();
-        election.commits = commits.get(&election.epoch).map_or(0, BTreeSet::len);
-    }
-    found
-}
-
-/// When the leader of this event ceased to lead.
-fn led_until(servers: &[ServerLane], event: &Event) -> u64 {
-    let lane = servers.iter().find(|lane| lane.id == event.server);
-    let span = lane.and_then(|lane| {
-        lane.spans
-            .iter()
-            .find(|span| span.state == State::Leading && span.until > event.time)
-    });
-    match span {
-        Some(span) if span.from <= event.time => span.until,
-        Some(_) | None => event.time,
-    }
-}
-
 fn client_lanes(records: &[Record], end: u64) -> Vec<ClientLane> {
     let mut lanes: BTreeMap<u32, ClientLane> = BTreeMap::new();
     for (index, record) in records.iter().enumerate() {
@@ -492,19 +413,6 @@ mod tests {
         ];
         assert_eq!(states, expected);
         assert_eq!(lanes.servers[0].incarnations, 2);
-    }
-
-    #[test]
-    fn elections_know_learners_commits_and_gaps() {
-        let elections = lanes("lanes-elections").elections;
-        assert_eq!(elections.len(), 2);
-        assert_eq!(
-            (elections[0].leader, elections[0].until),
-            (1, 2_000_000_000)
-        );
-        assert_eq!((elections[1].epoch, elections[1].gap), (2, 300_000_000));
-        assert_eq!(elections[1].learners, BTreeSet::from([3]));
-        assert_eq!(elections[0].commits, 1);
     }
 
     #[test]

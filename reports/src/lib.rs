@@ -8,6 +8,7 @@
 //! files' format. What always holds: the same directory gives the same bytes.
 
 pub mod conviction;
+pub mod elections;
 pub mod html;
 pub mod lanes;
 pub mod read;

@@ -2,7 +2,8 @@
 //!
 //! What it is not: a judgement; the verdict is the outcome's.
 
-use crate::lanes::{Election, Fate, Lanes, ServerLane, Span, State};
+use crate::elections::Election;
+use crate::lanes::{Fate, Lanes, ServerLane, Span, State};
 use crate::read::{Outcome, Run, Verdict};
 use gamekeeper_checker::history::{Body, SessionEvent};
 use serde::Serialize;

@@ -20,7 +20,7 @@ pub const CLIENT_LANES_MAX: usize = 48;
 const BARS_MAX: usize = 300;
 
 /// Most characters of a tooltip.
-const TITLE_CHARS_MAX: usize = 400;
+const TITLE_CHARS_MAX: usize = 240;
 
 /// Most rows of planned faults.
 const FAULT_ROWS_MAX: usize = 4;
@@ -54,8 +54,10 @@ pub fn window(lanes: &Lanes) -> Window {
     match lanes.convicted.times {
         Some((first, last)) if first <= lanes.end => {
             let from = first.saturating_sub(BEFORE_NS);
-            let until = last.saturating_add(AFTER_NS).min(from + LENGTH_MAX_NS);
-            (from, until.min(lanes.end).max(from + 1))
+            let until = last
+                .saturating_add(AFTER_NS)
+                .min(from.saturating_add(LENGTH_MAX_NS));
+            (from, until.min(lanes.end).max(from.saturating_add(1)))
         }
         Some(_) | None => (0, lanes.end),
     }
@@ -91,7 +93,8 @@ struct Canvas {
 impl Canvas {
     fn x(&self, time: u64) -> f64 {
         let (from, until) = self.window;
-        let share = time.clamp(from, until).saturating_sub(from) as f64 / (until - from) as f64;
+        let share =
+            time.clamp(from, until).saturating_sub(from) as f64 / (until - from).max(1) as f64;
         LEFT + share * (WIDTH - LEFT - RIGHT)
     }
 
@@ -155,7 +158,7 @@ impl Canvas {
                     r#"<text class="on-fault" x="{x:.1}" y="{y:.1}">{kind}</text>"#
                 ));
             }
-            rows[row] = rows[row].max(until.max(from + 1));
+            rows[row] = rows[row].max(until.max(from.saturating_add(1)));
         }
         if !rows.is_empty() {
             self.y -= 4.0;
@@ -168,8 +171,11 @@ impl Canvas {
         let y = self.y;
         let kind = if lane.observer { "observer" } else { "voter" };
         self.label(&format!("server {}", lane.id), kind);
+        let mut narrow = BTreeSet::new();
         for span in &lane.spans {
-            if !self.sees(span.from, span.until) {
+            let (x, end) = (self.x(span.from), self.x(span.until));
+            let repeated = end - x < 1.0 && !narrow.insert((x as u64, span.state));
+            if repeated || !self.sees(span.from, span.until) {
                 continue;
             }
             let name = span.state.name();
@@ -184,8 +190,8 @@ impl Canvas {
             let times = (span.from, span.until);
             self.bar(&format!("state {name}"), times, (y + 6.0, 20.0), &title);
             let short = span.epoch.map(|epoch| format!("e{epoch}"));
-            if let Some(short) = short.filter(|_| self.x(span.until) - self.x(span.from) > 26.0) {
-                let x = self.x(span.from) + 4.0;
+            if let Some(short) = short.filter(|_| end - x > 26.0) {
+                let x = x + 4.0;
                 let y = y + 20.0;
                 self.push(format_args!(
                     r#"<text class="on-{name}" x="{x:.1}" y="{y:.1}">{short}</text>"#
@@ -211,9 +217,9 @@ impl Canvas {
         for mark in &lane.marks {
             let Mark { time, kind, text } = mark;
             let x = self.x(*time);
-            let column = (x as u64 / 3, *kind as u8);
-            let thinned = *kind == MarkKind::Snapshot && !columns.insert(column);
-            if thinned || !self.sees(*time, *time) {
+            let width = if *kind == MarkKind::Snapshot { 3 } else { 1 };
+            let column = (x as u64 / width, *kind as u8);
+            if !self.sees(*time, *time) || !columns.insert(column) {
                 continue;
             }
             let (class, shape) = match kind {
