@@ -633,6 +633,20 @@ impl<'c, 'h> Replay<'c, 'h> {
         for want in wants(diff, &self.tree.paths) {
             self.providers(want, &mut found);
         }
+        // A close that left no child to take away would have left the parent alone.
+        if let Diff::Stat {
+            path,
+            field: "pzxid",
+            expected,
+            got,
+        } = *diff
+            && got < expected
+            && self
+                .transaction_at(expected)
+                .is_some_and(|close| matches!(self.case.requests[close as usize].op, Op::Close))
+        {
+            self.providers(Want::FewerKids(path), &mut found);
+        }
         found
     }
 
