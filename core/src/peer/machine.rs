@@ -344,12 +344,7 @@ impl Peer {
         self.front
             .applied(entry.zxid, &applied, &self.replica, &mut front_out);
         self.with_chief(now, |chief, tools| {
-            chief.applied(
-                entry.zxid,
-                applied.opened_session,
-                applied.closed_session,
-                tools,
-            );
+            chief.applied(entry.zxid, applied.closed_session);
             chief.work_off(tools);
         });
         self.txns_since_snapshot += 1;

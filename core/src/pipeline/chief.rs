@@ -205,17 +205,8 @@ impl Chief {
     }
 
     /// A transaction was applied to the replica.
-    pub fn applied(
-        &mut self,
-        zxid: Zxid,
-        opened: Option<(SessionId, u32)>,
-        closed: Option<SessionId>,
-        tools: &mut ChiefTools<'_>,
-    ) {
+    pub fn applied(&mut self, zxid: Zxid, closed: Option<SessionId>) {
         self.overlay.applied(zxid);
-        if let Some((session, timeout_ms)) = opened {
-            self.tracker.add(session, timeout_ms, tools.now.mono);
-        }
         if let Some(session) = closed {
             self.tracker.remove(session);
         }
@@ -252,9 +243,15 @@ impl Chief {
         } = petition;
         let expiring = matches!(what, What::Expire);
         let txn = match what {
-            What::Open { timeout_ms } => Txn::CreateSession {
-                timeout_ms: timeout_ms as i32,
-            },
+            What::Open { timeout_ms } => {
+                if !self.tracker.open(session, timeout_ms, tools.now.mono) {
+                    tools.answers.push((origin, Relay::Refused { id }));
+                    return;
+                }
+                Txn::CreateSession {
+                    timeout_ms: timeout_ms as i32,
+                }
+            }
             What::Expire => self.close_session(session, tools),
             What::Write {
                 identities,

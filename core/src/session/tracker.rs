@@ -75,6 +75,17 @@ impl SessionTracker {
         self.buckets.entry(deadline).or_default().insert(session);
     }
 
+    /// A session is being created: it counts from its proposal on, because a follower may
+    /// have applied it, and its client moved on, before the leader's own disk has it. False
+    /// when the id is taken.
+    pub fn open(&mut self, session: SessionId, timeout_ms: u32, now: Mono) -> bool {
+        if self.sessions.contains_key(&session) {
+            return false;
+        }
+        self.add(session, timeout_ms, now);
+        true
+    }
+
     /// Its closing was applied.
     pub fn remove(&mut self, session: SessionId) {
         if let Some(tracked) = self.sessions.remove(&session) {
@@ -198,6 +209,23 @@ mod tests {
         );
         assert_eq!(t.expire_due(at(600)), [S]);
         assert!(t.expire_due(at(10_000)).is_empty(), "once");
+    }
+
+    #[test]
+    fn an_id_that_is_taken_is_not_opened_again() {
+        let mut t = SessionTracker::new(100);
+        assert!(t.open(S, 1000, at(0)));
+        assert_eq!(
+            t.attach(S, TWO, at(1)),
+            Some(1000),
+            "known before it is applied"
+        );
+        assert!(!t.open(S, 1000, at(2)));
+        assert_eq!(
+            t.check(S, ONE),
+            SessionCheck::Moved,
+            "its owner is not forgotten"
+        );
     }
 
     #[test]
