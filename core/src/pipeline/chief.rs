@@ -170,7 +170,8 @@ impl Chief {
                     },
                 ));
             }
-            Relay::Sync { id } => {
+            Relay::Sync { id, session } => {
+                self.tracker.touch(session, tools.now.mono);
                 let confirm = tools.zab.confirm(tools.zab_out);
                 let upto = tools.zab.committed();
                 self.syncs.push_back((confirm, origin, id, upto));

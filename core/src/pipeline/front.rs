@@ -285,7 +285,8 @@ impl Front {
                     upto: None,
                 };
                 self.enqueue(conn, waiting, out.outbox);
-                out.relays.push(Relay::Sync { id });
+                let session = self.conns[&conn].session;
+                out.relays.push(Relay::Sync { id, session });
             }
             Request::Exists(_)
             | Request::GetData(_)

@@ -66,6 +66,8 @@ pub enum Relay {
     Sync {
         /// Its number at the origin.
         id: RequestId,
+        /// The session that asks: the leader has heard from it.
+        session: SessionId,
     },
     /// Sessions heard from since the last one.
     Touch(Vec<SessionId>),
@@ -156,9 +158,10 @@ impl Relay {
                 w.long(id.0 as i64);
                 w.long(session.0);
             }
-            Relay::Sync { id } => {
+            Relay::Sync { id, session } => {
                 w.byte(4);
                 w.long(id.0 as i64);
+                w.long(session.0);
             }
             Relay::Touch(sessions) => {
                 w.byte(5);
@@ -211,6 +214,7 @@ impl Relay {
             },
             4 => Relay::Sync {
                 id: RequestId(r.long()? as u64),
+                session: SessionId(r.long()?),
             },
             5 => {
                 let n = r.int()?.clamp(0, TOUCH_MAX as i32);
