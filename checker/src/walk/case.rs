@@ -5,7 +5,7 @@
 //!
 //! Answers to: `consistency.md` 3.1 (history, session order).
 
-use crate::history::{Answer, Body, ErrorCode, History, Identity, Op, SessionEvent, Start};
+use crate::history::{Answer, Body, ErrorCode, Header, History, Identity, Op, SessionEvent, Start};
 use crate::model::{
     AclTable, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Who, is_decided_by_state,
 };
@@ -76,10 +76,36 @@ pub struct Session {
     pub heard: Option<u64>,
     /// The record that proves it.
     pub heard_record: u32,
-    /// Latest time at which the client sent something that some server answered.
+    /// Latest time at which the client sent something that some server answered and must
+    /// have told the leader of, because it went on answering for longer than a server does
+    /// whose leader does not hear it.
     pub answered: Option<u64>,
     /// The record that proves it.
     pub answered_record: u32,
+    /// What was answered on this connection and perhaps not yet told: sent, answered, record.
+    untold: VecDeque<(u64, u64, u32)>,
+}
+
+impl Session {
+    /// Something sent at `sent` was answered at `time`.
+    fn answer(&mut self, sent: u64, time: u64, record: u32, lag: u64) {
+        while let Some((first, told, proof)) = self.untold.front().copied()
+            && told.saturating_add(lag) <= sent
+        {
+            self.untold.pop_front();
+            if self.answered.is_none_or(|known| first >= known) {
+                (self.answered, self.answered_record) = (Some(first), proof);
+            }
+        }
+        self.untold.push_back((sent, time, record));
+    }
+}
+
+/// How long a server goes on answering when its leader does not hear it: a leader looks up
+/// once a tick who is silent, and followers pass on who was heard every half tick.
+fn lag_ns(header: &Header) -> u64 {
+    let tick = header.tick_ms.saturating_mul(1_000_000);
+    tick.saturating_mul(header.sync_limit.saturating_add(1))
 }
 
 /// A history cut into requests and sessions.
@@ -226,10 +252,9 @@ impl<'h> Builder<'h> {
                     .get(&record.process)
                     .and_then(|client| client.session)
                 {
+                    let lag = lag_ns(&self.case.history.header);
                     let session = &mut self.case.sessions[session as usize];
-                    if session.answered.is_none_or(|known| *sent >= known) {
-                        (session.answered, session.answered_record) = (Some(*sent), index);
-                    }
+                    session.answer(*sent, record.time, index, lag);
                 }
                 Ok(())
             }
@@ -349,8 +374,9 @@ impl<'h> Builder<'h> {
             if reached_leader && session.heard.is_none_or(|known| call >= known) {
                 (session.heard, session.heard_record) = (Some(call), invoke);
             }
-            if role != Role::Nothing && session.answered.is_none_or(|known| call >= known) {
-                (session.answered, session.answered_record) = (Some(call), invoke);
+            if role != Role::Nothing {
+                let lag = lag_ns(&self.case.history.header);
+                session.answer(call, time, invoke, lag);
             }
         }
         Ok(())
@@ -368,6 +394,8 @@ impl<'h> Builder<'h> {
                 let session = self.session(*session, process);
                 let known = &mut self.case.sessions[session as usize];
                 known.timeout_ns = timeout_ms.saturating_mul(1_000_000);
+                // Another server may know nothing of what was not told.
+                known.untold.clear();
                 let client = self.clients.entry(process).or_default();
                 for request in std::mem::take(&mut client.homeless) {
                     self.case.requests[request as usize].session = session;
@@ -469,16 +497,11 @@ impl Case<'_> {
             return 0;
         }
         let header = &self.history.header;
-        let tick = header.tick_ms.saturating_mul(1_000_000);
-        // A server answers alone for as long as it believes that its quorum stands, which a
-        // leader looks up once a tick, and followers pass on who was heard every half tick.
-        let lag = tick.saturating_mul(header.sync_limit.saturating_add(1));
         let drift = known.timeout_ns / 1_000_000 * header.clock_drift_ppm.min(1_000_000);
         let timeout = known.timeout_ns - drift.min(known.timeout_ns);
         let heard = known.heard.filter(|_| write_is_touch);
-        let answered = known.answered.and_then(|time| time.checked_sub(lag));
         let blur = header.clock_error_ns.saturating_mul(2);
-        heard.max(answered).map_or(0, |base| {
+        heard.max(known.answered).map_or(0, |base| {
             (base.saturating_add(timeout)).saturating_sub(blur)
         })
     }
