@@ -677,6 +677,41 @@ fn p20_nothing_is_shown_without_leave() {
 }
 
 #[test]
+fn parts_of_a_multi_are_each_judged_by_what_is_known_of_the_sender() {
+    // Authentication is under way: the check may have been allowed, the set surely not.
+    let auth = Note {
+        session: 1,
+        time: 0,
+        body: Body::Session(SessionEvent::Auth {
+            identity: Identity::new("digest", "reader:hash"),
+        }),
+    };
+    let mut header = start();
+    let Start::Nodes { nodes, .. } = &mut header.start else {
+        panic!("the start state names nodes");
+    };
+    nodes[0].acl = vec![Acl::new(1, "digest", "reader:hash")];
+    let check = Op::Check {
+        path: "/a".into(),
+        version: 0,
+    };
+    let multi = Request {
+        session: 1,
+        time: (1, 2),
+        zxid: 5,
+        op: Op::Multi {
+            ops: vec![check, set_op("/a", "1", -1)],
+        },
+        result: Ok(Answer::Multi(vec![
+            Err(ErrorCode::OK),
+            Err(ErrorCode::NO_AUTH),
+        ])),
+    };
+    let verdict = judge(&history(header, &[auth, multi]), &Options::default());
+    assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
+}
+
+#[test]
 fn a_lost_write_may_have_happened_or_not() {
     let one = after_set(1, 5, 1, "1");
     let lost = Lost {

@@ -201,12 +201,18 @@ impl<'h> Tree<'h> {
             return Err(Diff::MultiForm);
         }
         let (mut index, mut first) = (0, None);
-        let outcome = self.multi(ops, ask.session, ask.who, true, |tree, path| {
-            if let (None, Ok(answer)) = (&first, &results[index]) {
-                first = tree.written(&ops[index], path, answer).err();
-            }
-            index += 1;
-        });
+        let outcome = self.multi(
+            ops,
+            ask.session,
+            ask.who,
+            |_| true,
+            |tree, path| {
+                if let (None, Ok(answer)) = (&first, &results[index]) {
+                    first = tree.written(&ops[index], path, answer).err();
+                }
+                index += 1;
+            },
+        );
         match (outcome, first) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(diff)) => Err(diff),
@@ -226,7 +232,7 @@ impl<'h> Tree<'h> {
             ops,
             ask.session,
             ask.who,
-            code != ErrorCode::NO_AUTH,
+            |part| part < failed || code != ErrorCode::NO_AUTH,
             |_, _| {},
         ) {
             Err((part, expected)) if part == failed && expected == code => Ok(()),
@@ -244,7 +250,7 @@ impl<'h> Tree<'h> {
             ops,
             ask.session,
             ask.who,
-            code != ErrorCode::NO_AUTH,
+            |_| code != ErrorCode::NO_AUTH,
             |_, _| {},
         ) {
             Err((_, expected)) if expected == code => Ok(()),

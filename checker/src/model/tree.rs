@@ -370,7 +370,7 @@ impl<'h> Tree<'h> {
                 Ok(NO_PATH)
             }
             Op::Multi { ops } => self
-                .multi(ops, session, who, lenient, |_, _| {})
+                .multi(ops, session, who, |_| lenient, |_, _| {})
                 .map(|()| NO_PATH)
                 .map_err(|(_, code)| code),
             Op::Exists { .. }
@@ -381,7 +381,8 @@ impl<'h> Tree<'h> {
         }
     }
 
-    /// Applies the parts of a multi, all or none, calling `look` after each with its path.
+    /// Applies the parts of a multi, all or none, calling `look` after each with its path;
+    /// `lenient` decides permissions that are unclear, part by part.
     ///
     /// # Errors
     /// The index of the part that fails, and its code.
@@ -390,7 +391,7 @@ impl<'h> Tree<'h> {
         ops: &'h [Op],
         session: SessionIndex,
         who: Who,
-        lenient: bool,
+        lenient: impl Fn(usize) -> bool,
         mut look: impl FnMut(&mut Self, PathId),
     ) -> Result<(), (usize, ErrorCode)> {
         let mark = self.undo.len();
@@ -400,7 +401,7 @@ impl<'h> Tree<'h> {
                 None => NO_PATH,
             };
             self.grow();
-            match self.apply(op, id, session, who, lenient) {
+            match self.apply(op, id, session, who, lenient(index)) {
                 Ok(id) => look(self, id),
                 Err(code) => {
                     while self.undo.len() > mark {

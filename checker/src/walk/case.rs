@@ -40,6 +40,8 @@ pub struct Request<'h> {
     pub who: Who,
     /// What it means for the order.
     pub role: Role,
+    /// Number of the client's connection on which it was sent, `u32::MAX` if before one.
+    pub connection: u32,
 }
 
 /// What a request means for the order.
@@ -292,15 +294,11 @@ impl<'h> Builder<'h> {
                 "xid {xid} is asked a second time before the first is answered"
             ));
         }
-        client.open.push_back((
-            xid,
-            request,
-            if client.connected {
-                client.connection
-            } else {
-                u32::MAX
-            },
-        ));
+        let connection = match client.connected {
+            true => client.connection,
+            false => u32::MAX,
+        };
+        client.open.push_back((xid, request, connection));
         if known.is_none() {
             client.homeless.push(request);
         }
@@ -326,6 +324,7 @@ impl<'h> Builder<'h> {
             } else {
                 Role::Nothing
             },
+            connection,
         });
         Ok(())
     }

@@ -55,7 +55,7 @@ struct Decision {
     /// Candidates and zxids not tried yet, best last.
     rest: Vec<(CandidateIndex, i64)>,
     /// The one being tried.
-    current: Option<(CandidateIndex, i64)>,
+    current: Vec<(CandidateIndex, i64)>,
     /// What it has to do with; sorted.
     relevant: Vec<Aspect>,
     /// The item whose sake it is for.
@@ -64,8 +64,17 @@ struct Decision {
     depth: u32,
 }
 
-/// How far the placing of one thing may ask for the placing of another, walk after walk.
-const DEPTHS: [u32; 4] = [0, 1, 2, 5];
+/// Walk after walk: how far the placing of one thing may ask for the placing of another,
+/// whether all that a client sent before it on its connection is placed with it, and how
+/// many placements are tried before the next walk.
+const LEVELS: [(u32, bool, u64); 6] = [
+    (0, false, 10_000),
+    (0, true, 50_000),
+    (1, true, 50_000),
+    (1, false, 100_000),
+    (2, false, 200_000),
+    (5, false, u64::MAX),
+];
 
 /// The walk.
 pub struct Replay<'c, 'h> {
@@ -85,6 +94,9 @@ pub struct Replay<'c, 'h> {
     decisions: Vec<Decision>,
     /// How far the placing of one thing may ask for the placing of another.
     depth_max: u32,
+    /// Whether what a client sent together is placed together.
+    in_bursts: bool,
+    tries_max: u64,
     steps: u64,
     tries: u64,
     /// A search was cut short, so that finding nothing proves nothing.
@@ -138,6 +150,8 @@ impl<'c, 'h> Replay<'c, 'h> {
             next_assigned: i64::MAX,
             decisions: Vec::new(),
             depth_max: 0,
+            in_bursts: false,
+            tries_max: 0,
             steps: 0,
             tries: 0,
             cut_short: false,
@@ -197,8 +211,9 @@ impl<'c, 'h> Replay<'c, 'h> {
     /// The verdict, if it is not valid.
     pub fn run(&mut self) -> Result<(), Verdict> {
         let mut outcome = Ok(());
-        for depth_max in DEPTHS {
-            self.depth_max = depth_max;
+        for (depth_max, in_bursts, tries_max) in LEVELS {
+            (self.depth_max, self.in_bursts) = (depth_max, in_bursts);
+            self.tries_max = tries_max.min(self.options.tries_max);
             outcome = self.walk();
             match outcome {
                 Err(Verdict::Unknown(_)) => self.start_over(),
@@ -214,7 +229,7 @@ impl<'c, 'h> Replay<'c, 'h> {
         self.decisions.clear();
         self.next_assigned = i64::MAX;
         for candidate in &mut self.candidates.list {
-            candidate.assigned = None;
+            (candidate.assigned, candidate.may_fail) = (None, false);
         }
         (self.tries, self.steps, self.cut_short, self.furthest) = (0, 0, false, None);
     }
@@ -242,7 +257,10 @@ impl<'c, 'h> Replay<'c, 'h> {
         while self.next_assigned <= zxid {
             let place = self.next_assigned;
             let number = self.assigned[&place];
-            if let Err(diff) = self.apply_candidate(number, place) {
+            let applied = self.apply_candidate(number, place);
+            if let Err(diff) = applied
+                && !self.candidates.list[number as usize].may_fail
+            {
                 return Err((place, Mismatch::Misplaced(number, diff)));
             }
             self.next_assigned = self.assigned_from(place + 1);
@@ -271,7 +289,9 @@ impl<'c, 'h> Replay<'c, 'h> {
         let request = &self.case.requests[request as usize];
         let outcome = match request.op {
             Op::Multi { ops } => {
-                let outcome = self.tree.multi(ops, session, request.who, true, |_, _| {});
+                let outcome = self
+                    .tree
+                    .multi(ops, session, request.who, |_| true, |_, _| {});
                 outcome.map_err(|(part, code)| (ops[part].path(), code))
             }
             op => {
@@ -390,7 +410,7 @@ impl<'c, 'h> Replay<'c, 'h> {
         relevant.dedup();
         self.decisions.push(Decision {
             rest,
-            current: None,
+            current: Vec::new(),
             relevant,
             at,
             depth,
@@ -402,24 +422,29 @@ impl<'c, 'h> Replay<'c, 'h> {
     fn advance(&mut self, place: i64) -> Result<usize, Verdict> {
         let mut back_to = place;
         while let Some(last) = self.decisions.last_mut() {
-            if let Some((number, place)) = last.current.take() {
-                self.assigned.remove(&place);
-                self.candidates.list[number as usize].assigned = None;
-                back_to = back_to.min(place);
-            }
-            if let Some((number, place)) = last.rest.pop() {
-                last.current = Some((number, place));
-                let mut touched = std::mem::take(&mut last.relevant);
-                self.touched(number, &mut touched);
+            let undone = std::mem::take(&mut last.current);
+            let next = last.rest.pop();
+            back_to = back_to.min(self.take_off(&undone));
+            if let Some((number, place)) = next {
+                let placed = self.placement(number, place);
+                let last = self.decisions.last_mut();
+                let mut touched =
+                    last.map_or_else(Vec::new, |last| std::mem::take(&mut last.relevant));
+                for &(each, place) in &placed {
+                    self.touched(each, &mut touched);
+                    self.assigned.insert(place, each);
+                    let candidate = &mut self.candidates.list[each as usize];
+                    // All but the one that is wanted may have failed.
+                    (candidate.assigned, candidate.may_fail) = (Some(place), each != number);
+                    back_to = back_to.min(place);
+                }
                 touched.sort_unstable();
                 touched.dedup();
                 if let Some(last) = self.decisions.last_mut() {
-                    last.relevant = touched;
+                    (last.relevant, last.current) = (touched, placed);
                 }
-                self.assigned.insert(place, number);
-                self.candidates.list[number as usize].assigned = Some(place);
                 self.tries += 1;
-                if self.tries > self.options.tries_max
+                if self.tries > self.tries_max
                     || self.steps > self.options.steps_max(self.items.len())
                 {
                     return Err(Verdict::Unknown(format!(
@@ -427,12 +452,12 @@ impl<'c, 'h> Replay<'c, 'h> {
                         self.tries, self.steps
                     )));
                 }
-                return Ok(self.go_back(back_to.min(place)));
+                return Ok(self.go_back(back_to));
             }
             self.give_up_last(&mut back_to);
         }
         match (self.cut_short, self.furthest.take()) {
-            (false, Some((_, violation))) => Err(Verdict::Invalid(violation)),
+            (false, Some((_, violation))) if !self.in_bursts => Err(Verdict::Invalid(violation)),
             (_, _) => Err(Verdict::Unknown(format!(
                 "requests of unknown fate were placed {} deep and at {} places each, and more may be needed",
                 self.depth_max, self.options.places_max
@@ -453,13 +478,58 @@ impl<'c, 'h> Replay<'c, 'h> {
                 last.relevant.dedup();
                 return;
             }
-            if let Some((number, place)) = last.current {
-                self.assigned.remove(&place);
-                self.candidates.list[number as usize].assigned = None;
-                *back_to = (*back_to).min(place);
-            }
+            let undone = std::mem::take(&mut last.current);
+            *back_to = (*back_to).min(self.take_off(&undone));
             self.decisions.pop();
         }
+    }
+
+    /// Takes what was placed off the order again; returns the lowest place.
+    fn take_off(&mut self, placed: &[(CandidateIndex, i64)]) -> i64 {
+        let mut lowest = i64::MAX;
+        for &(number, place) in placed {
+            self.assigned.remove(&place);
+            let candidate = &mut self.candidates.list[number as usize];
+            (candidate.assigned, candidate.may_fail) = (None, false);
+            lowest = lowest.min(place);
+        }
+        lowest
+    }
+
+    /// What to place where, so that a candidate lies at `place`; in bursts with all that its
+    /// client had sent before it on the same connection. Wanted last.
+    fn placement(&self, number: CandidateIndex, place: i64) -> Vec<(CandidateIndex, i64)> {
+        let mut placed = vec![(number, place)];
+        let candidate = &self.candidates.list[number as usize];
+        let Some(request) = candidate.request.filter(|_| self.in_bursts) else {
+            return placed;
+        };
+        let connection = self.case.requests[request as usize].connection;
+        let (mut bound, mut earlier) = (place, number);
+        while let Some(before) = earlier.checked_sub(1) {
+            let sibling = &self.candidates.list[before as usize];
+            earlier = before;
+            let Some(sent) = sibling.request else { break };
+            if sibling.session != candidate.session {
+                continue;
+            }
+            if sibling.assigned.is_some()
+                || self.case.requests[sent as usize].connection != connection
+                || sibling.high != candidate.high
+            {
+                break;
+            }
+            let free = self.slots.next_free(bound, &self.assigned);
+            match free.filter(|&free| free > sibling.low) {
+                Some(free) => {
+                    placed.push((before, free));
+                    bound = free;
+                }
+                None => break,
+            }
+        }
+        placed.reverse();
+        placed
     }
 
     fn go_back(&mut self, place: i64) -> usize {

@@ -103,6 +103,15 @@ impl Slots {
         false
     }
 
+    /// The greatest number below `bound` that is free and at which nothing is placed.
+    pub fn next_free(&self, bound: i64, assigned: &BTreeMap<i64, CandidateIndex>) -> Option<i64> {
+        let mut free = self.free_below(bound)?;
+        while assigned.contains_key(&free) {
+            free = self.free_below(free)?;
+        }
+        Some(free)
+    }
+
     /// The greatest number below `bound` that is not taken.
     fn free_below(&self, bound: i64) -> Option<i64> {
         let (&epoch, &last) = self.epochs.range(..=(bound - 1) >> 32).next_back()?;

@@ -31,6 +31,8 @@ pub struct Candidate {
     pub high: i64,
     /// Where it lies, as the walk assumes at the moment.
     pub assigned: Option<i64>,
+    /// It is placed only because it was sent before something else, and may have failed.
+    pub may_fail: bool,
 }
 
 /// All that may have happened.
@@ -52,6 +54,7 @@ impl Candidates {
             low: i64::MAX,
             high: i64::MIN,
             assigned: None,
+            may_fail: false,
         };
         Candidates {
             list: (0..sessions as SessionIndex).map(nothing).collect(),
@@ -104,6 +107,7 @@ pub fn collect<'h>(
                     low: times.known_before(request.call).max(last_seen[session]),
                     high: i64::MAX,
                     assigned: None,
+                    may_fail: false,
                 });
                 open[session].push(number);
                 let mut provides = Vec::new();
@@ -130,6 +134,7 @@ pub fn collect<'h>(
             low: times.known_before(begin).max(last_write[session]),
             high: close[session],
             assigned: None,
+            may_fail: false,
         });
     }
     candidates
