@@ -2,11 +2,17 @@
 
 mod testbed;
 
-use gamekeeper_core::base::{ServerId, SessionId};
+use gamekeeper_core::base::{ConnId, Now, ServerId, SessionId, Zxid};
+use gamekeeper_core::jute::Record;
+use gamekeeper_core::pipeline::TimeoutBounds;
+use gamekeeper_core::pipeline::front::{Front, FrontOut};
+use gamekeeper_core::pipeline::relay::Relay;
+use gamekeeper_core::pipeline::replica::Replica;
 use gamekeeper_core::proto::{
     Acl, ConnectRequest, CreateOp, CreateRequest, DeleteRequest, MultiOp, OpCode, Request,
     Response, SetDataRequest, WatchRequest,
 };
+use gamekeeper_core::session::{SessionIds, password};
 use testbed::Cluster;
 
 fn create(path: &str, flags: i32) -> CreateRequest {
@@ -162,20 +168,57 @@ fn a_watch_is_told_before_the_data_that_fired_it() {
 }
 
 #[test]
-fn a_write_behind_a_sync_does_not_overtake_it() {
-    let mut c = Cluster::new(3);
-    c.run(2000);
-    let leader = c.leader().expect("a leader");
-    let (conn, _, _) = c.connect(leader);
-    c.ask(leader, conn, 1, &Request::Create(create("/s", 0)));
-    c.send(leader, conn, 2, &Request::Sync { path: "/s".into() });
-    c.send(leader, conn, 3, &get("/s", false));
-    c.send(leader, conn, 4, &set("/s", "later"));
-    c.settle();
-    let zxids: Vec<i64> = (2..=4)
-        .map(|_| c.reply(conn).expect("an answer").0.zxid)
-        .collect();
-    assert!(zxids[0] == zxids[1] && zxids[1] < zxids[2], "{zxids:x?}");
+fn a_write_behind_a_sync_is_sent_only_once_the_sync_is_answered() {
+    let replica = Replica::default();
+    let bounds = TimeoutBounds {
+        min_ms: 1000,
+        max_ms: 9000,
+    };
+    let mut front = Front::new(bounds, SessionIds::new(ONE, 1));
+    front.start_serving();
+    let (mut outbox, mut relays) = (Vec::new(), Vec::new());
+    let mut out = FrontOut {
+        outbox: &mut outbox,
+        relays: &mut relays,
+    };
+    let (conn, session) = (ConnId(1), SessionId(7));
+    front.opened(Now::default(), conn, "10.0.0.9".parse().unwrap());
+    let hello = ConnectRequest {
+        session,
+        password: Some(password(session).to_vec().into()),
+        ..ConnectRequest::default()
+    };
+    front.frame(conn, hello.to_bytes(), &replica, &mut out);
+    let Some(Relay::Attach { id, .. }) = out.relays.pop() else {
+        panic!("no attach")
+    };
+    let attached = Relay::Attached {
+        id,
+        timeout_ms: Some(2000),
+        fence: Zxid::ZERO,
+    };
+    front.relay(&attached, &replica, &mut out);
+    for (xid, request) in [
+        (1, Request::Sync { path: "/".into() }),
+        (2, set("/s", "later")),
+    ] {
+        front.frame(conn, request.frame(xid), &replica, &mut out);
+    }
+    let [Relay::Sync { id, .. }] = out.relays[..] else {
+        panic!("{:?}", out.relays)
+    };
+    front.relay(
+        &Relay::Synced {
+            id,
+            upto: Zxid::ZERO,
+        },
+        &replica,
+        &mut out,
+    );
+    assert!(matches!(
+        out.relays[..],
+        [Relay::Sync { .. }, Relay::Request { cxid: 2, .. }]
+    ));
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! | [`SessionTracker`] | the established leader | time, touches, attachments; made anew with each leadership |
 //! | [`SessionIds`] | every server process | each new session |
 //!
-//! What always holds: a session begins and ends at a commit; only the leader expires; a
+//! What always holds: a session begins and ends at a commit (the leader's tracker alone knows
+//! it from its proposal on, and is gone with the leadership); only the leader expires; a
 //! closing session accepts nothing more; deadlines restart with a new leader.
 
 pub mod ids;
