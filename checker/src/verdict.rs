@@ -6,10 +6,10 @@ use crate::history::{Body, Record, SessionEvent};
 
 /// Declares the properties with number, short name and sentence once.
 macro_rules! properties {
-    ($($(#[$doc:meta])* $variant:ident = $code:expr, $name:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $code:expr, $name:expr;)*) => {
         /// A property of `consistency.md` 3.4.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Property { $($(#[$doc])* $variant,)* }
+        pub enum Property { $($(#[doc = $doc])* $variant,)* }
 
         impl Property {
             /// Every property, in order.
@@ -23,6 +23,11 @@ macro_rules! properties {
             /// A few words.
             pub fn name(self) -> &'static str {
                 match self { $(Property::$variant => $name,)* }
+            }
+
+            /// What it means, in one sentence.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Property::$variant => concat!($($doc,)*).trim_ascii(),)* }
             }
         }
     };

@@ -1,0 +1,86 @@
+//! `zkcheck FILE…`: reads, judges, prints; the exit code is the worst verdict.
+
+use crate::arguments::CheckArguments;
+use crate::{EXIT_UNREADABLE, output_error, print, source};
+use gamekeeper_checker::{Options, Verdict, judge};
+use std::path::Path;
+
+/// What became of one file.
+pub enum Outcome {
+    /// It was read and judged; never [`Verdict::Malformed`].
+    Judged(Verdict),
+    /// It is no history; why, in one line that names the file.
+    Unreadable(String),
+}
+
+impl Outcome {
+    /// The exit code of a run over this file alone.
+    fn code(&self) -> u8 {
+        match self {
+            Outcome::Judged(Verdict::Valid(_)) => 0,
+            Outcome::Judged(Verdict::Invalid(_)) => 1,
+            Outcome::Judged(Verdict::Malformed { .. }) | Outcome::Unreadable(_) => EXIT_UNREADABLE,
+            Outcome::Judged(Verdict::Unknown(_)) => 3,
+        }
+    }
+}
+
+/// Judges every file in turn. Returns the exit code.
+///
+/// # Errors
+/// No file was named, or standard output cannot be written.
+pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
+    if arguments.files.is_empty() {
+        return Err("no history named; `zkcheck FILE…` judges files, `zkcheck -` standard input (`zkcheck --help` lists all)".into());
+    }
+    let options = arguments.options();
+    let mut worst = 0;
+    for file in &arguments.files {
+        let outcome = check(file, &options);
+        print::outcome(file, &outcome, arguments.json).or_else(output_error)?;
+        worst = worse(worst, outcome.code());
+    }
+    Ok(worst)
+}
+
+fn check(file: &Path, options: &Options) -> Outcome {
+    let history = match source::read(file) {
+        Ok(history) => history,
+        Err(reason) => return Outcome::Unreadable(reason),
+    };
+    match source::waiting(file, &history, || judge(&history, options)) {
+        Verdict::Malformed { record, reason } => Outcome::Unreadable(format!(
+            "{}: record {}: {reason}",
+            file.display(),
+            record + 1
+        )),
+        verdict => Outcome::Judged(verdict),
+    }
+}
+
+/// The worse of two exit codes: unreadable, then invalid, then unknown, then valid.
+fn worse(left: u8, right: u8) -> u8 {
+    let rank = |code: u8| match code {
+        EXIT_UNREADABLE => 3,
+        1 => 2,
+        3 => 1,
+        _ => 0,
+    };
+    match rank(right) > rank(left) {
+        true => right,
+        false => left,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worse;
+
+    #[test]
+    fn unreadable_outranks_invalid_outranks_unknown_outranks_valid() {
+        for (left, right, worst) in [(0, 3, 3), (3, 1, 1), (1, 2, 2), (2, 0, 2), (1, 3, 1)] {
+            assert_eq!(worse(left, right), worst);
+            assert_eq!(worse(right, left), worst);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! zkcheck: judges recorded histories.
+//!
+//! Exit code = verdict: 0 valid, 1 invalid, 2 unreadable (one line says where), 3 unknown.
+//! Of several files the worst counts: unreadable, then invalid, then unknown. What always
+//! holds: results go to standard output, complaints and bars to standard error, and a
+//! complaint is one line that names what is wrong and what to do about it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `arguments` | the command line and its help |
+//! | `check` | `zkcheck FILE…`: read, judge, print |
+//! | `source` | where bytes come from: files, standard input, the bar |
+//! | `print` | a verdict in words and as JSON |
+//! | `properties` | `zkcheck properties`: what is judged |
+
+mod arguments;
+mod check;
+mod print;
+mod properties;
+mod source;
+
+use arguments::{Arguments, Verb};
+use clap::Parser;
+use std::io;
+use std::process::ExitCode;
+
+/// Exit code for wrong usage and for input that is not what it should be.
+const EXIT_UNREADABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if !error.use_stderr() => {
+            // `--help` and `--version` are answers; nobody is left to tell if they cannot be printed.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return complain(&arguments::in_one_line(&error)),
+    };
+    let done = match &arguments.verb {
+        None => check::run(&arguments.check),
+        Some(Verb::Properties) => properties::run(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(reason) => complain(&reason),
+    }
+}
+
+/// Tells one line on standard error; the exit code that goes with it.
+fn complain(line: &str) -> ExitCode {
+    eprintln!("zkcheck: {line}");
+    ExitCode::from(EXIT_UNREADABLE)
+}
+
+/// Why standard output could not be written, unless its reader has simply seen enough.
+fn output_error(error: io::Error) -> Result<(), String> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(format!("standard output: {error}")),
+    }
+}

@@ -1,0 +1,53 @@
+//! A verdict in words, and as JSON.
+
+use crate::check::Outcome;
+use gamekeeper_checker::{Verdict, Violation};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Prints what became of one file: words, or one JSON object on a line of its own.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn outcome(file: &Path, outcome: &Outcome, json: bool) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match (outcome, json) {
+        (Outcome::Judged(verdict), false) => writeln!(output, "{}: {verdict}", file.display()),
+        (Outcome::Unreadable(reason), false) => writeln!(io::stderr().lock(), "zkcheck: {reason}"),
+        (outcome, true) => writeln!(output, "{}", json_of(file, outcome)),
+    }
+}
+
+fn json_of(file: &Path, outcome: &Outcome) -> Value {
+    let file = file.display().to_string();
+    match outcome {
+        Outcome::Unreadable(reason) => {
+            json!({ "file": file, "verdict": "unreadable", "reason": reason })
+        }
+        Outcome::Judged(Verdict::Valid(summary)) => json!({
+            "file": file, "verdict": "valid",
+            "requests": summary.requests, "transactions": summary.transactions, "reads": summary.reads,
+            "sessions": summary.sessions, "notifications": summary.notifications,
+            "unanswered": summary.unanswered, "resolved": summary.resolved,
+        }),
+        Outcome::Judged(Verdict::Invalid(violation)) => json_of_violation(file, violation),
+        Outcome::Judged(Verdict::Unknown(budget)) => {
+            json!({ "file": file, "verdict": "unknown", "reason": budget })
+        }
+        Outcome::Judged(Verdict::Malformed { record, reason }) => {
+            json!({ "file": file, "verdict": "unreadable", "record": record + 1, "reason": reason })
+        }
+    }
+}
+
+fn json_of_violation(file: String, violation: &Violation) -> Value {
+    let record = |(index, words): &(usize, String)| json!({ "record": index + 1, "words": words });
+    json!({
+        "file": file, "verdict": "invalid",
+        "property": violation.property.code(), "name": violation.property.name(),
+        "class": violation.class.name(), "reason": violation.reason,
+        "records": violation.records.iter().map(record).collect::<Vec<_>>(),
+        "state_before": violation.state_before,
+    })
+}
