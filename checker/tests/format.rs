@@ -192,6 +192,22 @@ fn sample() -> History {
             acl: vec![Acl::new(1, "world", "anyone")],
         }],
     };
+    let kinds = [
+        TxnKind::Open,
+        TxnKind::Write,
+        TxnKind::Refused,
+        TxnKind::Close,
+    ];
+    history.txns = (1..)
+        .zip(kinds)
+        .map(|(xid, kind)| Txn {
+            zxid: 1 << 32 | i64::from(xid),
+            session,
+            xid,
+            kind,
+        })
+        .collect();
+    history.header.txns = Some(history.txns.len() as u64);
     history
 }
 
@@ -201,6 +217,19 @@ fn every_kind_of_record_survives_writing_and_reading() {
     let mut bytes = Vec::new();
     write(&mut bytes, &history).unwrap();
     assert_eq!(read(&bytes[..]).unwrap(), history);
+}
+
+#[test]
+fn log_with_a_line_missing_is_not_whole() {
+    let history = sample();
+    assert!(history.log_is_whole());
+    let mut bytes = Vec::new();
+    write(&mut bytes, &history).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("refused"));
+    let cut = lines.collect::<Vec<_>>().join("\n");
+    assert!(!read(cut.as_bytes()).unwrap().log_is_whole());
+    assert!(!History::default().log_is_whole(), "none was imported");
 }
 
 #[test]
@@ -248,6 +277,12 @@ fn what_is_not_of_the_format_is_named_by_line_and_field() {
         (
             format!("{header}\n{{\"type\":\"dance\"}}"),
             "line 2, field `type`",
+        ),
+        (
+            format!(
+                "{header}\n{{\"type\":\"txn\",\"f\":\"guess\",\"zxid\":1,\"session\":\"0x1\",\"xid\":1}}"
+            ),
+            "line 2, field `f`",
         ),
         (
             format!("{header}\n{{\"type\":\"final\",\"time\":1}}"),

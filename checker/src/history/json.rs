@@ -10,7 +10,7 @@ use super::op::{Acl, Answer, ErrorCode, Identity, Op, Stat};
 use super::value::Value;
 use super::{
     Body, EventType, FORMAT_VERSION, Header, History, Path, Record, SessionEvent, Start, StartNode,
-    SyncPromise, World,
+    SyncPromise, Txn, TxnKind, World,
 };
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,8 @@ struct HeaderLine {
     #[serde(default)]
     clock_drift_ppm: u64,
     start: Option<StartLine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    txns: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -188,20 +190,37 @@ impl Interner {
 /// # Errors
 /// [`ReadError`] at the first line that is not of the format, or when reading fails.
 pub fn read(input: impl BufRead) -> Result<History, ReadError> {
-    let mut records = Vec::new();
-    let header = read_each(input, |record| records.push(record))?;
-    Ok(History { header, records })
+    let (mut records, mut txns) = (Vec::new(), Vec::new());
+    let header = read_lines(input, |entry| match entry {
+        Entry::Record(record) => records.push(record),
+        Entry::Txn(txn) => txns.push(txn),
+    })?;
+    Ok(History {
+        header,
+        records,
+        txns,
+    })
 }
 
 /// Reads a history and hands out record after record, so that one larger than memory can
-/// be looked through. Returns the header.
+/// be looked through. What the servers' log says is passed over. Returns the header.
 ///
 /// # Errors
 /// As [`read`]; records before the bad line have been handed out by then.
-pub fn read_each(
-    mut input: impl BufRead,
-    mut take: impl FnMut(Record),
-) -> Result<Header, ReadError> {
+pub fn read_each(input: impl BufRead, mut take: impl FnMut(Record)) -> Result<Header, ReadError> {
+    read_lines(input, |entry| match entry {
+        Entry::Record(record) => take(record),
+        Entry::Txn(_) => {}
+    })
+}
+
+/// What a line says.
+enum Entry {
+    Record(Record),
+    Txn(Txn),
+}
+
+fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Entry)) -> Result<Header, ReadError> {
     let (mut buffer, mut number, mut header) = (Vec::new(), 0u64, None);
     let mut interner = Interner::default();
     loop {
@@ -240,7 +259,7 @@ pub fn read_each(
             header = Some(header_of(line).map_err(fault)?);
         } else {
             let line: Line<'_> = serde_json::from_str(text).map_err(json_fault)?;
-            take(record_of(&line, &mut interner).map_err(fault)?);
+            take(entry_of(&line, &mut interner).map_err(fault)?);
         }
     }
 }
@@ -326,6 +345,7 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
         timeout_ms_max: line.timeout_ms_max.unwrap_or(otherwise.timeout_ms_max),
         clock_drift_ppm: line.clock_drift_ppm,
         start,
+        txns: line.txns,
     })
 }
 
@@ -396,6 +416,24 @@ fn error_of(text: &str) -> Result<ErrorCode, Fault> {
                 format!("neither a ZooKeeper error's name nor a number: {text:?}"),
             )
         })
+}
+
+fn entry_of(line: &Line<'_>, interner: &mut Interner) -> Result<Entry, Fault> {
+    match need_text(&line.r#type, "type")? {
+        "txn" => txn_of(line).map(Entry::Txn),
+        _ => record_of(line, interner).map(Entry::Record),
+    }
+}
+
+fn txn_of(line: &Line<'_>) -> Result<Txn, Fault> {
+    let kind = need_text(&line.f, "f")?;
+    Ok(Txn {
+        zxid: need(line.zxid, "zxid")?,
+        session: session_of(line)?,
+        xid: need(line.xid, "xid")?,
+        kind: TxnKind::of_name(kind)
+            .ok_or_else(|| ("f", format!("no kind of transaction: {kind:?}")))?,
+    })
 }
 
 fn record_of(line: &Line<'_>, interner: &mut Interner) -> Result<Record, Fault> {
@@ -631,6 +669,7 @@ impl<W: Write> Writer<W> {
             timeout_ms_max: Some(header.timeout_ms_max),
             clock_drift_ppm: header.clock_drift_ppm,
             start: Some(start_line(&header.start)),
+            txns: header.txns,
         };
         serde_json::to_writer(&mut output, &line)?;
         output.write_all(b"\n")?;
@@ -643,6 +682,23 @@ impl<W: Write> Writer<W> {
     /// When writing fails.
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         serde_json::to_writer(&mut self.output, &line_of(record))?;
+        self.output.write_all(b"\n")
+    }
+
+    /// Writes one transaction of the servers' log; anywhere after the header.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn txn(&mut self, txn: &Txn) -> io::Result<()> {
+        let line = Line {
+            r#type: text("txn"),
+            zxid: Some(txn.zxid),
+            session: session_text(txn.session),
+            xid: Some(txn.xid),
+            f: text(txn.kind.name()),
+            ..Line::default()
+        };
+        serde_json::to_writer(&mut self.output, &line)?;
         self.output.write_all(b"\n")
     }
 
@@ -662,6 +718,7 @@ pub fn write(output: impl Write, history: &History) -> io::Result<()> {
         .records
         .iter()
         .try_for_each(|record| writer.record(record))?;
+    history.txns.iter().try_for_each(|txn| writer.txn(txn))?;
     writer.into_inner().flush()
 }
 

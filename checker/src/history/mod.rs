@@ -34,6 +34,9 @@ pub struct History {
     pub header: Header,
     /// Every record, in the order observed by the recorder.
     pub records: Vec<Record>,
+    /// What the servers' own log says, if it was imported: a witness for what no client was
+    /// told, never the truth.
+    pub txns: Vec<Txn>,
 }
 
 impl History {
@@ -42,7 +45,13 @@ impl History {
         History {
             header,
             records: Vec::new(),
+            txns: Vec::new(),
         }
+    }
+
+    /// True if the header vouches that [`History::txns`] is every transaction committed.
+    pub fn log_is_whole(&self) -> bool {
+        self.header.txns == Some(self.txns.len() as u64)
     }
 
     /// Appends one observation: at `time` (nanoseconds since the recorder's origin) client
@@ -89,6 +98,9 @@ pub struct Header {
     pub clock_drift_ppm: u64,
     /// The tree before the first record.
     pub start: Start,
+    /// How many transactions were committed, if all of them are in [`History::txns`]; one that
+    /// was cut off in between does not have so many.
+    pub txns: Option<u64>,
 }
 
 impl Default for Header {
@@ -103,6 +115,7 @@ impl Default for Header {
             timeout_ms_max: 40_000,
             clock_drift_ppm: 0,
             start: Start::Fresh,
+            txns: None,
         }
     }
 }
@@ -167,6 +180,55 @@ pub struct Record {
     pub server: Option<u32>,
     /// What was observed.
     pub body: Body,
+}
+
+/// One transaction as the servers' log has it: which request stands at which zxid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Txn {
+    /// Its place in the order.
+    pub zxid: i64,
+    /// The session that asked, or that is opened or closed.
+    pub session: i64,
+    /// The request's number; says nothing where a server acted by itself.
+    pub xid: i32,
+    /// Its kind.
+    pub kind: TxnKind,
+}
+
+/// What kind of transaction the log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnKind {
+    /// A session began (createSession).
+    Open,
+    /// A session ended (closeSession), by its client or by expiry.
+    Close,
+    /// A write that took effect.
+    Write,
+    /// A write that was refused (an error transaction).
+    Refused,
+}
+
+impl TxnKind {
+    /// The name in the format.
+    pub fn name(self) -> &'static str {
+        match self {
+            TxnKind::Open => "open",
+            TxnKind::Close => "close",
+            TxnKind::Write => "write",
+            TxnKind::Refused => "refused",
+        }
+    }
+
+    /// By the name in the format.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [
+            TxnKind::Open,
+            TxnKind::Close,
+            TxnKind::Write,
+            TxnKind::Refused,
+        ];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// What was observed.

@@ -260,6 +260,7 @@ pub fn header_of(scenario: &Scenario) -> Header {
         timeout_ms_max: tick_ms * TIMEOUT_TICKS_MAX,
         clock_drift_ppm: scenario.clock.drift_ppm_max + DRIFT_FAULTS_PPM,
         start: Start::Fresh,
+        txns: None,
     }
 }
 
