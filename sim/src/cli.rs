@@ -48,11 +48,17 @@ enum Command {
         dir: PathBuf,
     },
     /// Measures events per processor second of the server and of a null server in the same world.
-    Calibrate {
-        /// How many seeds to live with each.
-        #[arg(long, default_value_t = 20)]
-        seeds: u64,
-    },
+    Calibrate(CalibrateArgs),
+}
+
+#[derive(Args, Debug)]
+struct CalibrateArgs {
+    /// How many seeds to live with each.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
 }
 
 #[derive(Args, Debug)]
@@ -95,6 +101,9 @@ struct SweepArgs {
     /// Where failures keep their run directories (without it: under runs/).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write a line for each life into this file: seed, fingerprint, verdict.
+    #[arg(long, value_name = "FILE")]
+    fingerprints: Option<PathBuf>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -115,7 +124,7 @@ pub fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Command::Sweep(args)) => run_sweep(&args),
         Some(Command::Replay { dir }) => replay(&dir),
-        Some(Command::Calibrate { seeds }) => calibrate(seeds),
+        Some(Command::Calibrate(args)) => calibrate(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -148,6 +157,9 @@ fn run(args: &RunArgs) -> Result<u8, String> {
     }
     let parsed = file.map(read_scenario).transpose()?.unwrap_or_default();
     let scenario = complete(&parsed, file, args.seed, args.intensity)?;
+    if let Some(dir) = &args.out {
+        RunDir::claim(dir).map_err(|e| e.to_string())?;
+    }
     if !args.json {
         println!("{scenario}");
     }
@@ -165,16 +177,17 @@ fn run(args: &RunArgs) -> Result<u8, String> {
         None if code != 0 => Some(Path::new(RUNS).join(format!("seed-{}", scenario.seed))),
         None => None,
     };
-    if let Some(dir) = &dir {
-        RunDir::write(dir, &scenario, &life).map_err(|e| e.to_string())?;
-    }
     if args.json {
         println!("{}", life.outcome.to_json());
     } else {
         let name = file.map(|f| f.display().to_string());
         let replay = replay_line(&scenario, name.as_deref());
         print!("{}", life.outcome.print(&replay));
-        if let Some(dir) = &dir {
+    }
+    // Told first: a verdict must not be lost because there is no room to keep it.
+    if let Some(dir) = &dir {
+        RunDir::write(dir, &scenario, &life).map_err(|e| e.to_string())?;
+        if !args.json {
             println!("kept       {}", dir.display());
         }
     }
@@ -215,6 +228,14 @@ fn run_sweep(args: &SweepArgs) -> Result<u8, String> {
         complete(&file, Some(&path), Some(args.seeds.0), args.intensity)?;
         scenarios.push((path.display().to_string(), file));
     }
+    if let Some(dir) = &args.out {
+        RunDir::claim(dir).map_err(|e| e.to_string())?;
+    }
+    let roll = args.fingerprints.as_deref();
+    if let Some(path) = roll {
+        // A place that takes nothing is told before the lives are lived.
+        fs::write(path, "").map_err(|e| format!("{}: {e}", path.display()))?;
+    }
     let options = SweepOptions {
         seeds: args.seeds,
         scenarios,
@@ -224,7 +245,10 @@ fn run_sweep(args: &SweepArgs) -> Result<u8, String> {
         out: args.out.clone().unwrap_or_else(|| PathBuf::from(RUNS)),
         quiet: args.json,
     };
-    let summary = sweep::sweep(&options)?;
+    let (summary, lines) = sweep::sweep(&options)?;
+    if let Some(path) = roll {
+        fs::write(path, lines).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
     if args.json {
         println!("{}", summary.to_json());
     } else {
@@ -251,8 +275,11 @@ fn replay(dir: &Path) -> Result<u8, String> {
     Ok(1)
 }
 
-fn calibrate(seeds: u64) -> Result<u8, String> {
-    print!("{}", crate::life::calibrate(seeds));
+fn calibrate(args: &CalibrateArgs) -> Result<u8, String> {
+    let bar = ProgressBar::new(args.seeds);
+    let measured = crate::life::calibrate(args.first, args.seeds, |_| bar.inc(1));
+    bar.finish_and_clear();
+    print!("{measured}");
     Ok(0)
 }
 

@@ -1,8 +1,8 @@
 //! What became of a life: verdict, numbers, fingerprint; printed for people and as one JSON
 //! object for everything else.
 //!
-//! What it is not: it judges nothing. What always holds: everything but `cpu_ns` is a
-//! function of the scenario.
+//! What it is not: it judges nothing. What always holds: everything but `cpu_ns` and
+//! `judge_ns` is a function of the scenario.
 
 use crate::plan::Family;
 use crate::scenario::Scenario;
@@ -140,6 +140,9 @@ pub struct Outcome {
     /// Processor time it took; not a function of the scenario.
     #[serde(default)]
     pub cpu_ns: u64,
+    /// How much of it the judge took; not a function of the scenario.
+    #[serde(default)]
+    pub judge_ns: u64,
 }
 
 impl Outcome {
@@ -164,6 +167,7 @@ impl Outcome {
             probes: BTreeMap::new(),
             messages: BTreeMap::new(),
             cpu_ns: 0,
+            judge_ns: 0,
         }
     }
 

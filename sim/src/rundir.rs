@@ -29,6 +29,8 @@ const OUTCOME: &str = "outcome.json";
 const HISTORY: &str = "history.jsonl";
 const EVENTS: &str = "events.jsonl";
 const TRACE: &str = "trace.log";
+/// Written and removed again to see whether a directory takes files.
+const CLAIM: &str = ".claim";
 
 /// Why a directory is no run directory, or cannot be written.
 #[derive(Debug, Error)]
@@ -83,6 +85,19 @@ impl RunDir {
             }
         }
         Ok(RunDir { scenario, outcome })
+    }
+
+    /// Makes a directory if it is missing and finds out whether it takes files, so that an
+    /// impossible place is told before a life is lived for it.
+    pub fn claim(dir: &Path) -> Result<(), RunDirError> {
+        let told = |path: &Path, error| RunDirError::File {
+            path: path.to_path_buf(),
+            error,
+        };
+        fs::create_dir_all(dir).map_err(|error| told(dir, error))?;
+        let path = dir.join(CLAIM);
+        fs::write(&path, b"").map_err(|error| told(&path, error))?;
+        fs::remove_file(&path).map_err(|error| told(&path, error))
     }
 
     /// Writes a life into a directory, making it if it is missing.

@@ -77,6 +77,8 @@ pub struct Summary {
     pub virtual_ns: u64,
     /// Processor time, all runs, nanoseconds.
     pub cpu_ns: u64,
+    /// How much of it the judge took.
+    pub judge_ns: u64,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<String, u64>,
     /// Faults that did not, by kind and reason.
@@ -91,6 +93,8 @@ pub struct Summary {
     pub messages_undelivered: Vec<String>,
     /// Failures by signature, the most frequent first.
     pub failures: Vec<Failure>,
+    /// Why the last run directory that could not be written was not.
+    pub unkept: Option<String>,
 }
 
 impl Summary {
@@ -110,8 +114,10 @@ impl Summary {
     }
 }
 
-/// Lives every seed of every scenario and sums up.
-pub fn sweep(options: &SweepOptions) -> Result<Summary, String> {
+/// Lives every seed of every scenario and sums up. Beside the summary: a line for each life
+/// in order of seeds (seed, scenario if one was named, fingerprint, verdict), which is the
+/// same on every machine, in every build and with any number of jobs.
+pub fn sweep(options: &SweepOptions) -> Result<(Summary, String), String> {
     let files = options.scenarios.len().max(1) as u64;
     let lives = (options.seeds.1 - options.seeds.0)
         .checked_mul(files)
@@ -146,7 +152,12 @@ pub fn sweep(options: &SweepOptions) -> Result<Summary, String> {
     })?;
     bar.finish_and_clear();
     let tally = tally.into_inner().expect("a worker does not panic");
-    Ok(tally.summary())
+    let lines = tally
+        .roll
+        .values()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    Ok((tally.summary(), lines))
 }
 
 /// Lives the `index`-th life of a sweep: all scenarios of the first seed, then of the next.
@@ -166,11 +177,20 @@ fn one(
     }
     let replay = replay_line(&scenario, named.map(|(name, _)| name.as_str()));
     let mut tally = tally.lock().expect("a worker does not panic");
+    tally.call(
+        index,
+        seed,
+        named.map(|(name, _)| plain(name)),
+        &life.outcome,
+    );
     if tally.add(seed, &life.outcome, replay) {
         let stem = named.map_or_else(String::new, |(name, _)| format!("-{}", plain(name)));
         let dir = options.out.join(format!("seed-{seed}{stem}"));
-        RunDir::write(&dir, &scenario, &life).map_err(|e| e.to_string())?;
-        tally.kept(&life.outcome, dir.display().to_string());
+        match RunDir::write(&dir, &scenario, &life) {
+            Ok(()) => tally.kept(&life.outcome, dir.display().to_string()),
+            // A full disk must not end the sweep: the replay line tells the same.
+            Err(error) => tally.summary.unkept = Some(error.to_string()),
+        }
     }
     bar.set_message(format!("{} failures", tally.failed()));
     bar.inc(1);
@@ -248,6 +268,8 @@ struct Tally {
     commits: Vec<u64>,
     saw: BTreeMap<&'static str, u64>,
     failures: BTreeMap<String, Found>,
+    /// A line for each life, some 60 bytes.
+    roll: BTreeMap<u64, String>,
 }
 
 #[derive(Default)]
@@ -259,6 +281,16 @@ struct Found {
 }
 
 impl Tally {
+    /// Puts the `index`-th life on the roll.
+    fn call(&mut self, index: u64, seed: u64, scenario: Option<String>, outcome: &Outcome) {
+        let (fingerprint, verdict) = (&outcome.fingerprint, outcome.verdict.name());
+        let line = match scenario {
+            Some(name) => format!("{seed} {name} {fingerprint} {verdict}"),
+            None => format!("{seed} {fingerprint} {verdict}"),
+        };
+        self.roll.insert(index, line);
+    }
+
     /// Adds an outcome; true when its run directory is worth keeping.
     fn add(&mut self, seed: u64, outcome: &Outcome, replay: String) -> bool {
         let s = &mut self.summary;
@@ -267,6 +299,7 @@ impl Tally {
         s.events += outcome.events;
         s.virtual_ns += outcome.virtual_ns;
         s.cpu_ns += outcome.cpu_ns;
+        s.judge_ns += outcome.judge_ns;
         add_all(&mut s.faults, &outcome.faults);
         add_all(&mut s.skipped, &outcome.skipped);
         add_all(&mut s.messages, &outcome.messages);
@@ -376,10 +409,11 @@ impl fmt::Display for Summary {
         let cpu_ms = (self.cpu_ns / 1_000_000).max(1);
         writeln!(
             f,
-            "speed      {} seeds and {} events a minute of processor, {} times as fast as life",
+            "speed      {} seeds and {} events a minute of processor, {} times as fast as life; {} % of the processor in the judge",
             self.runs * 60_000 / cpu_ms,
             self.events * 60_000 / cpu_ms,
-            self.virtual_ns / 1_000_000 / cpu_ms
+            self.virtual_ns / 1_000_000 / cpu_ms,
+            self.judge_ns / 10_000 / cpu_ms
         )?;
         writeln!(f, "faults     {}", counts(&self.faults))?;
         writeln!(f, "skipped    {}", counts(&self.skipped))?;
@@ -398,6 +432,9 @@ impl fmt::Display for Summary {
             for dir in failure.kept.iter().take(1) {
                 writeln!(f, "           kept {dir}")?;
             }
+        }
+        if let Some(why) = &self.unkept {
+            writeln!(f, "unkept     {why}")?;
         }
         Ok(())
     }

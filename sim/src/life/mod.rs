@@ -178,7 +178,9 @@ fn told(world: &World, scenario: &Scenario, course: &Course, keep: Keep) -> Life
             life.events = stage.lines.clone().unwrap_or_default().into_bytes();
         }
         let (no_life, planned) = (course.no_life.as_ref(), scenario.plan.len());
+        let before_ns = thread::cpu_ns();
         outcome.verdict = judge::verdict_of(&stage, no_life, &history, planned, outcome);
+        outcome.judge_ns = thread::cpu_ns().saturating_sub(before_ns);
     }
     if keep == Keep::Everything {
         life.history = jsonl(&history);

@@ -37,12 +37,12 @@ pub fn live_on_fresh_thread(
 ) -> Life {
     thread::scope(|scope| {
         let life = thread::Builder::new()
-            .name(format!("seed-{}", scenario.seed))
+            .name(name_of(cast, scenario.seed))
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || {
-                let before_ns = thread_cpu_ns();
+                let before_ns = cpu_ns();
                 let mut life = live_here(scenario, cast, keep, progress);
-                life.outcome.cpu_ns = thread_cpu_ns().saturating_sub(before_ns);
+                life.outcome.cpu_ns = cpu_ns().saturating_sub(before_ns);
                 life
             })
             .expect("the system has room for one more thread");
@@ -59,8 +59,16 @@ pub fn live_on_fresh_thread(
     })
 }
 
+/// What a profiler calls the thread: the two casts of a calibration are told apart.
+fn name_of(cast: Cast, seed: u64) -> String {
+    match cast {
+        Cast::Service => format!("seed-{seed}"),
+        Cast::Null => format!("null-{seed}"),
+    }
+}
+
 /// Processor time of this thread, 0 where the system does not tell.
-fn thread_cpu_ns() -> u64 {
+pub(super) fn cpu_ns() -> u64 {
     std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()
         .and_then(|text| text.split(' ').next()?.parse().ok())
