@@ -5,11 +5,14 @@
 //! sides of a comparison. It knows no clock, no network and no global state: a verdict is
 //! a function of the history and the options.
 
+pub mod certificate;
 pub mod history;
 mod model;
 mod verdict;
+pub mod verify;
 mod walk;
 
+pub use certificate::Certificate;
 pub use history::{Header, History, Record};
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
-pub use walk::{Options, judge};
+pub use walk::{Options, judge, judge_verified, judge_with_certificate};

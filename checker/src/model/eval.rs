@@ -294,8 +294,8 @@ impl<'h> Tree<'h> {
         }
     }
 
-    /// True if a node in this state would have given this answer to exists or getData. A
-    /// Stat of zeros was not recorded.
+    /// True if a node in this state would have given this answer to a read, as far as the node
+    /// itself decides: of names, only how many. A Stat of zeros was not recorded.
     pub fn state_answers(&self, node: &Node<'h>, answer: &Result<Answer, ErrorCode>) -> bool {
         let same_stat = |stat: &Stat| {
             *stat == Stat::default()
@@ -304,12 +304,22 @@ impl<'h> Tree<'h> {
         };
         match answer {
             Err(ErrorCode::NO_NODE) => !node.exists,
-            Err(_) => true,
+            Err(_) => node.exists,
             Ok(Answer::Stat(stat)) => node.exists && same_stat(stat),
             Ok(Answer::Data { data, stat }) => {
                 node.exists && same_data(node, data.as_ref()) && same_stat(stat)
             }
-            Ok(_) => true,
+            Ok(Answer::Names(names)) => {
+                node.exists && names.len() as i64 == i64::from(node.children)
+            }
+            Ok(Answer::NamesStat { names, stat }) => {
+                node.exists && names.len() as i64 == i64::from(node.children) && same_stat(stat)
+            }
+            Ok(Answer::Acl { acl, stat }) => {
+                let same = node.opaque || self.acls.shows_as(node.acl, acl);
+                node.exists && same && same_stat(stat)
+            }
+            Ok(Answer::Done | Answer::Path(_) | Answer::Created { .. } | Answer::Multi(_)) => false,
         }
     }
 

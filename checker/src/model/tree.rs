@@ -219,6 +219,7 @@ impl<'h> Tree<'h> {
 
     /// Remember every state of a path, for reads whose prefix is not known.
     pub fn trace(&mut self, id: PathId) {
+        self.grow();
         let node = self.nodes[id as usize];
         self.traces
             .entry(id)

@@ -24,9 +24,11 @@ mod unanswered;
 mod wants;
 mod watches;
 
+use crate::certificate::{Certificate, Sight, Step};
 use crate::history::{History, World};
 use crate::verdict::{Summary, Verdict};
-use case::Role;
+use crate::verify::{Terms, verify};
+use case::{RequestIndex, Role};
 use replay::Replay;
 use times::Times;
 
@@ -69,7 +71,16 @@ const STEPS_MIN: u64 = 10_000_000;
 const STEPS_MAX: u64 = 50_000_000;
 
 impl Options {
-    fn open_world(&self, history: &History) -> bool {
+    /// What a verifier of the verdict has to know.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            exists_needs_read: self.exists_needs_read,
+            write_is_touch: self.write_is_touch,
+        }
+    }
+
+    /// True if a history is judged as one in which others could have written too.
+    pub fn open_world(&self, history: &History) -> bool {
         self.world.unwrap_or(history.header.world) == World::Open
     }
 
@@ -85,13 +96,39 @@ impl Options {
 /// Judges a history. Deterministic and without side effects: the same history and options
 /// give the same verdict, always.
 pub fn judge(history: &History, options: &Options) -> Verdict {
+    judge_with_certificate(history, options).0
+}
+
+/// As [`judge`]; a valid verdict comes with the order and the prefixes that prove it, for
+/// [`crate::verify`].
+pub fn judge_with_certificate(
+    history: &History,
+    options: &Options,
+) -> (Verdict, Option<Certificate>) {
     match judged(history, options) {
-        Ok(summary) => Verdict::Valid(summary),
-        Err(verdict) => verdict,
+        Ok((summary, certificate)) => (Verdict::Valid(summary), Some(certificate)),
+        Err(verdict) => (verdict, None),
     }
 }
 
-fn judged(history: &History, options: &Options) -> Result<Summary, Verdict> {
+/// As [`judge`], but acquits only what a second opinion confirms: the certificate of a valid
+/// verdict is checked by [`verify`]. Where the two disagree the judge contradicts itself, and
+/// the verdict is unknown. An open world has no certificate that proves anything, so there the
+/// judge's word stands.
+pub fn judge_verified(history: &History, options: &Options) -> Verdict {
+    let (verdict, certificate) = judge_with_certificate(history, options);
+    let Some(certificate) = certificate.filter(|_| !options.open_world(history)) else {
+        return verdict;
+    };
+    match verify(history, &certificate, options.terms()) {
+        Ok(()) => verdict,
+        Err(refusal) => Verdict::Unknown(format!(
+            "internal contradiction: the judge found an order, but the verifier refuses it: {refusal}"
+        )),
+    }
+}
+
+fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate), Verdict> {
     let mut case = case::cut(history)?;
     let times = Times::of(&case);
     times::check(&case, &times).map_err(Verdict::Invalid)?;
@@ -105,8 +142,32 @@ fn judged(history: &History, options: &Options) -> Result<Summary, Verdict> {
     replay.run()?;
     summary.resolved = replay.resolved();
     summary.notifications = watches::check(&replay).map_err(Verdict::Invalid)?;
-    prefix::check(&mut replay).map_err(Verdict::Invalid)?;
-    Ok(summary)
+    let placed = prefix::check(&mut replay).map_err(Verdict::Invalid)?;
+    let certificate = certificate_of(&replay, &placed);
+    Ok((summary, certificate))
+}
+
+/// What the walk found, in the words of the history.
+fn certificate_of(replay: &Replay<'_, '_>, placed: &[(RequestIndex, i64)]) -> Certificate {
+    let requests = &replay.case.requests;
+    let order: Vec<Step> = replay.order();
+    let mut sights = Vec::new();
+    let mut placed = placed.iter().peekable();
+    for (index, request) in requests.iter().enumerate() {
+        let zxid = match request.role {
+            Role::Read | Role::Sync => request.zxid,
+            Role::ReadSomewhere => match placed.next_if(|&&(number, _)| number as usize == index) {
+                Some(&(_, zxid)) => zxid,
+                None => continue,
+            },
+            Role::Transaction | Role::Unanswered | Role::Nothing => continue,
+        };
+        sights.push(Sight {
+            invoke: request.invoke as usize,
+            prefix: order.partition_point(|step| step.zxid <= zxid),
+        });
+    }
+    Certificate { order, sights }
 }
 
 fn summary_of(case: &case::Case<'_>) -> Summary {

@@ -16,6 +16,7 @@ use super::times::{Times, records};
 use super::unanswered::{self, Candidate, CandidateIndex, Candidates};
 use super::wants::{Aspect, Want, aspects, itself, kids, wants};
 use super::{Options, blame};
+use crate::certificate::{Effect, Step};
 use crate::history::{EventType, Op, Value};
 use crate::model::{AclTable, Ask, Diff, NO_PATH, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::{Class, Property, Verdict, Violation};
@@ -162,6 +163,29 @@ impl<'c, 'h> Replay<'c, 'h> {
     /// How many things of unknown fate the order needs.
     pub fn resolved(&self) -> usize {
         self.assigned.len()
+    }
+
+    /// The order as the walk left it: what was answered, and what it placed.
+    pub fn order(&self) -> Vec<Step> {
+        let mut order: Vec<Step> = Vec::new();
+        for &(zxid, what) in &self.items {
+            if let What::Transaction(request) = what {
+                let effect = Effect::Request(self.case.requests[request as usize].invoke as usize);
+                order.push(Step { zxid, effect });
+            }
+        }
+        for (&zxid, &number) in &self.assigned {
+            let candidate = &self.candidates.list[number as usize];
+            let effect = match candidate.request {
+                Some(request) => {
+                    Effect::Request(self.case.requests[request as usize].invoke as usize)
+                }
+                None => Effect::End(self.case.sessions[candidate.session as usize].id),
+            };
+            order.push(Step { zxid, effect });
+        }
+        order.sort_unstable_by_key(|step| step.zxid);
+        order
     }
 
     /// P19: two requests outside one multi never share a zxid.

@@ -2,7 +2,7 @@
 
 use crate::arguments::CheckArguments;
 use crate::{EXIT_UNREADABLE, output_error, print, source};
-use gamekeeper_checker::{Options, Verdict, judge};
+use gamekeeper_checker::{History, Options, Verdict, judge, judge_verified};
 use std::path::Path;
 
 /// What became of one file.
@@ -36,14 +36,18 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
     let options = arguments.options();
     let mut worst = 0;
     for file in &arguments.files {
-        let outcome = check(file, &options);
+        let judge = match arguments.no_verify {
+            true => judge,
+            false => judge_verified,
+        };
+        let outcome = check(file, &options, judge);
         print::outcome(file, &outcome, arguments.json).or_else(output_error)?;
         worst = worse(worst, outcome.code());
     }
     Ok(worst)
 }
 
-fn check(file: &Path, options: &Options) -> Outcome {
+fn check(file: &Path, options: &Options, judge: fn(&History, &Options) -> Verdict) -> Outcome {
     let history = match source::read(file) {
         Ok(history) => history,
         Err(reason) => return Outcome::Unreadable(reason),

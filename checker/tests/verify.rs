@@ -1,0 +1,210 @@
+//! The second opinion confirms every acquittal, and refuses what is not proved.
+
+mod toy;
+
+use gamekeeper_checker::certificate::{Effect, Step};
+use gamekeeper_checker::history::{Answer, Body, Header, Op, Stat};
+use gamekeeper_checker::verify::verify;
+use gamekeeper_checker::{
+    Certificate, History, Options, Property, Verdict, judge_verified, judge_with_certificate,
+};
+use toy::{Shape, valid_history};
+
+fn certified(history: &History, seed: u64) -> Certificate {
+    let (verdict, certificate) = judge_with_certificate(history, &Options::default());
+    assert!(
+        matches!(verdict, Verdict::Valid(_)),
+        "seed {seed}: {verdict}"
+    );
+    certificate.expect("a valid verdict comes with its certificate")
+}
+
+fn confirms(seeds: std::ops::Range<u64>, shape: Shape) {
+    for seed in seeds {
+        let history = valid_history(seed, shape);
+        let certificate = certified(&history, seed);
+        let opinion = verify(&history, &certificate, Options::default().terms());
+        assert_eq!(opinion, Ok(()), "seed {seed}");
+    }
+}
+
+#[test]
+fn histories_with_lost_answers_watches_and_acls_are_confirmed() {
+    let plain = Shape {
+        watches: 0,
+        acls: false,
+        ..Shape::default()
+    };
+    confirms(0..60, plain);
+    confirms(0..30, Shape { losses: 0, ..plain });
+    confirms(0..30, Shape::default());
+}
+/// The rule that a forged certificate is refused by.
+fn rule_against(history: &History, forged: &Certificate) -> Option<&'static str> {
+    let opinion = verify(history, forged, Options::default().terms());
+    opinion.err().map(|refusal| refusal.rule)
+}
+
+#[test]
+fn no_forgery_of_a_place_is_confirmed() {
+    let history = valid_history(3, Shape::default());
+    let honest = certified(&history, 3);
+    assert_eq!(rule_against(&history, &honest), None);
+    for place in 0..honest.order.len() {
+        let mut forged = honest.clone();
+        let gone = forged.order.remove(place);
+        let needed = match gone.effect {
+            Effect::End(_) => false,
+            Effect::Request(record) => answered(&history, record),
+        };
+        assert!(
+            !needed || rule_against(&history, &forged).is_some(),
+            "{gone:?} left out"
+        );
+        forged.order.insert(place, gone);
+        forged.order.insert(place, gone);
+        assert_eq!(
+            rule_against(&history, &forged),
+            Some("form"),
+            "{gone:?} twice"
+        );
+    }
+    for place in 0..honest.sights.len() {
+        let mut forged = honest.clone();
+        forged.sights[place].prefix += 1;
+        assert!(
+            rule_against(&history, &forged).is_some(),
+            "sight {place} moved"
+        );
+        forged.sights.remove(place);
+        assert_eq!(
+            rule_against(&history, &forged),
+            Some("form"),
+            "sight {place} left out"
+        );
+    }
+}
+
+/// True if the request that a record asked was answered.
+fn answered(history: &History, record: usize) -> bool {
+    let asked = &history.records[record];
+    let Body::Invoke { xid: number, .. } = asked.body else {
+        return false;
+    };
+    let later = &history.records[record + 1..];
+    let mut own = later.iter().filter(|later| later.process == asked.process);
+    own.find_map(|later| match later.body {
+        Body::Return { xid, .. } if xid == number => Some(true),
+        Body::Lost { xid } if xid == number => Some(false),
+        _ => None,
+    })
+    .unwrap_or(false)
+}
+
+/// An order without zxids can be wrong in every other way.
+#[test]
+fn an_order_of_unknown_zxids_is_judged_by_time_session_and_answer() {
+    let set = |session, data: &str| Body::Invoke {
+        session,
+        xid: data.parse().expect("a number"),
+        op: Op::Set {
+            path: "/zookeeper/quota".into(),
+            data: Some(data.into()),
+            version: -1,
+        },
+    };
+    let stat = |version| Stat {
+        version,
+        data_length: 1,
+        mzxid: version as i64,
+        ..Stat::default()
+    };
+    let done = |xid, version| Body::Return {
+        xid,
+        zxid: 0,
+        result: Ok(Answer::Stat(stat(version))),
+    };
+    let order = |records: &[usize]| {
+        let step = |&record| Step {
+            zxid: 0,
+            effect: Effect::Request(record),
+        };
+        Certificate {
+            order: records.iter().map(step).collect(),
+            sights: Vec::new(),
+        }
+    };
+    // Together: only the answers tell which came first.
+    let mut history = History::new(Header::default());
+    for (process, body) in [
+        (1, set(1, "1")),
+        (2, set(2, "2")),
+        (1, done(1, 2)),
+        (2, done(2, 1)),
+    ] {
+        history.push(process, 5, body);
+    }
+    assert_eq!(rule_against(&history, &order(&[1, 0])), None);
+    assert_eq!(rule_against(&history, &order(&[0, 1])), Some("W3"));
+    // One after the other: the times tell, and within a session the order sent.
+    let mut history = History::new(Header::default());
+    for (time, body) in [
+        (1, set(1, "1")),
+        (2, done(1, 2)),
+        (3, set(1, "2")),
+        (4, done(2, 1)),
+    ] {
+        history.push(1, time, body);
+    }
+    assert_eq!(rule_against(&history, &order(&[2, 0])), Some("W1"));
+    history.header.clock_error_ns = 10;
+    assert_eq!(rule_against(&history, &order(&[2, 0])), Some("W2"));
+}
+
+/// Of a getChildren whose prefix is not known, the names are judged all the same.
+#[test]
+fn names_without_a_zxid_need_a_prefix_that_lists_them() {
+    let told = |names: &[&str]| {
+        let mut history = History::new(Header::default());
+        let op = Op::Children {
+            path: "/zookeeper".into(),
+            watch: false,
+            stat: false,
+        };
+        let result = Ok(Answer::Names(
+            names.iter().map(|&name| name.into()).collect(),
+        ));
+        history.push(
+            1,
+            1,
+            Body::Invoke {
+                session: 1,
+                xid: 1,
+                op,
+            },
+        );
+        history.push(
+            1,
+            2,
+            Body::Return {
+                xid: 1,
+                zxid: 0,
+                result,
+            },
+        );
+        judge_verified(&history, &Options::default())
+    };
+    assert!(matches!(told(&["config", "quota"]), Verdict::Valid(_)));
+    for names in [
+        &["config", "other"][..],
+        &["quota"],
+        &["quota", "quota"],
+        &["a", "b", "c"],
+    ] {
+        assert_eq!(
+            told(names).property(),
+            Some(Property::NoFutureReads),
+            "{names:?}"
+        );
+    }
+}
