@@ -1,7 +1,7 @@
 //! `Agreement`: nobody delivers another transaction at a zxid than anybody else.
 
 use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Event, Zxid};
+use gamekeeper_core::base::Zxid;
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -18,12 +18,9 @@ impl Agreement {
 }
 
 impl Invariant for Agreement {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        let Event::Delivered { zxid, hash } = event else {
-            return Ok(());
-        };
-        let (first_hash, first) = *self.delivered.entry(*zxid).or_insert((*hash, by));
-        if first_hash == *hash {
+    fn delivered(&mut self, by: Witness, zxid: Zxid, hash: u32) -> Result<(), Breach> {
+        let (first_hash, first) = *self.delivered.entry(zxid).or_insert((hash, by));
+        if first_hash == hash {
             return Ok(());
         }
         Err(Breach::new(

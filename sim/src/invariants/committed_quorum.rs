@@ -4,8 +4,8 @@
 //! Holding is judged by the end of each voter's durable log, which is generous (a log of
 //! another branch may reach as far), so a breach is always one.
 
-use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Event, ServerId, Zxid};
+use super::{Breach, Invariant, Recovery, Witness};
+use gamekeeper_core::base::{ServerId, Zxid};
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -25,8 +25,31 @@ impl CommittedQuorum {
             delivered_max: Zxid::ZERO,
         }
     }
+}
 
-    fn delivered(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
+impl Invariant for CommittedQuorum {
+    fn recovered(&mut self, by: Witness, found: Recovery) -> Result<(), Breach> {
+        self.held.insert(by.server, found.last);
+        Ok(())
+    }
+
+    fn acked(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
+        let held = self.held.entry(by.server).or_default();
+        *held = (*held).max(zxid);
+        Ok(())
+    }
+
+    fn snapshot_installed(&mut self, by: Witness, zxid: Zxid, _: u64) -> Result<(), Breach> {
+        self.acked(by, zxid)
+    }
+
+    fn truncated(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
+        let held = self.held.entry(by.server).or_default();
+        *held = (*held).min(zxid);
+        Ok(())
+    }
+
+    fn delivered(&mut self, by: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
         // Everything below was judged when it was delivered first.
         if zxid <= self.delivered_max {
             return Ok(());
@@ -51,42 +74,11 @@ impl CommittedQuorum {
     }
 }
 
-impl Invariant for CommittedQuorum {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        match event {
-            Event::Recovered { last, .. } => {
-                self.held.insert(by.server, *last);
-                Ok(())
-            }
-            Event::Acked { zxid } | Event::SnapshotInstalled { zxid, .. } => {
-                let held = self.held.entry(by.server).or_default();
-                *held = (*held).max(*zxid);
-                Ok(())
-            }
-            Event::Truncated { zxid } => {
-                let held = self.held.entry(by.server).or_default();
-                *held = (*held).min(*zxid);
-                Ok(())
-            }
-            Event::Delivered { zxid, .. } => self.delivered(by, *zxid),
-            Event::Role(_)
-            | Event::EpochAccepted(_)
-            | Event::EpochCurrent(_)
-            | Event::Established { .. }
-            | Event::Proposed { .. }
-            | Event::Applied { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::story::{delivered, tell, z};
     use super::*;
+    use gamekeeper_core::base::Event;
 
     #[test]
     fn delivery_with_one_acknowledgement_too_few_is_a_breach() {

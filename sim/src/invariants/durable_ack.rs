@@ -8,9 +8,9 @@
 //! A server whose recovery found damage says so and is not judged; its promise is kept by
 //! not voting.
 
-use super::{Breach, Invariant, Witness};
+use super::{Breach, Invariant, Recovery, Witness};
 use gamekeeper_core::base::event::Fitness;
-use gamekeeper_core::base::{Event, ServerId, Zxid};
+use gamekeeper_core::base::{ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module's head.
@@ -26,15 +26,35 @@ impl DurableAck {
     pub fn forgive(&mut self, server: ServerId) {
         self.acked.remove(&server);
     }
+}
 
-    fn held(&mut self, by: Witness, zxid: Zxid) {
+impl Invariant for DurableAck {
+    fn acked(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
         let acked = self.acked.entry(by.server).or_insert((zxid, by));
         if zxid > acked.0 {
             *acked = (zxid, by);
         }
+        Ok(())
     }
 
-    fn recovered(&mut self, by: Witness, last: Zxid, fitness: Fitness) -> Result<(), Breach> {
+    fn snapshot_installed(&mut self, by: Witness, zxid: Zxid, _: u64) -> Result<(), Breach> {
+        self.acked(by, zxid)
+    }
+
+    fn truncated(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
+        if let Some((acked, _)) = self.acked.get_mut(&by.server) {
+            *acked = (*acked).min(zxid);
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, _: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
+        self.delivered.insert(zxid);
+        Ok(())
+    }
+
+    fn recovered(&mut self, by: Witness, found: Recovery) -> Result<(), Breach> {
+        let Recovery { last, fitness, .. } = found;
         let Some((acked, when)) = self.acked.get(&by.server).copied() else {
             return Ok(());
         };
@@ -77,41 +97,11 @@ impl DurableAck {
     }
 }
 
-impl Invariant for DurableAck {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        match event {
-            Event::Acked { zxid } => self.held(by, *zxid),
-            Event::SnapshotInstalled { zxid, .. } => self.held(by, *zxid),
-            Event::Truncated { zxid } => {
-                if let Some((acked, _)) = self.acked.get_mut(&by.server) {
-                    *acked = (*acked).min(*zxid);
-                }
-            }
-            Event::Delivered { zxid, .. } => {
-                self.delivered.insert(*zxid);
-            }
-            Event::Recovered { last, fitness, .. } => {
-                return self.recovered(by, *last, *fitness);
-            }
-            Event::Role(_)
-            | Event::EpochAccepted(_)
-            | Event::EpochCurrent(_)
-            | Event::Established { .. }
-            | Event::Proposed { .. }
-            | Event::Applied { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => {}
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::story::{Line, delivered, recovered, tell, z};
     use super::*;
+    use gamekeeper_core::base::Event;
 
     fn acked(zxid: Zxid) -> Event {
         Event::Acked { zxid }

@@ -1,7 +1,7 @@
 //! `Integrity`: what is delivered was proposed, by a leader, with the same content.
 
 use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Event, Zxid};
+use gamekeeper_core::base::Zxid;
 use std::collections::BTreeSet;
 
 /// See the module's head.
@@ -13,35 +13,21 @@ pub struct Integrity {
 }
 
 impl Invariant for Integrity {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        match event {
-            Event::Proposed { zxid, hash } => {
-                self.proposed.insert((*zxid, *hash));
-                Ok(())
-            }
-            Event::Delivered { zxid, hash } if !self.proposed.contains(&(*zxid, *hash)) => {
-                Err(Breach::new(
-                    "Integrity",
-                    vec![format!(
-                        "{by} delivered {zxid:?} with content {hash:08x}, which nobody proposed"
-                    )],
-                ))
-            }
-            Event::Delivered { .. }
-            | Event::Recovered { .. }
-            | Event::Role(_)
-            | Event::EpochAccepted(_)
-            | Event::EpochCurrent(_)
-            | Event::Established { .. }
-            | Event::Acked { .. }
-            | Event::Applied { .. }
-            | Event::Truncated { .. }
-            | Event::SnapshotInstalled { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => Ok(()),
+    fn proposed(&mut self, _: Witness, zxid: Zxid, hash: u32) -> Result<(), Breach> {
+        self.proposed.insert((zxid, hash));
+        Ok(())
+    }
+
+    fn delivered(&mut self, by: Witness, zxid: Zxid, hash: u32) -> Result<(), Breach> {
+        if self.proposed.contains(&(zxid, hash)) {
+            return Ok(());
         }
+        Err(Breach::new(
+            "Integrity",
+            vec![format!(
+                "{by} delivered {zxid:?} with content {hash:08x}, which nobody proposed"
+            )],
+        ))
     }
 }
 

@@ -4,7 +4,7 @@
 //! established leaders of one epoch mean a forgotten promise or two quorums that do not meet.
 
 use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Epoch, Event};
+use gamekeeper_core::base::{Epoch, Zxid};
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -21,11 +21,8 @@ impl Leadership {
 }
 
 impl Invariant for Leadership {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        let Event::Established { epoch, .. } = event else {
-            return Ok(());
-        };
-        let first = *self.leaders.entry(*epoch).or_insert(by);
+    fn established(&mut self, by: Witness, epoch: Epoch, _: Zxid) -> Result<(), Breach> {
+        let first = *self.leaders.entry(epoch).or_insert(by);
         if (first.server, first.incarnation) == (by.server, by.incarnation) {
             return Ok(());
         }
@@ -43,6 +40,7 @@ impl Invariant for Leadership {
 mod tests {
     use super::super::story::tell;
     use super::*;
+    use gamekeeper_core::base::Event;
     use gamekeeper_core::base::Zxid;
 
     fn established(epoch: u32) -> Event {

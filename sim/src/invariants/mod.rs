@@ -29,7 +29,8 @@ pub mod primary_order;
 pub mod total_order;
 pub mod tree_digest;
 
-use gamekeeper_core::base::{Event, ServerId};
+use gamekeeper_core::base::event::Fitness;
+use gamekeeper_core::base::{Epoch, Event, ServerId, Zxid};
 use std::fmt;
 
 /// Who says something, and when.
@@ -72,10 +73,112 @@ impl Breach {
     }
 }
 
-/// One page: judges events in the order in which they happen.
+/// What a process found on its disk; see [`Event::Recovered`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recovery {
+    /// Zxid of the snapshot it starts from.
+    pub snapshot: Zxid,
+    /// Last zxid of its log.
+    pub last: Zxid,
+    /// Accepted epoch.
+    pub accepted: Epoch,
+    /// Current epoch.
+    pub current: Epoch,
+    /// What it is fit for.
+    pub fitness: Fitness,
+}
+
+/// One page: judges events in the order in which they happen. A page implements what it
+/// judges; of everything else it knows nothing.
 pub trait Invariant {
-    /// Takes one event, of whatever kind.
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach>;
+    /// A process read its disk.
+    fn recovered(&mut self, _: Witness, _: Recovery) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// The accepted epoch is durable.
+    fn epoch_accepted(&mut self, _: Witness, _: Epoch) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// The current epoch is durable.
+    fn epoch_current(&mut self, _: Witness, _: Epoch) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// A quorum acknowledged this leader's NEWLEADER; its history ends at the zxid.
+    fn established(&mut self, _: Witness, _: Epoch, _: Zxid) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// A leader broadcast a transaction with this CRC-32.
+    fn proposed(&mut self, _: Witness, _: Zxid, _: u32) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// The log up to here was acknowledged as durable.
+    fn acked(&mut self, _: Witness, _: Zxid) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// A committed transaction with this CRC-32 was handed to the state machine.
+    fn delivered(&mut self, _: Witness, _: Zxid, _: u32) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// A transaction was applied; the digest of what is there after it.
+    fn applied(&mut self, _: Witness, _: Zxid, _: u64) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// The log was cut after this zxid.
+    fn truncated(&mut self, _: Witness, _: Zxid) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// A leader's snapshot replaced the state; the digest of what is in it.
+    fn snapshot_installed(&mut self, _: Witness, _: Zxid, _: u64) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// Takes one event, of whatever kind. Facts that no page judges end here.
+    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
+        match *event {
+            Event::Recovered {
+                snapshot,
+                last,
+                accepted,
+                current,
+                fitness,
+            } => self.recovered(
+                by,
+                Recovery {
+                    snapshot,
+                    last,
+                    accepted,
+                    current,
+                    fitness,
+                },
+            ),
+            Event::EpochAccepted(epoch) => self.epoch_accepted(by, epoch),
+            Event::EpochCurrent(epoch) => self.epoch_current(by, epoch),
+            Event::Established {
+                epoch,
+                history_last,
+            } => self.established(by, epoch, history_last),
+            Event::Proposed { zxid, hash } => self.proposed(by, zxid, hash),
+            Event::Acked { zxid } => self.acked(by, zxid),
+            Event::Delivered { zxid, hash } => self.delivered(by, zxid, hash),
+            Event::Applied { zxid, digest } => self.applied(by, zxid, digest),
+            Event::Truncated { zxid } => self.truncated(by, zxid),
+            Event::SnapshotInstalled { zxid, digest } => self.snapshot_installed(by, zxid, digest),
+            Event::Role(_)
+            | Event::SnapshotTaken { .. }
+            | Event::SessionExpiring(_)
+            | Event::Probe(_)
+            | Event::Halted { .. } => Ok(()),
+        }
+    }
 }
 
 /// Every page.

@@ -4,9 +4,9 @@
 //! A server that found both epoch copies bad says so (`Amnesiac`) and is not judged until it
 //! promises again.
 
-use super::{Breach, Invariant, Witness};
+use super::{Breach, Invariant, Recovery, Witness};
 use gamekeeper_core::base::event::Fitness;
-use gamekeeper_core::base::{Epoch, Event, ServerId};
+use gamekeeper_core::base::{Epoch, ServerId};
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -68,45 +68,33 @@ impl Monotonic {
 }
 
 impl Invariant for Monotonic {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        let (accepted, current) = self.known(by.server);
-        match event {
-            Event::EpochAccepted(epoch) => self.promise(by, *epoch, current),
-            // The current epoch is only set once it is accepted, perhaps in one record.
-            Event::EpochCurrent(epoch) => self.promise(by, accepted.max(*epoch), *epoch),
-            Event::Recovered {
-                accepted,
-                current,
-                fitness,
+    fn epoch_accepted(&mut self, by: Witness, epoch: Epoch) -> Result<(), Breach> {
+        let (_, current) = self.known(by.server);
+        self.promise(by, epoch, current)
+    }
+
+    /// The current epoch is only set once it is accepted, perhaps in one record.
+    fn epoch_current(&mut self, by: Witness, epoch: Epoch) -> Result<(), Breach> {
+        let (accepted, _) = self.known(by.server);
+        self.promise(by, accepted.max(epoch), epoch)
+    }
+
+    fn recovered(&mut self, by: Witness, found: Recovery) -> Result<(), Breach> {
+        match found.fitness {
+            Fitness::Whole
+            | Fitness::Empty
+            | Fitness::Damaged {
+                promises_lost: false,
                 ..
-            } => match fitness {
-                Fitness::Whole
-                | Fitness::Empty
-                | Fitness::Damaged {
-                    promises_lost: false,
-                    ..
-                } => self.promise(by, *accepted, *current),
-                Fitness::Amnesiac
-                | Fitness::Damaged {
-                    promises_lost: true,
-                    ..
-                } => {
-                    self.forgive(by.server);
-                    Ok(())
-                }
-            },
-            Event::Role(_)
-            | Event::Established { .. }
-            | Event::Proposed { .. }
-            | Event::Acked { .. }
-            | Event::Delivered { .. }
-            | Event::Applied { .. }
-            | Event::Truncated { .. }
-            | Event::SnapshotInstalled { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => Ok(()),
+            } => self.promise(by, found.accepted, found.current),
+            Fitness::Amnesiac
+            | Fitness::Damaged {
+                promises_lost: true,
+                ..
+            } => {
+                self.forgive(by.server);
+                Ok(())
+            }
         }
     }
 }
@@ -115,6 +103,7 @@ impl Invariant for Monotonic {
 mod tests {
     use super::super::story::{recovered, tell, z};
     use super::*;
+    use gamekeeper_core::base::Event;
 
     #[test]
     fn promise_forgotten_by_a_restart_is_a_breach() {

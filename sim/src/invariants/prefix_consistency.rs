@@ -9,8 +9,8 @@
 //!  s2 delivers  1.1       2.1       breach: 1.2 follows 1.1
 //! ```
 
-use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Event, ServerId, Zxid};
+use super::{Breach, Invariant, Recovery, Witness};
+use gamekeeper_core::base::{ServerId, Zxid};
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -61,30 +61,21 @@ impl PrefixConsistency {
 }
 
 impl Invariant for PrefixConsistency {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        match event {
-            Event::Recovered { snapshot: zxid, .. } | Event::SnapshotInstalled { zxid, .. } => {
-                let base = self.base(*zxid);
-                self.at.insert(by.server, base);
-                Ok(())
-            }
-            Event::Delivered { zxid, .. } => {
-                let from = self.at.insert(by.server, *zxid).unwrap_or(Zxid::ZERO);
-                self.link(from, *zxid, by)
-            }
-            Event::Role(_)
-            | Event::EpochAccepted(_)
-            | Event::EpochCurrent(_)
-            | Event::Established { .. }
-            | Event::Proposed { .. }
-            | Event::Acked { .. }
-            | Event::Applied { .. }
-            | Event::Truncated { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => Ok(()),
-        }
+    fn recovered(&mut self, by: Witness, found: Recovery) -> Result<(), Breach> {
+        let base = self.base(found.snapshot);
+        self.at.insert(by.server, base);
+        Ok(())
+    }
+
+    fn snapshot_installed(&mut self, by: Witness, zxid: Zxid, _: u64) -> Result<(), Breach> {
+        let base = self.base(zxid);
+        self.at.insert(by.server, base);
+        Ok(())
+    }
+
+    fn delivered(&mut self, by: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
+        let from = self.at.insert(by.server, zxid).unwrap_or(Zxid::ZERO);
+        self.link(from, zxid, by)
     }
 }
 

@@ -6,7 +6,7 @@
 //! delivered for the first time afterwards.
 
 use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Epoch, Event, Zxid};
+use gamekeeper_core::base::{Epoch, Zxid};
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -19,8 +19,8 @@ pub struct PrimaryOrder {
     delivered: BTreeMap<Epoch, (Zxid, Witness)>,
 }
 
-impl PrimaryOrder {
-    fn proposed(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
+impl Invariant for PrimaryOrder {
+    fn proposed(&mut self, by: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
         let fresh = (by, 0);
         let (proposer, counter) = self.proposers.entry(zxid.epoch()).or_insert(fresh);
         if (proposer.server, proposer.incarnation) != (by.server, by.incarnation) {
@@ -62,7 +62,7 @@ impl PrimaryOrder {
         }
     }
 
-    fn delivered(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
+    fn delivered(&mut self, by: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
         let seen = self.delivered.entry(zxid.epoch()).or_insert((zxid, by));
         if zxid > seen.0 {
             *seen = (zxid, by);
@@ -88,35 +88,11 @@ impl PrimaryOrder {
     }
 }
 
-impl Invariant for PrimaryOrder {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        match event {
-            Event::Proposed { zxid, .. } => self.proposed(by, *zxid),
-            Event::Established {
-                epoch,
-                history_last,
-            } => self.established(by, *epoch, *history_last),
-            Event::Delivered { zxid, .. } => self.delivered(by, *zxid),
-            Event::Recovered { .. }
-            | Event::Role(_)
-            | Event::EpochAccepted(_)
-            | Event::EpochCurrent(_)
-            | Event::Acked { .. }
-            | Event::Applied { .. }
-            | Event::Truncated { .. }
-            | Event::SnapshotInstalled { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::story::{Line, delivered, proposed, tell, z};
     use super::*;
+    use gamekeeper_core::base::Event;
 
     fn breach(story: &[Line]) -> &'static str {
         tell(&mut PrimaryOrder::default(), story)

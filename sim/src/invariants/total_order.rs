@@ -1,7 +1,7 @@
 //! `TotalOrder`: every process delivers in zxid order, each transaction once.
 
-use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Event, ServerId, Zxid};
+use super::{Breach, Invariant, Recovery, Witness};
+use gamekeeper_core::base::{ServerId, Zxid};
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -12,40 +12,29 @@ pub struct TotalOrder {
 }
 
 impl Invariant for TotalOrder {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        match event {
-            Event::Recovered { snapshot, .. } => {
-                self.last.insert(by.server, (by.incarnation, *snapshot));
-            }
-            Event::SnapshotInstalled { zxid, .. } => {
-                self.last.insert(by.server, (by.incarnation, *zxid));
-            }
-            Event::Delivered { zxid, .. } => {
-                let last = self.last.entry(by.server).or_default();
-                if last.0 == by.incarnation && *zxid <= last.1 {
-                    return Err(Breach::new(
-                        "TotalOrder",
-                        vec![
-                            format!("{by} had delivered everything up to {:?}", last.1),
-                            format!("{by} delivered {zxid:?} after that"),
-                        ],
-                    ));
-                }
-                *last = (by.incarnation, *zxid);
-            }
-            Event::Role(_)
-            | Event::EpochAccepted(_)
-            | Event::EpochCurrent(_)
-            | Event::Established { .. }
-            | Event::Proposed { .. }
-            | Event::Acked { .. }
-            | Event::Applied { .. }
-            | Event::Truncated { .. }
-            | Event::SnapshotTaken { .. }
-            | Event::SessionExpiring(_)
-            | Event::Probe(_)
-            | Event::Halted { .. } => {}
+    fn recovered(&mut self, by: Witness, found: Recovery) -> Result<(), Breach> {
+        self.last
+            .insert(by.server, (by.incarnation, found.snapshot));
+        Ok(())
+    }
+
+    fn snapshot_installed(&mut self, by: Witness, zxid: Zxid, _: u64) -> Result<(), Breach> {
+        self.last.insert(by.server, (by.incarnation, zxid));
+        Ok(())
+    }
+
+    fn delivered(&mut self, by: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
+        let last = self.last.entry(by.server).or_default();
+        if last.0 == by.incarnation && zxid <= last.1 {
+            return Err(Breach::new(
+                "TotalOrder",
+                vec![
+                    format!("{by} had delivered everything up to {:?}", last.1),
+                    format!("{by} delivered {zxid:?} after that"),
+                ],
+            ));
         }
+        *last = (by.incarnation, zxid);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! equal, whether they came by transactions or by a snapshot.
 
 use super::{Breach, Invariant, Witness};
-use gamekeeper_core::base::{Event, Zxid};
+use gamekeeper_core::base::Zxid;
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -12,13 +12,9 @@ pub struct TreeDigest {
 }
 
 impl Invariant for TreeDigest {
-    fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
-        let (Event::Applied { zxid, digest } | Event::SnapshotInstalled { zxid, digest }) = event
-        else {
-            return Ok(());
-        };
-        let (first_digest, first) = *self.digests.entry(*zxid).or_insert((*digest, by));
-        if first_digest == *digest {
+    fn applied(&mut self, by: Witness, zxid: Zxid, digest: u64) -> Result<(), Breach> {
+        let (first_digest, first) = *self.digests.entry(zxid).or_insert((digest, by));
+        if first_digest == digest {
             return Ok(());
         }
         Err(Breach::new(
@@ -29,12 +25,17 @@ impl Invariant for TreeDigest {
             ],
         ))
     }
+
+    fn snapshot_installed(&mut self, by: Witness, zxid: Zxid, digest: u64) -> Result<(), Breach> {
+        self.applied(by, zxid, digest)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::story::{tell, z};
     use super::*;
+    use gamekeeper_core::base::Event;
 
     #[test]
     fn trees_that_differ_after_the_same_transaction_are_a_breach() {
