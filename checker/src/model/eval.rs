@@ -285,7 +285,7 @@ impl<'h> Tree<'h> {
         self.next_generation();
         let node = *self.node(ask.path);
         match ask.answer {
-            Err(code) => read_refused(self, ask, &node, *code, exists_needs_read),
+            Err(code) => read_refused(self, ask, &node, *code),
             Ok(_) if !node.exists => Err(Diff::Extra(ask.path)),
             Ok(answer) => {
                 self.read_allowed(ask, &node, exists_needs_read)?;
@@ -431,7 +431,6 @@ fn read_refused(
     ask: &Ask<'_>,
     node: &Node<'_>,
     code: ErrorCode,
-    exists_needs_read: bool,
 ) -> Result<(), Diff> {
     match code {
         ErrorCode::NO_NODE if node.exists => Err(Diff::Missing(ask.path)),
@@ -442,8 +441,7 @@ fn read_refused(
             } else {
                 READ
             };
-            let free = matches!(ask.op, Op::Exists { .. }) && !exists_needs_read;
-            match free || tree.acls.access(node.acl, wanted, ask.who) == Access::Yes {
+            match tree.acls.access(node.acl, wanted, ask.who) == Access::Yes {
                 true => Err(Diff::Access {
                     path: ask.path,
                     was_allowed: false,

@@ -25,7 +25,7 @@ mod wants;
 mod watches;
 
 use crate::certificate::{Certificate, Sight, Step};
-use crate::history::{History, World};
+use crate::history::{Header, History, SyncPromise, World};
 use crate::verdict::{Summary, Verdict};
 use crate::verify::{Terms, verify};
 use case::{RequestIndex, Role};
@@ -37,11 +37,15 @@ use times::Times;
 pub struct Options {
     /// Whether all clients were recorded; None takes the header's word.
     pub world: Option<World>,
-    /// `exists` on a node without READ permission must be refused (ZooKeeper 3.9 and later).
+    /// `exists` on a node without READ permission must be refused, as our service does it.
+    /// Without it either answer goes: ZooKeeper refuses since 3.9 and did not before. A
+    /// history whose header says `sync = leader` is judged without it.
     pub exists_needs_read: bool,
     /// A write that is answered proves that the leader heard its session when it was sent
     /// (P14). Without it, only what any server answered counts, less the time that
-    /// followers may take to pass it on.
+    /// followers may take to pass it on. ZooKeeper's leader hears of a session from the
+    /// follower's pings only (`LearnerHandler`: a forwarded request touches nothing), so a
+    /// history whose header says `sync = leader` is judged without it.
     pub write_is_touch: bool,
     /// Most placements of requests of unknown fate that are tried before giving up.
     pub tries_max: u64,
@@ -79,6 +83,17 @@ impl Options {
         }
     }
 
+    /// These options for a history of that service: what `sync = leader`, ZooKeeper's own
+    /// promise, does not promise either is not asked for.
+    pub fn for_service(&self, header: &Header) -> Options {
+        let ours = header.sync == SyncPromise::Quorum;
+        Options {
+            exists_needs_read: self.exists_needs_read && ours,
+            write_is_touch: self.write_is_touch && ours,
+            ..self.clone()
+        }
+    }
+
     /// True if a history is judged as one in which others could have written too.
     pub fn open_world(&self, history: &History) -> bool {
         self.world.unwrap_or(history.header.world) == World::Open
@@ -105,7 +120,7 @@ pub fn judge_with_certificate(
     history: &History,
     options: &Options,
 ) -> (Verdict, Option<Certificate>) {
-    match judged(history, options) {
+    match judged(history, &options.for_service(&history.header)) {
         Ok((summary, certificate)) => (Verdict::Valid(summary), Some(certificate)),
         Err(verdict) => (verdict, None),
     }
@@ -120,7 +135,8 @@ pub fn judge_verified(history: &History, options: &Options) -> Verdict {
     let Some(certificate) = certificate.filter(|_| !options.open_world(history)) else {
         return verdict;
     };
-    match verify(history, &certificate, options.terms()) {
+    let terms = options.for_service(&history.header).terms();
+    match verify(history, &certificate, terms) {
         Ok(()) => verdict,
         Err(refusal) => Verdict::Unknown(format!(
             "internal contradiction: the judge found an order, but the verifier refuses it: {refusal}"
