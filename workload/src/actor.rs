@@ -11,6 +11,7 @@
 use crate::alarm::Alarm;
 use crate::ask::{self, Mode};
 use crate::recorder::Recorder;
+use crate::root::Root;
 use crate::run::{Server, Stats, Stop};
 use crate::spec::WorkloadSpec;
 use bytes::Bytes;
@@ -33,6 +34,7 @@ pub(crate) struct Actor<R: Runtime> {
     pub(crate) stats: Stats,
     /// Which client of the workload; part of every name and value it makes.
     pub(crate) index: u32,
+    root: Root,
     servers: Vec<Server>,
     recorder: Recorder,
     stop: Stop,
@@ -59,6 +61,7 @@ impl<R: Runtime> Actor<R> {
             rng,
             stats: Stats::default(),
             index,
+            root: Root::default(),
             servers,
             recorder,
             stop,
@@ -66,6 +69,11 @@ impl<R: Runtime> Actor<R> {
             serial: 0,
             ops: 0,
         }
+    }
+
+    /// Keeps the traffic below a folder of the tree.
+    pub(crate) fn stay_below(&mut self, root: Root) {
+        self.root = root;
     }
 
     /// False once the actor has to come home.
@@ -171,7 +179,7 @@ impl<R: Runtime> Actor<R> {
         };
         let mut flights = Vec::new();
         for request in requests {
-            if let Ok(flight) = client.send(request).await {
+            if let Ok(flight) = client.send(self.root.outward(request)).await {
                 flights.push(flight);
             }
         }
@@ -217,7 +225,7 @@ impl<R: Runtime> Actor<R> {
         };
         let mut flights: Vec<InFlight> = Vec::with_capacity(requests.len());
         for request in requests {
-            match client.send(request).await {
+            match client.send(self.root.outward(request)).await {
                 Ok(flight) => flights.push(flight),
                 Err(_) => break,
             }
@@ -236,7 +244,8 @@ impl<R: Runtime> Actor<R> {
             };
             waiting -= 1;
             self.stats.count(&outcome);
-            outcomes.push(outcome);
+            let inward = |(zxid, response)| (zxid, self.root.inward(response));
+            outcomes.push(outcome.map(inward));
         }
         outcomes
     }
@@ -257,7 +266,8 @@ impl<R: Runtime> Actor<R> {
     /// The next watch event, waited for at most so many milliseconds.
     pub(crate) async fn event(&mut self, ms: u64) -> Option<Watched> {
         let (_, events) = self.session.as_mut()?;
-        self.alarm.limit(ms, events.next()).await.flatten()
+        let event = self.alarm.limit(ms, events.next()).await.flatten()?;
+        Some(self.root.inward_event(event))
     }
 
     /// Throws away the events that have come so far.

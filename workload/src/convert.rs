@@ -15,7 +15,7 @@ use std::sync::Arc;
 ///
 /// On pings, credentials and setWatches, which sessions send by themselves and never as
 /// numbered requests.
-pub(crate) fn op(request: &Request) -> Op {
+pub fn op(request: &Request) -> Op {
     match request {
         Request::Create(r) => create(r),
         Request::Delete(r) => Op::Delete {
@@ -94,7 +94,7 @@ fn multi_op(op: &MultiOp) -> Op {
 }
 
 /// An answer as the history names it.
-pub(crate) fn answer(response: &Response) -> Answer {
+pub fn answer(response: &Response) -> Answer {
     match response {
         Response::Empty | Response::Sync { .. } => Answer::Done,
         Response::Create { path } => Answer::Path(path.clone()),
@@ -136,12 +136,12 @@ fn sub_answer(result: &MultiResult) -> seen::SubAnswer {
 }
 
 /// An error code as the history names it.
-pub(crate) fn code(code: ErrorCode) -> seen::ErrorCode {
+pub fn code(code: ErrorCode) -> seen::ErrorCode {
     seen::ErrorCode(code.to_wire())
 }
 
 /// An event type as the history names it.
-pub(crate) fn event(kind: EventType) -> seen::EventType {
+pub fn event(kind: EventType) -> seen::EventType {
     match kind {
         EventType::NodeCreated => seen::EventType::NodeCreated,
         EventType::NodeDeleted => seen::EventType::NodeDeleted,
@@ -163,7 +163,8 @@ fn acl(list: &[Acl]) -> Vec<seen::Acl> {
     list.iter().map(entry).collect()
 }
 
-fn stat(stat: &Stat) -> seen::Stat {
+/// A Stat as the history names it.
+pub fn stat(stat: &Stat) -> seen::Stat {
     seen::Stat {
         czxid: stat.czxid.to_wire(),
         mzxid: stat.mzxid.to_wire(),

@@ -7,6 +7,7 @@
 use crate::ask;
 use crate::kinds::USERS;
 use crate::recorder::Recorder;
+use crate::root::Root;
 use crate::run::Server;
 use bytes::Bytes;
 use gamekeeper_client::{Client, ClientConfig, ClientError, State};
@@ -37,11 +38,24 @@ pub async fn final_reads<R: Runtime>(
     timeout_ms: u32,
     patience_ms: u64,
 ) -> FinalReads {
+    let root = Root::default();
+    final_reads_below(rt, &root, servers, recorder, timeout_ms, patience_ms).await
+}
+
+/// As [`final_reads`], of `root` and what is below it.
+pub async fn final_reads_below<R: Runtime>(
+    rt: &R,
+    root: &Root,
+    servers: &[Server],
+    recorder: &Recorder,
+    timeout_ms: u32,
+    patience_ms: u64,
+) -> FinalReads {
     recorder.mark_final();
     let mut done = FinalReads::default();
     for server in servers {
         let deadline = rt.now().mono.plus_ms(patience_ms);
-        let tries = read_until_done(rt, *server, recorder, timeout_ms);
+        let tries = read_until_done(rt, root, *server, recorder, timeout_ms);
         match race(tries, rt.sleep_until(deadline)).await {
             Either::First(nodes) => done.read.push((server.id, nodes)),
             Either::Second(()) => done.missed.push(server.id),
@@ -53,6 +67,7 @@ pub async fn final_reads<R: Runtime>(
 /// Tries until one walk reaches the end; how many nodes it saw. For ever, if need be.
 async fn read_until_done<R: Runtime>(
     rt: &R,
+    root: &Root,
     server: Server,
     recorder: &Recorder,
     timeout_ms: u32,
@@ -65,7 +80,7 @@ async fn read_until_done<R: Runtime>(
         };
         // Nobody watches here: the events are declined at once.
         let (client, _) = Client::open(rt, config, recorder.scribe(vec![server.id]));
-        if let Ok(nodes) = read_all(&client).await {
+        if let Ok(nodes) = read_all(&client, root.path()).await {
             // The reads are done; whether the close is heard changes nothing.
             let _ = client.close().await;
             return nodes;
@@ -75,8 +90,8 @@ async fn read_until_done<R: Runtime>(
     }
 }
 
-/// One walk over the whole tree.
-async fn read_all(client: &Client) -> Result<u64, ClientError> {
+/// One walk over the tree from `root` down.
+async fn read_all(client: &Client, root: &str) -> Result<u64, ClientError> {
     let State::Connected { .. } = client.ready().await else {
         return Err(ClientError::Closed);
     };
@@ -84,9 +99,9 @@ async fn read_all(client: &Client) -> Result<u64, ClientError> {
         let secret = Bytes::from(format!("{user}:{password}"));
         client.add_auth("digest", secret).await?;
     }
-    client.submit(ask::sync("/")).await?;
+    client.submit(ask::sync(root)).await?;
     let mut nodes = 0;
-    let mut ahead = VecDeque::from([String::from("/")]);
+    let mut ahead = VecDeque::from([String::from(root)]);
     while !ahead.is_empty() {
         let window: Vec<String> = ahead.drain(..ahead.len().min(WINDOW)).collect();
         let mut lists = Vec::with_capacity(window.len());

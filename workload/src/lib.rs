@@ -12,20 +12,24 @@
 //! | `actor` | one client's life |
 //! | `alarm` | a limit on its waits |
 //! | `kinds` | one file per kind of traffic |
+//! | [`root`] | the folder a run stays in |
 //! | [`recorder`] | the history |
+//! | [`convert`] | from the protocol's words to the history's |
 //! | [`final_reads`](mod@final_reads) | reading everything from everybody at the end |
 
 mod actor;
 mod alarm;
 mod ask;
-mod convert;
+pub mod convert;
 pub mod final_reads;
 mod kinds;
 pub mod recorder;
+pub mod root;
 pub mod run;
 pub mod spec;
 
-pub use final_reads::{FinalReads, final_reads};
+pub use final_reads::{FinalReads, final_reads, final_reads_below};
 pub use recorder::{Recorder, Scribe};
-pub use run::{Server, Stats, Stop, client_stream, run, run_client};
+pub use root::Root;
+pub use run::{Server, Stats, Stop, client_stream, run, run_below, run_client};
 pub use spec::{Kind, WorkloadSpec};

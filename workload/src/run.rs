@@ -3,6 +3,7 @@
 use crate::actor::{Actor, Outcome};
 use crate::kinds;
 use crate::recorder::Recorder;
+use crate::root::Root;
 use crate::spec::WorkloadSpec;
 use gamekeeper_client::ClientError;
 use gamekeeper_runtime::Runtime;
@@ -94,7 +95,10 @@ pub async fn run_client<R: Runtime>(
     recorder: Recorder,
     stop: Stop,
 ) -> Stats {
-    let mut actor = Actor::new(rt, spec, index, servers, rng, recorder, stop);
+    live(Actor::new(rt, spec, index, servers, rng, recorder, stop)).await
+}
+
+async fn live<R: Runtime>(mut actor: Actor<R>) -> Stats {
     kinds::work(&mut actor).await;
     actor.close().await;
     actor.stats
@@ -110,9 +114,22 @@ pub async fn run<R: Runtime>(
     recorder: Recorder,
     stop: Stop,
 ) -> Stats {
+    run_below(rt, spec, Root::default(), servers, seed, recorder, stop).await
+}
+
+/// As [`run`], with every path below `root`, which exists.
+pub async fn run_below<R: Runtime>(
+    rt: R,
+    spec: WorkloadSpec,
+    root: Root,
+    servers: Vec<Server>,
+    seed: [u8; 32],
+    recorder: Recorder,
+    stop: Stop,
+) -> Stats {
     let (home, mut homes) = mpsc::channel(1);
     for index in 0..spec.clients {
-        let client = run_client(
+        let mut actor = Actor::new(
             rt.clone(),
             spec.clone(),
             index,
@@ -121,9 +138,10 @@ pub async fn run<R: Runtime>(
             recorder.clone(),
             stop.clone(),
         );
+        actor.stay_below(root.clone());
         let home = home.clone();
         rt.spawn("workload client", async move {
-            let stats = client.await;
+            let stats = live(actor).await;
             // The other side waits until every sender is gone.
             let _ = home.send(stats).await;
         });
