@@ -7,6 +7,7 @@
 //! | count | `watches` | notifications against registrations: P11 P12 |
 //! | walk | `replay`, `evidence`, `unanswered`, `wants`, `slots` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
 //! | wait | `watches` | which notification came when: P10 P12 |
+//! | believe | `witness` | where the servers' own log puts what nobody was told, if there is one |
 //! | search | `prefix` | reads whose prefix was not recorded: P6 |
 //! | name | `blame` | which property a mismatch breaks |
 //!
@@ -23,10 +24,11 @@ mod times;
 mod unanswered;
 mod wants;
 mod watches;
+mod witness;
 
 use crate::certificate::{Certificate, Sight, Step};
 use crate::history::{Header, History, SyncPromise, World};
-use crate::verdict::{Summary, Verdict};
+use crate::verdict::{Summary, Verdict, Violation};
 use crate::verify::{Terms, verify};
 use case::{RequestIndex, Role};
 use replay::Replay;
@@ -150,17 +152,71 @@ fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate)
     times::check(&case, &times).map_err(Verdict::Invalid)?;
     sessions::check(&case, options.write_is_touch).map_err(Verdict::Invalid)?;
     watches::check_counts(&case).map_err(Verdict::Invalid)?;
-    let mut summary = summary_of(&case);
+    let summary = summary_of(&case);
     let mut replay = Replay::new(&mut case, &times, options);
     watches::watch_paths(&mut replay);
     prefix::trace_paths(&mut replay);
     replay.check_unique().map_err(Verdict::Invalid)?;
+    let mut contradicted = None;
+    if replay.uncertain
+        && let Some(placed) = witness::placements(replay.case, &replay.candidates)
+    {
+        match placed.and_then(|placed| follow(&mut replay, &placed)) {
+            Ok(found) => return Ok(told(summary, &replay, &found)),
+            Err(violation) => contradicted = Some(violation),
+        }
+        replay.start_over();
+    }
+    let verdict = match search(&mut replay) {
+        Ok(found) => return Ok(told(summary, &replay, &found)),
+        Err(verdict) => verdict,
+    };
+    Err(match (verdict, contradicted) {
+        (Verdict::Unknown(_), Some(violation)) if history.log_is_whole() => {
+            Verdict::Invalid(witness::against(violation))
+        }
+        (verdict, _) => verdict,
+    })
+}
+
+/// What a walk that reached the end found besides the order.
+struct Found {
+    /// How many notifications were matched.
+    notifications: usize,
+    /// The prefixes of reads that named none.
+    placed: Vec<(RequestIndex, i64)>,
+}
+
+/// One walk as the servers' log has it.
+fn follow(
+    replay: &mut Replay<'_, '_>,
+    placed: &witness::Placements,
+) -> Result<Found, Box<Violation>> {
+    replay.follow(placed)?;
+    look_along(replay)
+}
+
+/// The walk with whatever placements explain what was seen.
+fn search(replay: &mut Replay<'_, '_>) -> Result<Found, Verdict> {
     replay.run()?;
-    summary.resolved = replay.resolved();
-    summary.notifications = watches::check(&replay).map_err(Verdict::Invalid)?;
-    let placed = prefix::check(&mut replay).map_err(Verdict::Invalid)?;
-    let certificate = certificate_of(&replay, &placed);
-    Ok((summary, certificate))
+    look_along(replay).map_err(Verdict::Invalid)
+}
+
+/// What is judged once there is an order.
+fn look_along(replay: &mut Replay<'_, '_>) -> Result<Found, Box<Violation>> {
+    Ok(Found {
+        notifications: watches::check(replay)?,
+        placed: prefix::check(replay)?,
+    })
+}
+
+fn told(summary: Summary, replay: &Replay<'_, '_>, found: &Found) -> (Summary, Certificate) {
+    let summary = Summary {
+        resolved: replay.resolved(),
+        notifications: found.notifications,
+        ..summary
+    };
+    (summary, certificate_of(replay, &found.placed))
 }
 
 /// What the walk found, in the words of the history.

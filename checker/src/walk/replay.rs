@@ -15,6 +15,7 @@ use super::slots::Slots;
 use super::times::{Times, records};
 use super::unanswered::{self, Candidate, CandidateIndex, Candidates};
 use super::wants::{Aspect, Want, aspects, itself, kids, wants};
+use super::witness::Placements;
 use super::{Options, blame};
 use crate::certificate::{Effect, Step};
 use crate::history::{EventType, Op, Value};
@@ -87,6 +88,8 @@ pub struct Replay<'c, 'h> {
     pub holes: Vec<(i64, Vec<Evidence<'h>>)>,
     /// What may have happened.
     pub candidates: Candidates,
+    /// Whether anything is of unknown fate; if not, a walk cannot be taken back.
+    pub uncertain: bool,
     options: &'c Options,
     items: Vec<Item>,
     slots: Slots,
@@ -144,6 +147,7 @@ impl<'c, 'h> Replay<'c, 'h> {
             tree,
             holes,
             candidates,
+            uncertain,
             options,
             items,
             slots,
@@ -247,7 +251,30 @@ impl<'c, 'h> Replay<'c, 'h> {
         outcome
     }
 
-    fn start_over(&mut self) {
+    /// Walks once with everything of unknown fate where a witness has it, and nothing else.
+    ///
+    /// # Errors
+    /// The first mismatch.
+    pub fn follow(&mut self, placed: &Placements) -> Result<(), Box<Violation>> {
+        for (&place, &number) in placed {
+            self.candidates.list[number as usize].assigned = Some(place);
+            self.assigned.insert(place, number);
+        }
+        self.next_assigned = self.assigned_from(i64::MIN);
+        for at in 0..self.items.len() {
+            let (zxid, what) = self.items[at];
+            let outcome = self
+                .catch_up(zxid)
+                .and_then(|()| self.look(zxid, what).map_err(|why| (zxid, why)));
+            if let Err((place, why)) = outcome {
+                return Err(blame::blame(self, place, what, &why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything back to before the first transaction, with nothing placed.
+    pub fn start_over(&mut self) {
         self.tree.rewind(i64::MIN);
         self.assigned.clear();
         self.decisions.clear();

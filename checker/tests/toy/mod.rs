@@ -81,7 +81,7 @@ struct Client {
     xid: i32,
     identity: Option<Identity>,
     pending: VecDeque<Pending>,
-    ghosts: VecDeque<Op>,
+    ghosts: VecDeque<(i32, Op)>,
     inbox: VecDeque<Message>,
     position: usize,
     last_zxid: i64,
@@ -136,16 +136,28 @@ pub struct Toy {
     pub history: History,
     /// What really happened: zxid and words of every transaction.
     pub truth: Vec<(i64, String)>,
+    /// The same as a server's log has it.
+    pub txns: Vec<Txn>,
     value: u64,
 }
 
 /// A consistent history.
 pub fn valid_history(seed: u64, shape: Shape) -> History {
+    let mut history = valid_history_with_log(seed, shape);
+    history.txns.clear();
+    history.header.txns = None;
+    history
+}
+
+/// A consistent history, and the log of its server.
+pub fn valid_history_with_log(seed: u64, shape: Shape) -> History {
     let mut toy = Toy::new(seed, shape);
     for _ in 0..shape.steps {
         toy.step();
     }
     toy.finish();
+    toy.history.header.txns = Some(toy.txns.len() as u64);
+    toy.history.txns = toy.txns;
     toy.history
 }
 
@@ -186,6 +198,7 @@ impl Toy {
             clients: Vec::new(),
             history: History::new(header),
             truth: Vec::new(),
+            txns: Vec::new(),
             value: 0,
         };
         for index in 0..shape.clients {
@@ -303,9 +316,9 @@ impl Toy {
     fn let_ghosts_act(&mut self) {
         for client in 0..self.clients.len() {
             if self.dice.one_in(2)
-                && let Some(op) = self.clients[client].ghosts.pop_front()
+                && let Some((xid, op)) = self.clients[client].ghosts.pop_front()
             {
-                let _ = self.write(client, &op);
+                let _ = self.write(client, xid, &op);
             }
         }
     }
@@ -432,7 +445,7 @@ impl Toy {
         let (xid, op) = (pending.xid, pending.op.clone());
         let (zxid, result) = if op.is_transaction() {
             me.ghosts.clear();
-            let (zxid, result) = self.write(client, &op);
+            let (zxid, result) = self.write(client, xid, &op);
             let head = self.head();
             self.advance(client, head);
             (zxid, result)
@@ -527,7 +540,8 @@ impl Toy {
         let underway = pending
             .iter()
             .filter(|pending| !pending.answered && pending.op.is_transaction());
-        me.ghosts.extend(underway.map(|pending| pending.op.clone()));
+        me.ghosts
+            .extend(underway.map(|pending| (pending.xid, pending.op.clone())));
         let reach = self.dice.below(me.ghosts.len() + 1);
         me.ghosts.truncate(reach);
         for pending in pending {
@@ -815,7 +829,7 @@ impl Toy {
         })
     }
 
-    fn write(&mut self, client: usize, op: &Op) -> (i64, Result<Answer, ErrorCode>) {
+    fn write(&mut self, client: usize, xid: i32, op: &Op) -> (i64, Result<Answer, ErrorCode>) {
         let zxid = self.zxid();
         let mut tree = (*self.log[self.head()].tree).clone();
         let mut events = Vec::new();
@@ -847,6 +861,18 @@ impl Toy {
             _ => self.apply(client, op, zxid, &mut tree, &mut events),
         };
         let session = self.clients[client].session;
+        let kind = match (op, &result) {
+            (Op::Close, _) => TxnKind::Close,
+            (_, Ok(Answer::Multi(parts))) if parts.iter().any(Result::is_err) => TxnKind::Refused,
+            (_, Ok(_)) => TxnKind::Write,
+            (_, Err(_)) => TxnKind::Refused,
+        };
+        self.txns.push(Txn {
+            zxid,
+            session,
+            xid,
+            kind,
+        });
         self.truth
             .push((zxid, format!("session {session:#x} {op:?} -> {result:?}")));
         self.log.push(Applied {
@@ -862,6 +888,12 @@ impl Toy {
         let mut tree = (*self.log[self.head()].tree).clone();
         let mut events = Vec::new();
         end_session(session, zxid, &mut tree, &mut events);
+        self.txns.push(Txn {
+            zxid,
+            session,
+            xid: 0,
+            kind: TxnKind::Close,
+        });
         self.truth.push((zxid, format!("expiry of {session:#x}")));
         self.log.push(Applied {
             zxid,

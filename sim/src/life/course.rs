@@ -6,6 +6,7 @@
 
 use super::hands::WorldHands;
 use super::judge::NoLife;
+use super::ledger::Ledger;
 use super::mail::Mail;
 use super::seat::{self, Cast, Player};
 use super::stage::{Signal, StageHandle};
@@ -105,6 +106,7 @@ pub(super) struct Course {
     pub(super) stage: StageHandle,
     pub(super) recorder: Recorder,
     pub(super) mail: Mail,
+    pub(super) ledger: Ledger,
     pub(super) nemesis: Nemesis,
     pub(super) hands: WorldHands,
     servers: Vec<HostId>,
@@ -135,6 +137,7 @@ impl Course {
             cast,
             stage: stage.clone(),
             mail: Mail::default(),
+            ledger: Ledger::default(),
         };
         let triggers: Vec<Trigger> = (0..shape.servers()).map(|_| Trigger::default()).collect();
         let servers = builder.servers(&triggers);
@@ -161,6 +164,7 @@ impl Course {
             stage,
             recorder,
             mail: builder.mail,
+            ledger: builder.ledger,
             servers,
             clients,
             stop,
@@ -378,6 +382,7 @@ struct Builder {
     cast: Cast,
     stage: StageHandle,
     mail: Mail,
+    ledger: Ledger,
 }
 
 impl Builder {
@@ -391,9 +396,10 @@ impl Builder {
     fn server(&self, server: ServerId, trigger: Trigger) -> HostId {
         let (scenario, stage, cast) = (self.scenario.clone(), self.stage.clone(), self.cast);
         let (world, mail) = (self.world.clone(), self.mail.clone());
+        let ledger = self.ledger.clone();
         let boot = move |runtime: SimRuntime| {
             let incarnation = u32::try_from(runtime.incarnation()).expect("few restarts");
-            let machine = Player::new(cast, &scenario, server, incarnation, &mail);
+            let machine = Player::new(cast, &scenario, server, incarnation, &mail, &ledger);
             let shell = seat::shell_of(&scenario, server);
             let stage = stage.clone();
             let scenery = Arc::new(Site {

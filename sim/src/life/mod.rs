@@ -8,6 +8,7 @@
 //! | [`wounds`] | where durable bytes may rot |
 //! | [`watch`] | the observer inside a server's driver; crash points |
 //! | [`stage`] | what all watchers share: invariants, counts, signals |
+//! | [`ledger`] | which transactions were committed, for the judge |
 //! | [`mail`] | which messages were delivered |
 //! | `judge` | from records to a verdict |
 //! | [`null`], `calibrate` | what the world costs without the service |
@@ -17,6 +18,7 @@ mod calibrate;
 mod course;
 mod hands;
 mod judge;
+pub mod ledger;
 pub mod mail;
 pub mod null;
 pub mod seat;
@@ -144,7 +146,8 @@ fn live_here(scenario: &Scenario, cast: Cast, keep: Keep, progress: &Progress) -
 
 /// What is left of a life that ended by itself.
 fn told(world: &World, scenario: &Scenario, course: &Course, keep: Keep) -> Life {
-    let history = course.recorder.take();
+    let mut history = course.recorder.take();
+    course.ledger.testify(&mut history);
     let stats = course.stats();
     let mut life = Life::new(scenario.seed);
     {

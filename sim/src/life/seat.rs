@@ -2,6 +2,7 @@
 //!
 //! The one place where a scenario's numbers become other crates' types.
 
+use super::ledger::Ledger;
 use super::mail::Mail;
 use super::null::NullMachine;
 use crate::draw::{Draws, fork};
@@ -43,8 +44,8 @@ pub enum Cast {
 
 /// A machine of either cast.
 pub enum Player {
-    /// See [`Peer`]; what it is sent is counted.
-    Service(Box<Peer>, Mail),
+    /// See [`Peer`]; what it is sent is counted, what it commits is written down.
+    Service(Box<Peer>, Mail, Ledger),
     /// See [`NullMachine`].
     Null(NullMachine),
 }
@@ -57,11 +58,12 @@ impl Player {
         me: ServerId,
         incarnation: u32,
         mail: &Mail,
+        ledger: &Ledger,
     ) -> Player {
         match cast {
             Cast::Service => {
                 let config = peer_of(scenario, me, incarnation);
-                Player::Service(Box::new(Peer::new(config)), mail.clone())
+                Player::Service(Box::new(Peer::new(config)), mail.clone(), ledger.clone())
             }
             Cast::Null => {
                 let servers = scenario.cluster.servers();
@@ -116,18 +118,20 @@ fn peer_of(scenario: &Scenario, me: ServerId, incarnation: u32) -> PeerConfig {
 impl Machine for Player {
     fn start(&mut self, now: Now, out: &mut Outbox) {
         match self {
-            Player::Service(peer, _) => peer.start(now, out),
+            Player::Service(peer, ..) => peer.start(now, out),
             Player::Null(null) => null.start(now, out),
         }
     }
 
     fn step(&mut self, now: Now, input: Input, out: &mut Outbox) {
         match self {
-            Player::Service(peer, mail) => {
+            Player::Service(peer, mail, ledger) => {
                 if let Input::LinkMessage { message, .. } = &input {
                     mail.deliver(message);
                 }
+                let begin = out.len();
                 peer.step(now, input, out);
+                ledger.read(&out[begin..]);
             }
             Player::Null(null) => null.step(now, input, out),
         }
@@ -135,7 +139,7 @@ impl Machine for Player {
 
     fn deadline(&self) -> Option<Mono> {
         match self {
-            Player::Service(peer, _) => peer.deadline(),
+            Player::Service(peer, ..) => peer.deadline(),
             Player::Null(null) => null.deadline(),
         }
     }
