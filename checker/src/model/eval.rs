@@ -449,7 +449,9 @@ fn read_refused(
                 false => Ok(()),
             }
         }
-        _ => Ok(()),
+        ErrorCode::NO_NODE => Ok(()),
+        // Of the other errors that the state decides, no read has any.
+        _ => Err(Diff::Kind),
     }
 }
 

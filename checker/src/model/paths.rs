@@ -75,9 +75,9 @@ impl<'h> Paths<'h> {
         self.names.get(id as usize).map_or("(no path)", |name| name)
     }
 
-    /// The parent's number, [`NO_PATH`] for the root.
+    /// The parent's number, [`NO_PATH`] for the root and for no path.
     pub fn parent(&self, id: PathId) -> PathId {
-        self.parents[id as usize]
+        self.parents.get(id as usize).copied().unwrap_or(NO_PATH)
     }
 
     /// How many there are; numbers run from 0.

@@ -27,7 +27,7 @@ mod asked;
 mod tree;
 
 use crate::certificate::{Certificate, Effect};
-use crate::history::{Answer, ErrorCode, History, Op, SyncPromise};
+use crate::history::{Answer, ErrorCode, History, Op, Start, SyncPromise};
 use asked::{Asked, Reading};
 use std::collections::{BTreeMap, BTreeSet};
 use tree::{Caller, Tree, Who};
@@ -125,7 +125,11 @@ impl<'h> Proof<'h> {
             sight: vec![None; count],
         };
         let order = &self.certificate.order;
-        let (mut last, mut ended) = (0, BTreeSet::new());
+        let start = match self.history.header.start {
+            Start::Fresh => 0,
+            Start::Nodes { zxid, .. } => zxid,
+        };
+        let (mut last, mut ended) = (start, BTreeSet::new());
         for (index, step) in order.iter().enumerate() {
             let record = match step.effect {
                 Effect::End(session) if !ended.insert(session) => {

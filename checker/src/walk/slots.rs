@@ -26,6 +26,8 @@ pub struct Slots {
     epochs: BTreeMap<i64, i64>,
     /// How many unseen numbers may follow the last one of an epoch.
     tail: i64,
+    /// The last number before the history: nothing unseen lies there or earlier.
+    start: i64,
 }
 
 impl Slots {
@@ -58,6 +60,7 @@ impl Slots {
             taken,
             epochs,
             tail: TAIL_MAX.min(candidates as i64),
+            start: case.start_zxid,
         }
     }
 
@@ -74,7 +77,7 @@ impl Slots {
         places_max: usize,
         mut visit: impl FnMut(Result<i64, CandidateIndex>),
     ) -> bool {
-        let low = low.max(self.epochs.keys().next().map_or(0, |epoch| epoch << 32));
+        let low = low.max(self.start);
         let mut gap: Vec<i64> = Vec::new();
         let (mut bound, mut behind, mut places) = (high, usize::MAX, 0);
         while let Some(place) = self.free_below(bound).filter(|&place| place > low) {
@@ -109,7 +112,7 @@ impl Slots {
         while assigned.contains_key(&free) {
             free = self.free_below(free)?;
         }
-        Some(free)
+        Some(free).filter(|&free| free > self.start)
     }
 
     /// The greatest number below `bound` that is not taken.
@@ -155,6 +158,7 @@ mod tests {
             taken: taken.to_vec(),
             epochs,
             tail,
+            start: 0,
         }
     }
 
@@ -175,6 +179,16 @@ mod tests {
         assert_eq!(visited(&slots, 0, 100, &[1, 2, 6, 7]), [5, 4, 3]);
         assert_eq!(visited(&slots, 4, 7, &[1, 2, 4, 6, 7]), [5]);
         assert_eq!(visited(&slots, 0, 3, &[1, 2]), [0; 0]);
+    }
+
+    #[test]
+    fn nothing_unseen_lies_before_the_start() {
+        let slots = Slots {
+            start: 4,
+            ..slots(&[6], &[6], 0)
+        };
+        assert_eq!(visited(&slots, 0, 7, &[6]), [5]);
+        assert_eq!(slots.next_free(5, &BTreeMap::new()), None);
     }
 
     #[test]

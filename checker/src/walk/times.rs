@@ -7,7 +7,7 @@
 //! Answers to: `consistency.md` 3.2 steps 1, 2 and 4.
 
 use super::case::{Case, Request, RequestIndex, Role};
-use crate::history::{Body, SessionEvent, SyncPromise};
+use crate::history::{Answer, Body, SessionEvent, SyncPromise};
 use crate::verdict::{Class, Property, Violation, words};
 
 /// The greatest zxid known by a time, with the record that showed it.
@@ -117,6 +117,7 @@ fn violation(
 /// The first violation.
 pub fn check(case: &Case<'_>, times: &Times) -> Result<(), Box<Violation>> {
     check_reply_order(case)?;
+    check_syncs(case)?;
     check_numbers(case)?;
     check_sessions(case, times)?;
     check_real_time(case, times)
@@ -138,6 +139,23 @@ fn check_reply_order(case: &Case<'_>) -> Result<(), Box<Violation>> {
         &[earlier.invoke, later.invoke, later.done, earlier.done],
         reason,
     ))
+}
+
+/// W3 for syncs, which do not look at the tree: they cannot fail for its sake.
+fn check_syncs(case: &Case<'_>) -> Result<(), Box<Violation>> {
+    let mut syncs = case
+        .requests
+        .iter()
+        .filter(|request| request.role == Role::Sync);
+    match syncs.find(|sync| !matches!(sync.answer, Some(Ok(Answer::Done)))) {
+        None => Ok(()),
+        Some(sync) => Err(violation(
+            case,
+            Property::LinearizableWrites,
+            &[sync.invoke, sync.done],
+            "the answer is of another kind than the request".into(),
+        )),
+    }
 }
 
 /// P19: a transaction has a number of its own, which is no epoch's start.

@@ -1,0 +1,81 @@
+//! The judge, its verifier and an enumerator of all orders agree on small random histories,
+//! half of them spoilt.
+
+mod naive;
+mod small;
+
+use gamekeeper_checker::history::History;
+use gamekeeper_checker::{Options, Verdict, judge_verified};
+use small::Dice;
+
+/// Most requests of a history.
+const REQUESTS_MAX: usize = 12;
+
+fn history(seed: u64) -> History {
+    let mut history = small::valid(seed, REQUESTS_MAX);
+    history.txns.clear();
+    let mut dice = Dice(!seed);
+    if dice.one_in(2) {
+        for _ in 0..1 + dice.below(2) {
+            small::spoil::spoil(&mut history, &mut dice);
+        }
+    }
+    history
+}
+
+/// What the judge says against what the enumerator says; None if they agree.
+fn disagreement(history: &History) -> Option<String> {
+    let verdict = judge_verified(history, &Options::default());
+    let consistent = naive::consistent(history);
+    let agree = match &verdict {
+        Verdict::Valid(_) => consistent,
+        Verdict::Invalid(_) => !consistent,
+        Verdict::Unknown(_) | Verdict::Malformed { .. } => false,
+    };
+    (!agree).then(|| format!("consistent: {consistent}; {verdict}"))
+}
+
+/// Leaves out whole requests as long as the two still disagree.
+fn shrunk(mut history: History) -> History {
+    let mut index = 0;
+    while index < history.records.len() {
+        let mut less = history.clone();
+        small::spoil::forget_at(&mut less, index);
+        match less.records.len() < history.records.len() && disagreement(&less).is_some() {
+            true => (history, index) = (less, 0),
+            false => index += 1,
+        }
+    }
+    history
+}
+
+fn compare(seeds: std::ops::Range<u64>) {
+    let (mut valid, mut wrong) = (0, 0);
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let history = history(seed);
+        valid += u64::from(naive::consistent(&history));
+        if let Some(words) = disagreement(&history) {
+            wrong += 1;
+            if wrong <= 3 {
+                let small = shrunk(history);
+                let words = disagreement(&small).unwrap_or(words);
+                println!("seed {seed}: {words}\n{}", naive::lines(&small));
+            }
+        }
+    }
+    println!("{count} histories, {valid} of them consistent, {wrong} disagreements");
+    assert_eq!(wrong, 0);
+    assert!(
+        valid > count / 3 && valid < count,
+        "{valid} of {count} consistent"
+    );
+}
+
+#[test]
+fn judge_and_enumerator_agree_on_small_histories() {
+    let count = std::env::var("AGREE_HISTORIES")
+        .ok()
+        .and_then(|count| count.parse().ok());
+    compare(0..count.unwrap_or(600));
+}

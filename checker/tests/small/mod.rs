@@ -1,0 +1,320 @@
+//! Small random histories: a handful of requests by a few sessions on two paths, consistent
+//! by construction, with answers that get lost and sessions that end; and ways to spoil them.
+
+#![allow(dead_code)]
+
+pub mod model;
+pub mod spoil;
+
+use gamekeeper_checker::history::*;
+use model::State;
+use std::collections::VecDeque;
+
+/// Splitmix64.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+struct Pending {
+    xid: i32,
+    op: Op,
+    done: Option<(i64, Result<Answer, ErrorCode>)>,
+}
+
+struct Client {
+    session: i64,
+    pending: VecDeque<Pending>,
+    /// Lost on the way, and perhaps still to take effect.
+    ghosts: VecDeque<(i32, Op)>,
+    position: usize,
+    gone: bool,
+}
+
+struct World {
+    dice: Dice,
+    now: u64,
+    log: Vec<(i64, State)>,
+    clients: Vec<Client>,
+    history: History,
+    xid: i32,
+    value: u32,
+    lossy: bool,
+    ephemeral: bool,
+}
+
+/// A consistent history of at most `requests_max` requests, with the servers' log beside it.
+pub fn valid(seed: u64, requests_max: usize) -> History {
+    let mut dice = Dice(seed);
+    let (state, start) = model::start();
+    let header = Header {
+        start,
+        ..Header::default()
+    };
+    let clients = 3 + dice.below(3);
+    let mut world = World {
+        now: 1,
+        log: vec![(model::START_ZXID, state)],
+        clients: (1..=clients as i64).map(client).collect(),
+        history: History::new(header),
+        xid: 0,
+        value: 0,
+        lossy: !dice.one_in(3),
+        ephemeral: dice.one_in(3),
+        dice,
+    };
+    let requests = 3 + world.dice.below(requests_max - 2);
+    while world.xid < requests as i32 {
+        world.step(true);
+    }
+    for _ in 0..200 {
+        world.step(false);
+    }
+    world.history
+}
+
+fn client(session: i64) -> Client {
+    let (pending, ghosts) = (VecDeque::new(), VecDeque::new());
+    Client {
+        session,
+        pending,
+        ghosts,
+        position: 0,
+        gone: false,
+    }
+}
+
+impl World {
+    fn step(&mut self, may_ask: bool) {
+        self.now += self.dice.below(3) as u64;
+        let client = self.dice.below(self.clients.len());
+        if self.clients[client].gone {
+            if self.clients.iter().all(|client| client.gone) {
+                self.xid = i32::MAX;
+            }
+            return;
+        }
+        match self.dice.below(24) {
+            0..=8 if may_ask => self.ask(client),
+            9..=15 => self.serve(client),
+            16..=21 => self.answer(client),
+            22 if self.lossy => self.lose(client),
+            23 if self.ephemeral && self.dice.one_in(4) => self.expire(client),
+            _ => self.act_late(client),
+        }
+    }
+
+    fn record(&mut self, client: usize, body: Body) {
+        self.history.push(client as u32, self.now, body);
+    }
+
+    fn ask(&mut self, client: usize) {
+        if self.clients[client].pending.len() >= 3 {
+            return;
+        }
+        let op = self.op();
+        self.xid += 1;
+        let (xid, session) = (self.xid, self.clients[client].session);
+        self.clients[client].pending.push_back(Pending {
+            xid,
+            op: op.clone(),
+            done: None,
+        });
+        self.record(client, Body::Invoke { session, xid, op });
+    }
+
+    fn path(&mut self) -> Path {
+        ["/a", "/a", "/a/k", "/b"][self.dice.below(4)].into()
+    }
+
+    fn op(&mut self) -> Op {
+        let path = self.path();
+        let stat = self.dice.one_in(2);
+        match self.dice.below(20) {
+            0..=3 => Op::Get { path, watch: false },
+            4..=5 => Op::Exists { path, watch: false },
+            6..=7 => Op::Children {
+                path,
+                watch: false,
+                stat,
+            },
+            8 => Op::Sync { path },
+            9 if self.ephemeral && self.dice.one_in(2) => Op::Close,
+            9..=10 => Op::Multi {
+                ops: (0..1 + self.dice.below(2)).map(|_| self.single()).collect(),
+            },
+            _ => match self.single() {
+                Op::Check { path, version } => Op::Delete { path, version },
+                op => op,
+            },
+        }
+    }
+
+    fn single(&mut self) -> Op {
+        let path = self.path();
+        let version = [-1, -1, 0, 1][self.dice.below(4)];
+        self.value += 1;
+        let data = Some(Value::from(format!("{}", self.value % 5).as_str()));
+        match self.dice.below(8) {
+            0..=2 => {
+                let sequential = self.dice.one_in(4);
+                let path = if sequential { "/a/s-".into() } else { path };
+                Op::Create {
+                    path,
+                    data,
+                    acl: Acl::open(),
+                    ephemeral: self.ephemeral && self.dice.one_in(2),
+                    sequential,
+                    stat: self.dice.one_in(2),
+                }
+            }
+            3..=5 => Op::Set {
+                path,
+                data,
+                version,
+            },
+            6 => Op::Delete { path, version },
+            _ => Op::Check { path, version },
+        }
+    }
+
+    fn zxid(&mut self) -> i64 {
+        let last = self.log[self.log.len() - 1].0;
+        match self.dice.below(20) {
+            0 => ((last >> 32) + 1) << 32 | 1,
+            1..=3 => last + 2,
+            _ => last + 1,
+        }
+    }
+
+    fn transact(&mut self, session: i64, xid: i32, op: &Op) -> (i64, Result<Answer, ErrorCode>) {
+        let zxid = self.zxid();
+        let (state, result) = model::write(&self.log[self.log.len() - 1].1, op, session, zxid);
+        let refused = match &result {
+            Err(_) => true,
+            Ok(Answer::Multi(results)) => results.iter().any(Result::is_err),
+            Ok(_) => false,
+        };
+        let kind = match (op, refused) {
+            (Op::Close, _) => TxnKind::Close,
+            (_, true) => TxnKind::Refused,
+            (_, false) => TxnKind::Write,
+        };
+        self.log.push((zxid, state));
+        self.history.txns.push(Txn {
+            zxid,
+            session,
+            xid,
+            kind,
+        });
+        (zxid, result)
+    }
+
+    fn serve(&mut self, client: usize) {
+        let head = self.log.len() - 1;
+        let me = &mut self.clients[client];
+        let Some(number) = me.pending.iter().position(|pending| pending.done.is_none()) else {
+            return;
+        };
+        let (xid, op, session) = (
+            me.pending[number].xid,
+            me.pending[number].op.clone(),
+            me.session,
+        );
+        let done = if op.is_transaction() {
+            // What was sent on an older connection is refused from here on.
+            me.ghosts.clear();
+            let done = self.transact(session, xid, &op);
+            self.clients[client].position = self.log.len() - 1;
+            done
+        } else {
+            let reach = head - me.position;
+            let by = match op {
+                Op::Sync { .. } => reach,
+                _ => self.dice.below(reach + 1),
+            };
+            let me = &mut self.clients[client];
+            me.position += by;
+            let (zxid, state) = &self.log[me.position];
+            (*zxid, model::read(state, &op))
+        };
+        self.clients[client].pending[number].done = Some(done);
+    }
+
+    fn answer(&mut self, client: usize) {
+        let me = &mut self.clients[client];
+        if me
+            .pending
+            .front()
+            .is_none_or(|pending| pending.done.is_none())
+        {
+            return;
+        }
+        let Pending { xid, op, done } = me.pending.pop_front().expect("looked at above");
+        let (zxid, result) = done.expect("looked at above");
+        me.gone |= op == Op::Close;
+        let gone = me.gone;
+        self.record(client, Body::Return { xid, zxid, result });
+        if gone {
+            self.give_up(client);
+        }
+    }
+
+    fn lose(&mut self, client: usize) {
+        let me = &mut self.clients[client];
+        let undone = me.pending.iter().filter(|pending| pending.done.is_none());
+        let late = undone.filter(|pending| pending.op.is_transaction() && pending.op != Op::Close);
+        let late: Vec<(i32, Op)> = late
+            .map(|pending| (pending.xid, pending.op.clone()))
+            .collect();
+        me.ghosts.extend(late);
+        me.gone |= me.pending.iter().any(|pending| pending.op == Op::Close);
+        self.give_up(client);
+    }
+
+    fn give_up(&mut self, client: usize) {
+        for Pending { xid, .. } in std::mem::take(&mut self.clients[client].pending) {
+            self.record(client, Body::Lost { xid });
+        }
+    }
+
+    fn act_late(&mut self, client: usize) {
+        let session = self.clients[client].session;
+        if let Some((xid, op)) = self.clients[client].ghosts.pop_front() {
+            // Nobody is told.
+            let _ = self.transact(session, xid, &op);
+        }
+    }
+
+    fn expire(&mut self, client: usize) {
+        let session = self.clients[client].session;
+        let zxid = self.zxid();
+        let state = model::end(&self.log[self.log.len() - 1].1, session, zxid);
+        self.log.push((zxid, state));
+        let (xid, kind) = (0, TxnKind::Close);
+        self.history.txns.push(Txn {
+            zxid,
+            session,
+            xid,
+            kind,
+        });
+        self.clients[client].gone = true;
+        self.clients[client].ghosts.clear();
+        self.give_up(client);
+    }
+}
