@@ -297,7 +297,8 @@ impl Tree {
                 may(&node, READ)?;
                 is(*version, node.version).map(|()| path.to_string())
             }
-            Op::Exists { .. } if !self.exists_needs_read => {
+            // Where both answers are right, the one that was given is.
+            Op::Exists { .. } if !self.exists_needs_read && doubt => {
                 self.get(path).map(|_| path.to_string())
             }
             Op::Exists { .. } | Op::Get { .. } | Op::Children { .. } => {

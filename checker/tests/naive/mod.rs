@@ -320,17 +320,12 @@ impl Naive<'_> {
             let write = asked.op.is_transaction();
             // What had returned before this was called comes before it.
             let real_time = asked.ret >= Some(call) || asked.zxid < zxid;
-            let ended = maybe == Maybe::End(session) && own && write;
-            let session_order = if ended && *asked.op == Op::Close {
-                asked.zxid > zxid
-            } else if ended {
-                asked.zxid < zxid
-            } else if own && other < number && maybe != Maybe::End(session) {
-                asked.zxid < zxid
-            } else if own && write {
-                asked.zxid > zxid
-            } else {
-                true
+            let session_order = match maybe {
+                _ if !own => true,
+                Maybe::End(_) if *asked.op == Op::Close => zxid < asked.zxid,
+                Maybe::End(_) => !write || asked.zxid < zxid,
+                Maybe::Lost(_) if other < number => asked.zxid < zxid,
+                Maybe::Lost(_) => !write || zxid < asked.zxid,
             };
             real_time && session_order
         });
