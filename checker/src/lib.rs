@@ -6,7 +6,9 @@
 //! a function of the history and the options.
 
 pub mod certificate;
+pub mod formats;
 pub mod history;
+pub mod linear;
 mod model;
 mod verdict;
 pub mod verify;

@@ -3,6 +3,8 @@
 //! To add a verb: a variant of [`Verb`], a file with `run`, a line in `main`. To add a
 //! switch of judging: a field of [`CheckArguments`] or a group flattened into it.
 
+use crate::foreign::ForeignArguments;
+use crate::generate::GenerateArguments;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use gamekeeper_checker::Options;
@@ -17,6 +19,7 @@ Examples:
   zstdcat soak.jsonl.zst | zkcheck -        judge standard input
   zkcheck --json a.jsonl b.jsonl            one JSON object a file, for scripts
   zkcheck --open history.jsonl              other clients wrote too and were not recorded
+  zkcheck --ignore-zxid registers.tsv       a register's history, judged without its zxids
   zkcheck properties                        what is judged, P1 to P20
 
 Exit code:
@@ -51,6 +54,8 @@ pub struct Arguments {
 pub enum Verb {
     /// Lists the properties that are judged, P1 to P20, one line each.
     Properties,
+    /// Draws a register history and prints it as tab-separated lines.
+    Generate(GenerateArguments),
 }
 
 /// What to judge, and how.
@@ -71,6 +76,9 @@ pub struct CheckArguments {
     /// Take the judge's word for a valid verdict: do not check its certificate a second time.
     #[arg(long)]
     pub no_verify: bool,
+    /// Histories that others wrote.
+    #[command(flatten)]
+    pub foreign: ForeignArguments,
 }
 
 impl CheckArguments {

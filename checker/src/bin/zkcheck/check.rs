@@ -1,7 +1,8 @@
 //! `zkcheck FILE…`: reads, judges, prints; the exit code is the worst verdict.
 
 use crate::arguments::CheckArguments;
-use crate::{EXIT_UNREADABLE, output_error, print, source};
+use crate::{EXIT_UNREADABLE, foreign, output_error, print, source};
+use gamekeeper_checker::formats;
 use gamekeeper_checker::{History, Options, Verdict, judge, judge_verified};
 use std::path::Path;
 
@@ -9,6 +10,8 @@ use std::path::Path;
 pub enum Outcome {
     /// It was read and judged; never [`Verdict::Malformed`].
     Judged(Verdict),
+    /// It was written by others, read and judged.
+    Foreign(formats::Report),
     /// It is no history; why, in one line that names the file.
     Unreadable(String),
 }
@@ -21,6 +24,7 @@ impl Outcome {
             Outcome::Judged(Verdict::Invalid(_)) => 1,
             Outcome::Judged(Verdict::Malformed { .. }) | Outcome::Unreadable(_) => EXIT_UNREADABLE,
             Outcome::Judged(Verdict::Unknown(_)) => 3,
+            Outcome::Foreign(report) => report.code(),
         }
     }
 }
@@ -40,7 +44,8 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
             true => judge,
             false => judge_verified,
         };
-        let outcome = check(file, &options, judge);
+        let outcome = foreign::check(file, &arguments.foreign)
+            .unwrap_or_else(|| check(file, &options, judge));
         print::outcome(file, &outcome, arguments.json).or_else(output_error)?;
         worst = worse(worst, outcome.code());
     }

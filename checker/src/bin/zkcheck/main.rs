@@ -9,12 +9,16 @@
 //! |---|---|
 //! | `arguments` | the command line and its help |
 //! | `check` | `zkcheck FILE…`: read, judge, print |
+//! | `foreign` | histories that others wrote |
+//! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
 //! | `print` | a verdict in words and as JSON |
 //! | `properties` | `zkcheck properties`: what is judged |
 
 mod arguments;
 mod check;
+mod foreign;
+mod generate;
 mod print;
 mod properties;
 mod source;
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let done = match &arguments.verb {
         None => check::run(&arguments.check),
         Some(Verb::Properties) => properties::run(),
+        Some(Verb::Generate(arguments)) => generate::run(arguments),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -14,6 +14,7 @@ pub fn outcome(file: &Path, outcome: &Outcome, json: bool) -> io::Result<()> {
     let mut output = io::stdout().lock();
     match (outcome, json) {
         (Outcome::Judged(verdict), false) => writeln!(output, "{}: {verdict}", file.display()),
+        (Outcome::Foreign(report), false) => writeln!(output, "{}: {report}", file.display()),
         (Outcome::Unreadable(reason), false) => writeln!(io::stderr().lock(), "zkcheck: {reason}"),
         (outcome, true) => writeln!(output, "{}", json_of(file, outcome)),
     }
@@ -24,6 +25,11 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Unreadable(reason) => {
             json!({ "file": file, "verdict": "unreadable", "reason": reason })
+        }
+        Outcome::Foreign(report) => {
+            let mut object = report.json();
+            object["file"] = file.into();
+            object
         }
         Outcome::Judged(Verdict::Valid(summary)) => json!({
             "file": file, "verdict": "valid",

@@ -1,0 +1,101 @@
+//! Histories that others wrote: `--format`, `--model`, `--ignore-zxid`, or recognised by how
+//! they begin. Our own histories are `source`'s.
+
+use crate::check::Outcome;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use gamekeeper_checker::formats::{self, Format, ModelName, Settings};
+use gamekeeper_checker::linear::Budget;
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+
+/// Largest foreign history that is read, bytes. It is held in memory whole.
+const BYTES_MAX: u64 = 2 << 30;
+
+/// Bytes that a format is recognised by.
+const BEGINNING_BYTES: usize = 4096;
+
+/// Switches for histories that others wrote.
+#[derive(Args, Debug)]
+pub struct ForeignArguments {
+    /// The file's format, if it is not ours and not to be told by its beginning.
+    #[arg(long, value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
+    format: Option<String>,
+    /// What a foreign history is judged as; else what its format and requests suggest.
+    #[arg(long, value_parser = PossibleValuesParser::new(ModelName::ALL.map(ModelName::name)))]
+    model: Option<String>,
+    /// Judge a foreign history as if no zxid had been recorded.
+    #[arg(long)]
+    ignore_zxid: bool,
+    /// Give up the search of a foreign history after this many configurations.
+    #[arg(long, value_name = "COUNT")]
+    configurations: Option<u64>,
+}
+
+impl ForeignArguments {
+    fn settings(&self) -> Settings {
+        let budget = Budget::default();
+        Settings {
+            format: self.format.as_deref().and_then(Format::of_name),
+            model: self.model.as_deref().and_then(ModelName::of_name),
+            ignore_zxid: self.ignore_zxid,
+            budget: Budget {
+                configurations: self.configurations.unwrap_or(budget.configurations),
+                ..budget
+            },
+        }
+    }
+}
+
+/// Judges `file` if it is a foreign history; `None` leaves it to others, unread.
+pub fn check(file: &Path, arguments: &ForeignArguments) -> Option<Outcome> {
+    let settings = arguments.settings();
+    let named = |reason: String| Outcome::Unreadable(format!("{}: {reason}", file.display()));
+    match is_foreign(file, &settings) {
+        Ok(true) => {}
+        // What cannot be opened is told where our own histories are read.
+        Ok(false) | Err(_) => return None,
+    }
+    let bytes = match read(file) {
+        Ok(bytes) if bytes.len() as u64 > BYTES_MAX => {
+            return Some(named(format!("longer than {} MiB", BYTES_MAX >> 20)));
+        }
+        Ok(bytes) => bytes,
+        Err(error) => return Some(named(error.to_string())),
+    };
+    Some(match formats::judge(&bytes, &settings) {
+        Ok(report) => Outcome::Foreign(report),
+        Err(error) => named(error.to_string()),
+    })
+}
+
+fn is_foreign(file: &Path, settings: &Settings) -> io::Result<bool> {
+    if settings.format.is_some() {
+        return Ok(true);
+    }
+    if file.as_os_str() == "-" {
+        // What is looked at here stays in the buffer for whoever reads.
+        let mut input = io::stdin().lock();
+        return Ok(Format::recognise(input.fill_buf()?).is_some());
+    }
+    let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
+    File::open(file)?
+        .take(BEGINNING_BYTES as u64)
+        .read_to_end(&mut beginning)?;
+    Ok(Format::recognise(&beginning).is_some())
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match file.as_os_str() == "-" {
+        true => io::stdin()
+            .lock()
+            .take(BYTES_MAX + 1)
+            .read_to_end(&mut bytes)?,
+        false => File::open(file)?
+            .take(BYTES_MAX + 1)
+            .read_to_end(&mut bytes)?,
+    };
+    Ok(bytes)
+}

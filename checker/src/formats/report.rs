@@ -1,0 +1,218 @@
+//! The verdict over a foreign history, in the terms of its file.
+
+use crate::linear::{Conviction, Model, OperationOf, PROPERTY, Verdict};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// An order explains the history.
+    Valid {
+        /// Lines of the operations in that order, each where it was called.
+        order: Vec<u32>,
+        /// Configurations that the search visited; 0 where none was needed.
+        visited: u64,
+        /// The most that were alive at once.
+        alive_max: usize,
+    },
+    /// Nothing explains it.
+    Invalid {
+        /// The property that is broken, by name.
+        property: String,
+        /// What kind of wrong it is, where that is known; else empty.
+        class: String,
+        /// Why, in words.
+        reason: String,
+        /// Convicting operations: lines and words, the one that convicts first.
+        records: Vec<(u32, String)>,
+        /// The states that the object can have been in before; empty where none matters.
+        states: Vec<String>,
+        /// How many operations, by return, can be explained before that one.
+        prefix: usize,
+    },
+    /// Not decided; why.
+    Unknown(String),
+}
+
+/// A verdict over a foreign history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What the history was judged as: `register`, `queue`, `zookeeper`...
+    pub model: String,
+    /// Operations in the history.
+    pub operations: usize,
+    /// Those of them whose outcome was never learned.
+    pub unanswered: usize,
+    /// What was found.
+    pub finding: Finding,
+}
+
+impl Report {
+    /// The report of a check of linearizability. `lines` tells where each operation stands.
+    pub(super) fn linear<M: Model>(
+        name: &str,
+        model: &M,
+        history: &[OperationOf<M>],
+        lines: &[u32],
+        verdict: Verdict,
+    ) -> Report {
+        let finding = match verdict {
+            Verdict::Valid(order) => Finding::Valid {
+                order: order
+                    .operations()
+                    .iter()
+                    .map(|index| lines[*index as usize])
+                    .collect(),
+                visited: order.visited,
+                alive_max: order.alive_max,
+            },
+            Verdict::Invalid(conviction) => convicted(model, history, lines, &conviction),
+            Verdict::Unknown(reason) => Finding::Unknown(reason),
+            Verdict::Malformed { index, reason } => {
+                unreachable!(
+                    "line {}: readers refuse what contradicts itself: {reason}",
+                    lines[index]
+                )
+            }
+        };
+        Report {
+            model: name.to_owned(),
+            operations: history.len(),
+            unanswered: history
+                .iter()
+                .filter(|operation| operation.ret.is_none())
+                .count(),
+            finding,
+        }
+    }
+
+    /// The exit code of a run over this history: 0 valid, 1 invalid, 3 unknown.
+    pub fn code(&self) -> u8 {
+        match self.finding {
+            Finding::Valid { .. } => 0,
+            Finding::Invalid { .. } => 1,
+            Finding::Unknown(_) => 3,
+        }
+    }
+
+    /// The report as one JSON object.
+    pub fn json(&self) -> Value {
+        let mut object = json!({
+            "model": self.model,
+            "operations": self.operations,
+            "unanswered": self.unanswered,
+        });
+        let more = match &self.finding {
+            Finding::Valid {
+                visited, alive_max, ..
+            } => json!({
+                "verdict": "valid", "configurations": visited, "alive_max": alive_max,
+            }),
+            Finding::Invalid {
+                property,
+                class,
+                reason,
+                records,
+                states,
+                prefix,
+            } => {
+                let record =
+                    |(line, words): &(u32, String)| json!({ "line": line, "words": words });
+                json!({
+                    "verdict": "invalid", "name": property, "class": class, "reason": reason,
+                    "records": records.iter().map(record).collect::<Vec<_>>(),
+                    "states_before": states, "prefix": prefix,
+                })
+            }
+            Finding::Unknown(reason) => json!({ "verdict": "unknown", "reason": reason }),
+        };
+        if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+            object.extend(more);
+        }
+        object
+    }
+}
+
+fn convicted<M: Model>(
+    model: &M,
+    history: &[OperationOf<M>],
+    lines: &[u32],
+    conviction: &Conviction,
+) -> Finding {
+    let words = |index: usize| {
+        let operation = &history[index];
+        let until = operation
+            .ret
+            .map_or("never".to_owned(), |ret| ret.to_string());
+        format!(
+            "client {} [{}, {until}] {}",
+            operation.client,
+            operation.call,
+            model.words(&operation.op, operation.outcome.as_ref())
+        )
+    };
+    let first = (lines[conviction.operation], words(conviction.operation));
+    let others = conviction.with.iter();
+    let others = others.map(|(index, part)| (lines[*index], format!("{} ({part})", words(*index))));
+    Finding::Invalid {
+        property: PROPERTY.to_owned(),
+        class: String::new(),
+        reason: match conviction.key.is_empty() {
+            true => conviction.reason.clone(),
+            false => format!("{}: {}", conviction.key, conviction.reason),
+        },
+        records: std::iter::once(first).chain(others).collect(),
+        states: conviction.states.clone(),
+        prefix: conviction.returned,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.finding {
+            Finding::Valid { order, visited, .. } => {
+                write!(
+                    f,
+                    "valid: {} of {} operations in one order",
+                    order.len(),
+                    self.operations
+                )?;
+                write!(
+                    f,
+                    ", {} of unknown fate (model {}",
+                    self.unanswered, self.model
+                )?;
+                match visited {
+                    0 => write!(f, ")"),
+                    _ => write!(f, ", {visited} configurations)"),
+                }
+            }
+            Finding::Invalid {
+                property,
+                class,
+                reason,
+                records,
+                states,
+                prefix,
+            } => {
+                writeln!(f, "invalid: {property}: {reason}")?;
+                for (line, words) in records {
+                    writeln!(f, "  line {line}: {words}")?;
+                }
+                if !states.is_empty() {
+                    writeln!(f, "  before: {}", states.join("; "))?;
+                }
+                if !class.is_empty() {
+                    writeln!(f, "  class: {class}")?;
+                }
+                write!(
+                    f,
+                    "  explained until then: {prefix} operations (model {})",
+                    self.model
+                )
+            }
+            Finding::Unknown(reason) => write!(f, "unknown: {reason} (model {})", self.model),
+        }
+    }
+}
