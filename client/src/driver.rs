@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Close {
         answer: oneshot::Sender<Outcome>,
     },
+    MoveOn,
 }
 
 /// Who waits for an outcome.
@@ -295,6 +296,7 @@ impl<R: Runtime, T: Tap> Driver<R, T> {
                 self.waiters.insert(id, Waiter::Request(answer));
                 self.step(Input::Close { id });
             }
+            Some(Command::MoveOn) => self.step(Input::MoveOn),
             // The last handle is gone: nobody can close the session any more.
             None => self.step(Input::Abandon),
         }

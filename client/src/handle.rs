@@ -167,6 +167,18 @@ impl Client {
         }
     }
 
+    /// Leaves the server for the next of the list and takes the session along. What is
+    /// unanswered then is lost, as if the connection had broken; without a connection
+    /// nothing happens. [`Client::ready`] may speak of the old connection until the driver
+    /// has acted.
+    ///
+    /// # Errors
+    ///
+    /// The session is over.
+    pub async fn move_on(&self) -> Result<(), ClientError> {
+        self.command(Command::MoveOn).await
+    }
+
     /// Closes the session at the server, behind everything handed over before.
     ///
     /// # Errors

@@ -98,6 +98,9 @@ struct SweepArgs {
     /// Begin no new life after so many minutes.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     minutes: Option<u64>,
+    /// Begin no new life once one was a violation.
+    #[arg(long)]
+    stop_at_first: bool,
     /// Where failures keep their run directories (without it: under runs/).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -242,6 +245,7 @@ fn run_sweep(args: &SweepArgs) -> Result<u8, String> {
         intensity_permille: args.intensity,
         jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs as usize),
         minutes_max: args.minutes,
+        stop_at_first: args.stop_at_first,
         out: args.out.clone().unwrap_or_else(|| PathBuf::from(RUNS)),
         quiet: args.json,
     };

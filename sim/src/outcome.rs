@@ -302,8 +302,8 @@ fn counts(of: &BTreeMap<String, u64>) -> String {
 /// The family of a kind of fault by its name.
 fn family_of(kind: &str) -> Option<Family> {
     Some(match kind {
-        "partition-halves" | "partition-ring" | "partition-bridge" | "isolate" | "cut-link"
-        | "cut-clients" => Family::Partition,
+        "partition-halves" | "partition-ring" | "partition-bridge" | "isolate" | "depose"
+        | "cut-link" | "cut-clients" => Family::Partition,
         "latency-spike" | "clog" | "break-connections" | "half-open" | "refuse-connects"
         | "corrupt-bytes" => Family::Link,
         "kill" | "kill-all" | "crash-loop" | "kill-at" | "pause" => Family::Process,

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub struct SweepOptions {
     pub jobs: usize,
     /// No new life is begun after so many minutes.
     pub minutes_max: Option<u64>,
+    /// No new life is begun once one was a violation.
+    pub stop_at_first: bool,
     /// Where failures keep their run directories.
     pub out: PathBuf,
     /// True to draw no bar.
@@ -127,17 +129,22 @@ pub fn sweep(options: &SweepOptions) -> Result<(Summary, String), String> {
         .minutes_max
         .map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
     let next = AtomicU64::new(0);
+    let stopped = AtomicBool::new(false);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..options.jobs)
             .map(|_| {
                 scope.spawn(|| {
-                    while deadline.is_none_or(|at| Instant::now() < at) {
+                    while deadline.is_none_or(|at| Instant::now() < at)
+                        && !stopped.load(Ordering::Relaxed)
+                    {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         if index >= lives {
                             break;
                         }
-                        one(options, index, &tally, &bar)?;
+                        if one(options, index, &tally, &bar)? && options.stop_at_first {
+                            stopped.store(true, Ordering::Relaxed);
+                        }
                     }
                     Ok(())
                 })
@@ -161,12 +168,13 @@ pub fn sweep(options: &SweepOptions) -> Result<(Summary, String), String> {
 }
 
 /// Lives the `index`-th life of a sweep: all scenarios of the first seed, then of the next.
+/// True when it was a violation.
 fn one(
     options: &SweepOptions,
     index: u64,
     tally: &Mutex<Tally>,
     bar: &ProgressBar,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let files = options.scenarios.len().max(1) as u64;
     let seed = options.seeds.0 + index / files;
     let named = options.scenarios.get((index % files) as usize);
@@ -194,7 +202,7 @@ fn one(
     }
     bar.set_message(format!("{} failures", tally.failed()));
     bar.inc(1);
-    Ok(())
+    Ok(matches!(life.outcome.verdict, Verdict::Invalid { .. }))
 }
 
 fn live(scenario: &Scenario, keep: Keep) -> Life {

@@ -88,7 +88,8 @@ impl<R: Runtime> Actor<R> {
         u64::from(self.spec.timeout_ms) * 4
     }
 
-    /// Pauses as the specification says.
+    /// Pauses as the specification says, and now and then moves to another server: what was
+    /// seen at the one must still hold at the next (GEN-zxid-ahead, CH-116690).
     pub(crate) async fn think(&mut self) {
         let (low, high) = (self.spec.think_ms_min, self.spec.think_ms_max);
         // To the microsecond, so that actors do not march in step.
@@ -97,6 +98,12 @@ impl<R: Runtime> Actor<R> {
             .random_range(u64::from(low) * 1000..=u64::from(high) * 1000);
         let at = self.rt.now().mono + std::time::Duration::from_micros(us.max(1));
         self.rt.sleep_until(at).await;
+        let roams =
+            self.spec.roam_permille > 0 && self.rng.random_range(0..1000) < self.spec.roam_permille;
+        if roams && let Some((client, _)) = &self.session {
+            // A session that is over is replaced by whoever asks next.
+            let _over = client.move_on().await;
+        }
     }
 
     /// A number nobody else in this client's life gets.

@@ -60,6 +60,9 @@ pub struct WorkloadSpec {
     pub pipeline: u32,
     /// Session timeout asked for, milliseconds.
     pub timeout_ms: u32,
+    /// How often in a thousand steps a client first moves to another server with its session.
+    #[serde(default)]
+    pub roam_permille: u32,
 }
 
 impl WorkloadSpec {
@@ -75,6 +78,7 @@ impl WorkloadSpec {
             keys: 4,
             pipeline: 4,
             timeout_ms: 6000,
+            roam_permille: 0,
         }
     }
 
@@ -105,6 +109,9 @@ impl WorkloadSpec {
         }
         if self.timeout_ms == 0 {
             return wrong("timeout_ms must not be 0");
+        }
+        if self.roam_permille > 1000 {
+            return wrong("roam_permille must not exceed 1000");
         }
         Ok(())
     }

@@ -181,6 +181,11 @@ impl ClientSession {
             Input::Disconnected => self.lose(now, Reason::Broken, out),
             Input::Timer => self.timer(now, out),
             Input::Close { id } => self.close(now, id, out),
+            Input::MoveOn => {
+                if matches!(self.phase, Phase::Live { .. }) {
+                    self.lose(now, Reason::Broken, out);
+                }
+            }
             Input::Abandon => self.end(State::Closed, Reason::Closed, out),
         }
     }
@@ -556,6 +561,7 @@ fn step_over(state: State, input: Input, out: &mut Vec<Output>) {
         | Input::Frame(_)
         | Input::Disconnected
         | Input::Timer
+        | Input::MoveOn
         | Input::Abandon => {}
     }
 }

@@ -224,6 +224,21 @@ fn a_pipeline_that_loses_its_connection_is_unknown_and_never_sent_again() {
 }
 
 #[test]
+fn a_session_that_moves_on_takes_what_it_has_seen_to_the_next_server() {
+    let mut talk = Talk::attached();
+    talk.submit(delete("/a"));
+    talk.reply(1, 5, Response::Empty);
+    talk.said();
+    talk.step(Input::MoveOn);
+    assert_eq!(talk.said(), ["drop Broken", "disconnected", "connect 1"]);
+    talk.step(Input::MoveOn);
+    assert_eq!(talk.said(), [""; 0], "it is on its way already");
+    talk.step(Input::Linked);
+    talk.greet();
+    assert_eq!(talk.said(), ["send greeting 7 seen 5", "reattached"]);
+}
+
+#[test]
 fn expiry_ends_everything_that_waits() {
     let mut talk = Talk::attached();
     talk.step(Input::Disconnected);

@@ -56,6 +56,8 @@ pub enum Input {
         /// Comes back with the outcome.
         id: RequestId,
     },
+    /// Leave this server for the next one, with the session; without a connection nothing.
+    MoveOn,
     /// Leave without a word; the session will expire by itself.
     Abandon,
 }
@@ -170,8 +172,8 @@ pub enum Sent {
 /// Why a connection was let go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// It broke, or could not be had. A server that lags behind this session, or serves
-    /// nobody at the moment, shows itself so.
+    /// It broke, or could not be had, or was left for another. A server that lags behind this
+    /// session, or serves nobody at the moment, shows itself so.
     Broken,
     /// It, or the answer to the handshake, did not come in time.
     ConnectTimeout,

@@ -248,6 +248,7 @@ fn spec_of(scenario: &Scenario, traffic: &Traffic) -> WorkloadSpec {
         keys: small(traffic.keys),
         pipeline: small(traffic.pipeline),
         timeout_ms: small(scenario.timing.session_timeout_ms),
+        roam_permille: small(traffic.roam_permille),
     }
 }
 

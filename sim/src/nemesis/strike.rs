@@ -43,6 +43,23 @@ impl Nemesis {
                 }
                 self.last(end_ns, &cuts, hands);
             }
+            Fault::Depose { target, keeps } => {
+                let server = self.standing(*target)?;
+                let (kept, rest) = self.parted(server, *keeps);
+                let pairs = || rest.iter().flat_map(|a| kept.iter().map(move |b| (*a, *b)));
+                let mut cuts = Vec::new();
+                for (a, b) in pairs() {
+                    cut(&mut cuts, Node::Server(a), Node::Server(b), Way::Both);
+                }
+                if cuts.is_empty() {
+                    return Err(ALONE);
+                }
+                // The cut first: nothing of the forgetting may reach the other side.
+                self.last(end_ns, &cuts, hands);
+                for (a, b) in pairs() {
+                    hands.half_open(a, b);
+                }
+            }
             Fault::LatencySpike { target, extra_us } => {
                 let dial = Dial::Latency(self.resolve(*target));
                 self.dial(end_ns, dial, *extra_us as i64, hands);
@@ -231,6 +248,24 @@ impl Nemesis {
             b
         };
         Ok((a, other))
+    }
+
+    /// A server with up to `keeps` companions, observers first, and all the others, among
+    /// whom a quorum of voters is left.
+    fn parted(&self, server: ServerId, keeps: u8) -> (Vec<ServerId>, Vec<ServerId>) {
+        let is_voter = |s: &ServerId| s.0 <= self.voters;
+        let spare = usize::from((self.voters - 1) / 2);
+        let mut kept = vec![server];
+        for other in self.all().into_iter().rev().filter(|s| *s != server) {
+            let voters = kept.iter().filter(|s| is_voter(s)).count();
+            let fits = !is_voter(&other) || voters < spare;
+            if kept.len() <= usize::from(keeps) && fits {
+                kept.push(other);
+            }
+        }
+        let rest = self.all().into_iter().filter(|s| !kept.contains(s));
+        let rest = rest.collect();
+        (kept, rest)
     }
 
     /// The links a partition cuts.

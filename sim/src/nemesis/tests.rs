@@ -102,6 +102,33 @@ fn overlapping_cuts_end_with_the_last_of_them() {
 }
 
 #[test]
+fn deposed_leader_keeps_its_companions_and_the_others_forget_it() {
+    let depose = |keeps| Fault::Depose {
+        target: Target::Leader,
+        keeps,
+    };
+    let mut scenario = scenario::draw(1, 0);
+    scenario.cluster.voters = 5;
+    scenario.cluster.observers = 1;
+    scenario.plan = vec![planned(10, 20, depose(3))];
+    let mut n = Nemesis::new(&scenario, 2, 0);
+    let mut book = Notebook::default();
+    let role = Role::Leading { epoch: Epoch(1) };
+    n.hear_role(ServerId(2), role, &book);
+    n.step(15 * MS, &mut book);
+    // The observer and one voter stay with server 2: a third voter would take the quorum.
+    let rest = [1, 3, 4];
+    let forgets: Vec<String> = rest
+        .iter()
+        .flat_map(|a| [2, 6, 5].map(|b| format!("half-open {a} {b}")))
+        .collect();
+    assert_eq!(book.lines, forgets);
+    assert_eq!(book.on.len(), 2 * 9);
+    n.step(40 * MS, &mut book);
+    assert!(book.on.is_empty());
+}
+
+#[test]
 fn leader_is_whoever_leads_when_it_strikes() {
     let kill = Fault::Kill {
         target: Target::Leader,

@@ -11,11 +11,12 @@ use crate::draw::{Draws, fork};
 use crate::scenario::{INTENSITY_NORMAL, Scenario};
 
 /// Kinds that can be drawn, with their usual weight.
-const KINDS: [(Kind, u64); 28] = [
+const KINDS: [(Kind, u64); 29] = [
     (Kind::Halves, 6),
     (Kind::Ring, 2),
     (Kind::Bridge, 3),
     (Kind::Isolate, 8),
+    (Kind::Depose, 6),
     (Kind::CutLink, 5),
     (Kind::CutClients, 4),
     (Kind::LatencySpike, 4),
@@ -61,6 +62,7 @@ enum Kind {
     Ring,
     Bridge,
     Isolate,
+    Depose,
     CutLink,
     CutClients,
     LatencySpike,
@@ -140,6 +142,7 @@ impl Lane {
                 | Kind::Ring
                 | Kind::Bridge
                 | Kind::Isolate
+                | Kind::Depose
                 | Kind::CutLink
                 | Kind::CutClients
                 | Kind::LatencySpike
@@ -207,7 +210,7 @@ impl Drawer {
     /// Takes the leader away long enough for the others to notice and choose another.
     fn lost_leader(&mut self, at_ms: u64) -> PlannedFault {
         let target = Target::Leader;
-        let fault = match self.draws.below(4) {
+        let fault = match self.draws.below(6) {
             0 => Fault::Isolate {
                 target,
                 way: self.way(),
@@ -217,7 +220,11 @@ impl Drawer {
                 target,
                 death: self.death(),
             },
-            other => unreachable!("{other} is not below 4"),
+            4 | 5 => Fault::Depose {
+                target,
+                keeps: self.draws.below(3) as u8,
+            },
+            other => unreachable!("{other} is not below 6"),
         };
         PlannedFault {
             at_ms,
@@ -252,6 +259,7 @@ impl Drawer {
             | Fault::PartitionRing {}
             | Fault::PartitionBridge { .. }
             | Fault::Isolate { .. }
+            | Fault::Depose { .. }
             | Fault::CutLink { .. }
             | Fault::CutClients { .. }
             | Fault::LatencySpike { .. }
@@ -288,6 +296,10 @@ impl Drawer {
             Kind::Isolate => Fault::Isolate {
                 target,
                 way: self.way(),
+            },
+            Kind::Depose => Fault::Depose {
+                target: Target::Leader,
+                keeps: self.draws.below(3) as u8,
             },
             Kind::CutLink => Fault::CutLink {
                 a: target,

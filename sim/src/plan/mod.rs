@@ -159,6 +159,17 @@ pub enum Fault {
         /// Which way.
         way: Way,
     },
+    /// A leader is deposed and does not know it: it and some companions are cut off from the
+    /// rest, who forget their connections with them at once and elect another, while the
+    /// old leader hears nothing but silence and believes until its patience ends. Clients
+    /// reach both.
+    Depose {
+        /// The leader.
+        target: Target,
+        /// How many other servers stay with it, observers first; fewer where a quorum of
+        /// voters would not be left on the other side.
+        keeps: u8,
+    },
     /// One link between two servers is cut.
     CutLink {
         /// One end.
@@ -347,6 +358,7 @@ impl Fault {
             Fault::PartitionRing {} => "partition-ring",
             Fault::PartitionBridge { .. } => "partition-bridge",
             Fault::Isolate { .. } => "isolate",
+            Fault::Depose { .. } => "depose",
             Fault::CutLink { .. } => "cut-link",
             Fault::CutClients { .. } => "cut-clients",
             Fault::LatencySpike { .. } => "latency-spike",
@@ -383,6 +395,7 @@ impl Fault {
             | Fault::PartitionRing {}
             | Fault::PartitionBridge { .. }
             | Fault::Isolate { .. }
+            | Fault::Depose { .. }
             | Fault::CutLink { .. }
             | Fault::CutClients { .. } => Family::Partition,
             Fault::LatencySpike { .. }
@@ -442,6 +455,7 @@ impl Fault {
             Fault::HalfOpen { target, other } => vec![*target, *other],
             Fault::CorruptBytes { from, to } => vec![*from, *to],
             Fault::Isolate { target, .. }
+            | Fault::Depose { target, .. }
             | Fault::CutClients { target, .. }
             | Fault::LatencySpike { target, .. }
             | Fault::BreakConnections { target }

@@ -151,6 +151,7 @@ fn workloads(draws: &mut Draws) -> Vec<Traffic> {
             keys: draws.log_range(1, 24),
             value_bytes_max: draws.log_range(8, 512),
             pipeline: draws.log_range(1, 16),
+            roam_permille: draws.pick(&[0, 50, 150, 400]),
         })
         .collect()
 }

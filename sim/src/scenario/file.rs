@@ -277,6 +277,7 @@ fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
             1_000_000,
         )?;
         range(&name("pipeline"), traffic.pipeline, 1, 512)?;
+        range(&name("roam_permille"), traffic.roam_permille, 0, 1000)?;
         clients += traffic.clients;
     }
     range("workloads", clients, 1, CLIENTS_MAX)?;

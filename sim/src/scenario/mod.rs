@@ -198,6 +198,9 @@ pub struct Traffic {
     pub value_bytes_max: u64,
     /// Most requests of one client under way at a time.
     pub pipeline: u64,
+    /// How often in a thousand steps a client first moves to another server.
+    #[serde(default)]
+    pub roam_permille: u64,
 }
 
 /// The kinds of work clients do.
