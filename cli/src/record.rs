@@ -12,7 +12,7 @@ use crate::hosts;
 use crate::stop::ending;
 use crate::trouble::Trouble;
 use bytes::Bytes;
-use gamekeeper_checker::history::{Header, Start, StartNode, Value, World};
+use gamekeeper_checker::history::{self, Header, Start, StartNode, Value, World};
 use gamekeeper_client::{Client, ClientConfig, ClientError, State};
 use gamekeeper_core::proto::{
     Acl, CreateOp, CreateRequest, ErrorCode, Request, Response, WatchRequest,
@@ -282,7 +282,7 @@ async fn look(client: &Client, path: &str) -> Result<(i64, StartNode), ClientErr
         path: path.into(),
         data: Some(Value::from("")),
         stat: convert::stat(&stat),
-        acl: Vec::new(),
+        acl: history::Acl::open().to_vec(),
     };
     Ok((zxid.to_wire(), node))
 }

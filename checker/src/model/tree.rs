@@ -177,7 +177,10 @@ impl<'h> Tree<'h> {
                     } else {
                         session_of(stat.ephemeral_owner)
                     },
-                    acl: acls.normalised(&given.acl, Who::default()),
+                    acl: match given.acl.is_empty() {
+                        true => OPEN,
+                        false => acls.normalised(&given.acl, Who::default()),
+                    },
                 };
             }
         }

@@ -5,7 +5,7 @@
 //! | cut | `case` | pairs questions and answers, numbers everything |
 //! | compare | `times`, `sessions` | zxids and times alone: P1 P3 P4 P5 P7 P8 P14 P19 |
 //! | count | `watches` | notifications against registrations: P11 P12 |
-//! | walk | `replay`, `evidence`, `unanswered`, `wants`, `slots` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
+//! | walk | `replay`, `evidence`, `unanswered`, `sightings`, `wants`, `slots` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
 //! | wait | `watches` | which notification came when: P10 P12 |
 //! | believe | `witness` | where the servers' own log puts what nobody was told, if there is one |
 //! | search | `prefix` | reads whose prefix was not recorded: P6 |
@@ -19,6 +19,7 @@ mod evidence;
 mod prefix;
 mod replay;
 mod sessions;
+mod sightings;
 mod slots;
 mod times;
 mod unanswered;

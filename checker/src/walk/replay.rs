@@ -11,6 +11,7 @@
 
 use super::case::{Case, RequestIndex, Role};
 use super::evidence::{self, Deed, Evidence};
+use super::sightings;
 use super::slots::Slots;
 use super::times::{Times, records};
 use super::unanswered::{self, Candidate, CandidateIndex, Candidates};
@@ -96,6 +97,8 @@ pub struct Replay<'c, 'h> {
     assigned: BTreeMap<i64, CandidateIndex>,
     next_assigned: i64,
     decisions: Vec<Decision>,
+    /// The windows of the ends of sessions are as narrow as reads make them.
+    narrowed: bool,
     /// How far the placing of one thing may ask for the placing of another.
     depth_max: u32,
     /// Whether what a client sent together is placed together.
@@ -154,6 +157,7 @@ impl<'c, 'h> Replay<'c, 'h> {
             assigned: BTreeMap::new(),
             next_assigned: i64::MAX,
             decisions: Vec::new(),
+            narrowed: false,
             depth_max: 0,
             in_bursts: false,
             tries_max: 0,
@@ -434,6 +438,10 @@ impl<'c, 'h> Replay<'c, 'h> {
     /// Something does not agree at `place`: places what may have happened before it, or
     /// takes an earlier decision back. Returns the item to go on from.
     fn mend(&mut self, at: usize, place: i64, what: What, why: Mismatch) -> Result<usize, Verdict> {
+        if !self.narrowed {
+            sightings::narrow(self.case, &mut self.tree.paths, &mut self.candidates);
+            self.narrowed = true;
+        }
         let mut relevant = self.relevant(what, &why);
         // What does not agree any more because of what was placed for the sake of a later
         // item asks for more to be placed: one deeper.
