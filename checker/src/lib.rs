@@ -10,11 +10,13 @@ pub mod formats;
 pub mod history;
 pub mod linear;
 mod model;
+mod stream;
 mod verdict;
 pub mod verify;
 mod walk;
 
 pub use certificate::Certificate;
 pub use history::{Header, History, Record};
+pub use stream::{Doubt, Stream, WINDOW, acquit};
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
 pub use walk::{Options, judge, judge_verified, judge_with_certificate};

@@ -8,7 +8,7 @@
 //! Answers to: `protocol.md` section 13.
 
 use crate::history::{Acl, Identity};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 /// READ permission.
@@ -54,6 +54,73 @@ pub struct Who {
     pub perhaps: IdentitiesId,
     /// The client's address is not known, so entries of scheme `ip` say nothing.
     pub address_unknown: bool,
+}
+
+/// What is known of the identities of one client object, along its connections.
+#[derive(Default)]
+pub struct Credentials {
+    surely: Vec<Identity>,
+    perhaps: Vec<Identity>,
+    sent: VecDeque<Identity>,
+    address_unknown: bool,
+    who: Who,
+}
+
+impl Credentials {
+    /// Whom a request that is sent now comes from.
+    pub fn who(&self) -> Who {
+        self.who
+    }
+
+    /// A connection begins, with the client's address if it is known.
+    pub fn connected(&mut self, address: Option<&str>, new_session: bool, table: &mut AclTable) {
+        if new_session {
+            self.perhaps.clear();
+        }
+        self.surely.clear();
+        self.sent.clear();
+        self.address_unknown = address.is_none();
+        if let Some(address) = address {
+            let identity = Identity::new("ip", address);
+            self.surely.push(identity.clone());
+            self.perhaps.push(identity);
+        }
+        self.renew(table);
+    }
+
+    /// The connection ends.
+    pub fn disconnected(&mut self, table: &mut AclTable) {
+        self.surely.clear();
+        self.sent.clear();
+        self.renew(table);
+    }
+
+    /// An auth packet leaves.
+    pub fn authenticate(&mut self, identity: &Identity, table: &mut AclTable) {
+        self.sent.push_back(identity.clone());
+        self.perhaps.push(identity.clone());
+        self.renew(table);
+    }
+
+    /// The oldest auth packet on its way is answered.
+    pub fn authenticated(&mut self, ok: bool, table: &mut AclTable) {
+        if let (Some(identity), true) = (self.sent.pop_front(), ok) {
+            self.surely.push(identity);
+        }
+        self.renew(table);
+    }
+
+    fn renew(&mut self, table: &mut AclTable) {
+        for list in [&mut self.surely, &mut self.perhaps] {
+            list.sort();
+            list.dedup();
+        }
+        self.who = Who {
+            surely: table.identities_id(&self.surely),
+            perhaps: table.identities_id(&self.perhaps),
+            address_unknown: self.address_unknown,
+        };
+    }
 }
 
 struct AclEntry {

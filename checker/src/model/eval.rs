@@ -116,27 +116,26 @@ pub fn is_decided_by_state(code: ErrorCode) -> bool {
     )
 }
 
-impl<'h> Tree<'h> {
+impl Tree<'_> {
     /// Applies an answered write in the open transaction and compares.
     ///
     /// # Errors
     /// The first difference; the transaction may then be half applied and must be rewound.
-    pub fn write(&mut self, ask: &Ask<'h>) -> Result<(), Diff> {
+    pub fn write(&mut self, ask: &Ask<'_>) -> Result<(), Diff> {
         if let Op::Multi { ops } = ask.op {
             return self.write_multi(ops, ask);
+        }
+        if let Err(code) = ask.answer
+            && !is_decided_by_state(*code)
+        {
+            // A refusal for reasons outside the tree: nothing happened.
+            return Ok(());
         }
         let lenient = *ask.answer != Err(ErrorCode::NO_AUTH);
         let outcome = self.apply(ask.op, ask.path, ask.session, ask.who, lenient);
         match (outcome, ask.answer) {
             (Ok(path), Ok(answer)) => self.written(ask.op, path, answer),
             (Err(expected), Err(got)) if expected == *got => Ok(()),
-            (Ok(_), Err(got)) if !is_decided_by_state(*got) => {
-                // A refusal for reasons outside the tree: nothing happened.
-                let zxid = self.current_zxid();
-                self.rewind(zxid);
-                Ok(())
-            }
-            (Err(_), Err(got)) if !is_decided_by_state(*got) => Ok(()),
             (outcome, got) => Err(outcome_diff(
                 ask,
                 outcome.err(),
@@ -147,7 +146,7 @@ impl<'h> Tree<'h> {
     }
 
     /// Compares a successful write's answer with the node it left.
-    fn written(&mut self, op: &'h Op, path: PathId, answer: &'h Answer) -> Result<(), Diff> {
+    fn written(&mut self, op: &Op, path: PathId, answer: &Answer) -> Result<(), Diff> {
         match (op, answer) {
             (Op::Create { .. }, Answer::Path(made)) => self.same_path(path, made),
             (Op::Create { .. }, Answer::Created { path: made, stat }) => {
@@ -160,7 +159,7 @@ impl<'h> Tree<'h> {
         }
     }
 
-    fn write_multi(&mut self, ops: &'h [Op], ask: &Ask<'h>) -> Result<(), Diff> {
+    fn write_multi(&mut self, ops: &[Op], ask: &Ask<'_>) -> Result<(), Diff> {
         let results = match ask.answer {
             Ok(Answer::Multi(results)) => results,
             Ok(_) => return Err(Diff::Kind),
@@ -193,9 +192,9 @@ impl<'h> Tree<'h> {
     /// A multi whose parts all report success.
     fn granted_multi(
         &mut self,
-        ops: &'h [Op],
-        ask: &Ask<'h>,
-        results: &'h [Result<Answer, ErrorCode>],
+        ops: &[Op],
+        ask: &Ask<'_>,
+        results: &[Result<Answer, ErrorCode>],
     ) -> Result<(), Diff> {
         if results.iter().any(Result::is_err) {
             return Err(Diff::MultiForm);
@@ -223,8 +222,8 @@ impl<'h> Tree<'h> {
     /// A multi that reports a failure at `failed`.
     fn failed_multi(
         &mut self,
-        ops: &'h [Op],
-        ask: &Ask<'h>,
+        ops: &[Op],
+        ask: &Ask<'_>,
         failed: usize,
         code: ErrorCode,
     ) -> Result<(), Diff> {
@@ -245,7 +244,7 @@ impl<'h> Tree<'h> {
     }
 
     /// A multi that a client library reports by its first error alone.
-    fn refused_multi(&mut self, ops: &'h [Op], ask: &Ask<'h>, code: ErrorCode) -> Result<(), Diff> {
+    fn refused_multi(&mut self, ops: &[Op], ask: &Ask<'_>, code: ErrorCode) -> Result<(), Diff> {
         match self.multi(
             ops,
             ask.session,
@@ -263,14 +262,14 @@ impl<'h> Tree<'h> {
 
     fn part_diff(
         &mut self,
-        ops: &'h [Op],
-        ask: &Ask<'h>,
+        ops: &[Op],
+        ask: &Ask<'_>,
         part: usize,
         expected: Option<ErrorCode>,
         got: Option<ErrorCode>,
     ) -> Diff {
         let path = match ops.get(part).and_then(Op::path) {
-            Some(path) => self.paths.id(path),
+            Some(path) => self.paths.id_of(path),
             None => NO_PATH,
         };
         let op = ops.get(part).unwrap_or(ask.op);
@@ -281,22 +280,22 @@ impl<'h> Tree<'h> {
     ///
     /// # Errors
     /// The first difference.
-    pub fn read(&mut self, ask: &Ask<'h>, exists_needs_read: bool) -> Result<(), Diff> {
+    pub fn read(&mut self, ask: &Ask<'_>, exists_needs_read: bool) -> Result<(), Diff> {
         self.next_generation();
-        let node = *self.node(ask.path);
+        let node = self.node(ask.path);
         match ask.answer {
-            Err(code) => read_refused(self, ask, &node, *code),
+            Err(code) => read_refused(self, ask, node, *code),
             Ok(_) if !node.exists => Err(Diff::Extra(ask.path)),
             Ok(answer) => {
-                self.read_allowed(ask, &node, exists_needs_read)?;
-                self.read_answer(ask, &node, answer)
+                self.read_allowed(ask, node, exists_needs_read)?;
+                self.read_answer(ask, answer)
             }
         }
     }
 
     /// True if a node in this state would have given this answer to a read, as far as the node
     /// itself decides: of names, only how many. A Stat of zeros was not recorded.
-    pub fn state_answers(&self, node: &Node<'h>, answer: &Result<Answer, ErrorCode>) -> bool {
+    pub fn state_answers(&self, node: &Node, answer: &Result<Answer, ErrorCode>) -> bool {
         let same_stat = |stat: &Stat| {
             *stat == Stat::default()
                 || (stat.czxid, stat.mzxid, stat.version, stat.pzxid)
@@ -325,8 +324,8 @@ impl<'h> Tree<'h> {
 
     fn read_allowed(
         &self,
-        ask: &Ask<'h>,
-        node: &Node<'h>,
+        ask: &Ask<'_>,
+        node: &Node,
         exists_needs_read: bool,
     ) -> Result<(), Diff> {
         let wanted = match ask.op {
@@ -343,12 +342,8 @@ impl<'h> Tree<'h> {
         }
     }
 
-    fn read_answer(
-        &mut self,
-        ask: &Ask<'h>,
-        node: &Node<'h>,
-        answer: &'h Answer,
-    ) -> Result<(), Diff> {
+    fn read_answer(&mut self, ask: &Ask<'_>, answer: &Answer) -> Result<(), Diff> {
+        let node = self.node(ask.path);
         match (ask.op, answer) {
             (Op::Exists { .. }, Answer::Stat(stat)) => self.same_stat(ask.path, stat),
             (Op::Get { .. }, Answer::Data { data, stat }) => {
@@ -371,6 +366,7 @@ impl<'h> Tree<'h> {
             }
             (Op::GetAcl { .. }, Answer::Acl { acl, stat }) => {
                 self.same_stat(ask.path, stat)?;
+                let node = self.node(ask.path);
                 match node.opaque || self.acls.shows_as(node.acl, acl) {
                     true => Ok(()),
                     false => Err(Diff::Acl(ask.path)),
@@ -380,7 +376,7 @@ impl<'h> Tree<'h> {
         }
     }
 
-    fn same_names(&mut self, path: PathId, names: &'h [Path]) -> Result<(), Diff> {
+    fn same_names(&mut self, path: PathId, names: &[Path]) -> Result<(), Diff> {
         for name in names {
             let child = self.paths.child(path, name);
             if !self.mark(child) {
@@ -422,16 +418,11 @@ impl<'h> Tree<'h> {
     }
 }
 
-fn same_data(node: &Node<'_>, seen: Option<&Value>) -> bool {
-    node.opaque || node.data == seen
+fn same_data(node: &Node, seen: Option<&Value>) -> bool {
+    node.opaque || node.data.as_ref() == seen
 }
 
-fn read_refused(
-    tree: &Tree<'_>,
-    ask: &Ask<'_>,
-    node: &Node<'_>,
-    code: ErrorCode,
-) -> Result<(), Diff> {
+fn read_refused(tree: &Tree<'_>, ask: &Ask<'_>, node: &Node, code: ErrorCode) -> Result<(), Diff> {
     match code {
         ErrorCode::NO_NODE if node.exists => Err(Diff::Missing(ask.path)),
         ErrorCode::NO_AUTH if !node.exists => Err(Diff::Extra(ask.path)),

@@ -19,7 +19,7 @@ mod eval;
 mod paths;
 mod tree;
 
-pub use acl::{Access, AclTable, Who};
+pub use acl::{Access, AclTable, Credentials, Who};
 pub use eval::{Ask, Diff, is_decided_by_state};
 pub use paths::{NO_PATH, PathId, Paths};
 pub use tree::{Event, NO_SESSION, SessionIndex, Tree};

@@ -16,8 +16,8 @@ pub const NO_PATH: PathId = u32::MAX;
 /// All paths met so far.
 pub struct Paths<'h> {
     ids: FxHashMap<Cow<'h, str>, PathId>,
-    /// Children looked up by name before, so that lists of names cost no string building.
-    child_ids: FxHashMap<(PathId, &'h str), PathId>,
+    /// Where a child's path is put together.
+    scratch: String,
     names: Vec<Cow<'h, str>>,
     parents: Vec<PathId>,
 }
@@ -27,7 +27,7 @@ impl<'h> Paths<'h> {
     pub fn new() -> Self {
         let mut paths = Paths {
             ids: FxHashMap::default(),
-            child_ids: FxHashMap::default(),
+            scratch: String::new(),
             names: Vec::new(),
             parents: Vec::new(),
         };
@@ -48,6 +48,14 @@ impl<'h> Paths<'h> {
         self.ids.get(path).copied()
     }
 
+    /// As [`Paths::id`], for a path that does not live as long as this.
+    pub fn id_of(&mut self, path: &str) -> PathId {
+        match self.ids.get(path) {
+            Some(&id) => id,
+            None => self.learn(Cow::Owned(path.to_string())),
+        }
+    }
+
     /// As [`Paths::id`], for a path that the history does not hold.
     pub fn id_of_made(&mut self, path: String) -> PathId {
         match self.ids.get(path.as_str()) {
@@ -57,16 +65,14 @@ impl<'h> Paths<'h> {
     }
 
     /// The number of `parent`'s child `name`.
-    pub fn child(&mut self, parent: PathId, name: &'h str) -> PathId {
-        if let Some(&id) = self.child_ids.get(&(parent, name)) {
-            return id;
-        }
-        let path = match &*self.names[parent as usize] {
-            "/" => format!("/{name}"),
-            longer => format!("{longer}/{name}"),
-        };
-        let id = self.id_of_made(path);
-        self.child_ids.insert((parent, name), id);
+    pub fn child(&mut self, parent: PathId, name: &str) -> PathId {
+        let mut path = std::mem::take(&mut self.scratch);
+        path.clear();
+        path.push_str(self.names[parent as usize].trim_end_matches('/'));
+        path.push('/');
+        path.push_str(name);
+        let id = self.id_of(&path);
+        self.scratch = path;
         id
     }
 

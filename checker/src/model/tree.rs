@@ -25,8 +25,8 @@ pub const NO_SESSION: SessionIndex = u32::MAX;
 const TIME_UNKNOWN: i64 = i64::MIN;
 
 /// One znode, or the place of one that does not exist.
-#[derive(Debug, Clone, Copy)]
-pub struct Node<'h> {
+#[derive(Debug, Clone)]
+pub struct Node {
     /// False: nothing else in here means anything.
     pub exists: bool,
     /// Content and Stat are the server's own affair (`/zookeeper/config`).
@@ -40,7 +40,7 @@ pub struct Node<'h> {
     ctime: i64,
     mtime: i64,
     /// Bytes or null.
-    pub data: Option<&'h Value>,
+    pub data: Option<Value>,
     /// Sets since the create.
     pub version: i32,
     /// Creates of children ever; the source of sequence numbers.
@@ -55,7 +55,7 @@ pub struct Node<'h> {
     pub acl: AclId,
 }
 
-const NOWHERE: Node<'static> = Node {
+const NOWHERE: Node = Node {
     exists: false,
     opaque: false,
     czxid: 0,
@@ -86,8 +86,8 @@ pub struct Event {
     pub acl: AclId,
 }
 
-enum Undo<'h> {
-    Node { id: PathId, old: Node<'h> },
+enum Undo {
+    Node { id: PathId, old: Node },
     Event { id: PathId },
     Trace { id: PathId },
     End { session: SessionIndex, old: i64 },
@@ -106,14 +106,16 @@ pub struct Tree<'h> {
     /// Every path at which a session ever made an ephemeral, once.
     ephemerals: Vec<Vec<PathId>>,
     ephemeral_known: FxHashSet<(SessionIndex, PathId)>,
-    nodes: Vec<Node<'h>>,
-    undo: Vec<(i64, Undo<'h>)>,
+    nodes: Vec<Node>,
+    undo: Vec<(i64, Undo)>,
+    /// Whether transactions may have to be taken back; parts of a multi always may.
     keep_undo: bool,
+    in_multi: bool,
     zxid: i64,
     /// Events of watched paths in the order of transactions.
     events: FxHashMap<PathId, Vec<Event>>,
     /// Every state of traced paths, with the zxid from which it held.
-    traces: FxHashMap<PathId, Vec<(i64, Node<'h>)>>,
+    traces: FxHashMap<PathId, Vec<(i64, Node)>>,
     /// Events of the transaction applied last.
     fired: Vec<(EventType, PathId)>,
     closed: FxHashSet<PathId>,
@@ -125,7 +127,7 @@ pub struct Tree<'h> {
 impl<'h> Tree<'h> {
     /// The tree before the first transaction. `session_of` gives the index of a session id.
     pub fn new(
-        start: &'h Start,
+        start: &Start,
         mut paths: Paths<'h>,
         mut acls: AclTable,
         session_ids: Vec<i64>,
@@ -138,7 +140,7 @@ impl<'h> Tree<'h> {
             ("/zookeeper/quota", 0, OPEN),
             ("/zookeeper/config", 0, READ_ONLY),
         ] {
-            let id = paths.id(path);
+            let id = paths.id_of(path);
             nodes.resize(paths.len(), NOWHERE);
             let opaque = path == "/zookeeper/config";
             nodes[id as usize] = Node {
@@ -146,7 +148,7 @@ impl<'h> Tree<'h> {
                 opaque,
                 children,
                 acl,
-                data: Some(&EMPTY),
+                data: Some(EMPTY.clone()),
                 ..NOWHERE
             };
         }
@@ -156,7 +158,7 @@ impl<'h> Tree<'h> {
         } = start
         {
             for given in given {
-                let id = paths.id(&given.path);
+                let id = paths.id_of(&given.path);
                 nodes.resize(paths.len(), NOWHERE);
                 let stat = given.stat;
                 nodes[id as usize] = Node {
@@ -167,7 +169,7 @@ impl<'h> Tree<'h> {
                     pzxid: stat.pzxid,
                     ctime: stat.ctime,
                     mtime: stat.mtime,
-                    data: given.data.as_ref(),
+                    data: given.data.clone(),
                     version: stat.version,
                     creates: stat.cversion.wrapping_add(stat.num_children) / 2,
                     aversion: stat.aversion,
@@ -201,6 +203,7 @@ impl<'h> Tree<'h> {
             nodes,
             undo: Vec::new(),
             keep_undo: false,
+            in_multi: false,
             zxid: 0,
             events: FxHashMap::default(),
             traces: FxHashMap::default(),
@@ -208,6 +211,14 @@ impl<'h> Tree<'h> {
             closed: FxHashSet::default(),
             generation: 0,
         }
+    }
+
+    /// Makes room for one more session; returns its index.
+    pub fn add_session(&mut self, id: i64) -> SessionIndex {
+        self.session_ids.push(id);
+        self.ended.push(i64::MAX);
+        self.ephemerals.push(Vec::new());
+        (self.session_ids.len() - 1) as SessionIndex
     }
 
     /// From here on keep what [`Tree::rewind`] needs.
@@ -223,14 +234,14 @@ impl<'h> Tree<'h> {
     /// Remember every state of a path, for reads whose prefix is not known.
     pub fn trace(&mut self, id: PathId) {
         self.grow();
-        let node = self.nodes[id as usize];
+        let node = self.nodes[id as usize].clone();
         self.traces
             .entry(id)
             .or_insert_with(|| vec![(i64::MIN, node)]);
     }
 
     /// The states a traced path went through.
-    pub fn states(&self, id: PathId) -> &[(i64, Node<'h>)] {
+    pub fn states(&self, id: PathId) -> &[(i64, Node)] {
         self.traces.get(&id).map_or(&[], Vec::as_slice)
     }
 
@@ -251,8 +262,8 @@ impl<'h> Tree<'h> {
     }
 
     /// The node at a path, existing or not.
-    pub fn node(&self, id: PathId) -> &Node<'h> {
-        self.nodes.get(id as usize).unwrap_or(&NOWHERE)
+    pub fn node(&self, id: PathId) -> &Node {
+        self.nodes.get(id as usize).unwrap_or(const { &NOWHERE })
     }
 
     /// The zxid at which a session ended, if it has.
@@ -296,11 +307,6 @@ impl<'h> Tree<'h> {
         }
     }
 
-    /// The transaction that is open.
-    pub fn current_zxid(&self) -> i64 {
-        self.zxid
-    }
-
     /// Takes back every transaction with a zxid of at least `zxid`.
     pub fn rewind(&mut self, zxid: i64) {
         while let Some((at, _)) = self.undo.last()
@@ -337,7 +343,7 @@ impl<'h> Tree<'h> {
     /// What the server must answer.
     pub fn apply(
         &mut self,
-        op: &'h Op,
+        op: &Op,
         id: PathId,
         session: SessionIndex,
         who: Who,
@@ -392,16 +398,17 @@ impl<'h> Tree<'h> {
     /// The index of the part that fails, and its code.
     pub fn multi(
         &mut self,
-        ops: &'h [Op],
+        ops: &[Op],
         session: SessionIndex,
         who: Who,
         lenient: impl Fn(usize) -> bool,
         mut look: impl FnMut(&mut Self, PathId),
     ) -> Result<(), (usize, ErrorCode)> {
         let mark = self.undo.len();
+        self.in_multi = true;
         for (index, op) in ops.iter().enumerate() {
             let id = match op.path() {
-                Some(path) => self.paths.id(path),
+                Some(path) => self.paths.id_of(path),
                 None => NO_PATH,
             };
             self.grow();
@@ -412,10 +419,12 @@ impl<'h> Tree<'h> {
                         self.take_back();
                     }
                     self.fired.clear();
+                    self.in_multi = false;
                     return Err((index, code));
                 }
             }
         }
+        self.in_multi = false;
         Ok(())
     }
 
@@ -440,7 +449,7 @@ impl<'h> Tree<'h> {
     fn create(
         &mut self,
         id: PathId,
-        data: Option<&'h Value>,
+        data: Option<&Value>,
         acl: AclId,
         owner: SessionIndex,
         sequential: bool,
@@ -470,7 +479,7 @@ impl<'h> Tree<'h> {
             czxid: zxid,
             mzxid: zxid,
             pzxid: zxid,
-            data,
+            data: data.cloned(),
             owner,
             acl,
             ..NOWHERE
@@ -535,7 +544,7 @@ impl<'h> Tree<'h> {
     fn set(
         &mut self,
         id: PathId,
-        data: Option<&'h Value>,
+        data: Option<&Value>,
         version: i32,
         who: Who,
         lenient: bool,
@@ -546,7 +555,7 @@ impl<'h> Tree<'h> {
         let zxid = self.zxid;
         self.touch(id);
         let node = &mut self.nodes[id as usize];
-        node.data = data;
+        node.data = data.cloned();
         node.version = node.version.wrapping_add(1);
         node.mzxid = zxid;
         node.mtime = TIME_UNKNOWN;
@@ -614,8 +623,10 @@ impl<'h> Tree<'h> {
     }
 
     fn touch(&mut self, id: PathId) {
-        let old = self.nodes[id as usize];
-        self.undo.push((self.zxid, Undo::Node { id, old }));
+        if self.keep_undo || self.in_multi {
+            let old = self.nodes[id as usize].clone();
+            self.undo.push((self.zxid, Undo::Node { id, old }));
+        }
     }
 
     fn retrace(&mut self, id: PathId) {
@@ -623,7 +634,7 @@ impl<'h> Tree<'h> {
             return;
         }
         if let Some(states) = self.traces.get_mut(&id) {
-            states.push((self.zxid, self.nodes[id as usize]));
+            states.push((self.zxid, self.nodes[id as usize].clone()));
             self.undo.push((self.zxid, Undo::Trace { id }));
         }
     }
@@ -655,7 +666,10 @@ impl<'h> Tree<'h> {
         if node.opaque {
             return None;
         }
-        let data_length = node.data.map_or(0, |data| data.bytes().len() as i64);
+        let data_length = match &node.data {
+            Some(data) => data.bytes().len() as i64,
+            None => 0,
+        };
         let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
         // The reported cversion hides a counter that only ever grows.
         let made = seen.cversion.wrapping_add(seen.num_children) / 2;
@@ -727,6 +741,7 @@ impl<'h> Tree<'h> {
         }
         let data = node
             .data
+            .as_ref()
             .map_or("null".to_string(), |data| format!("{data:?}"));
         let owner = match self.session_ids.get(node.owner as usize) {
             Some(owner) => format!(", ephemeral of session {owner:#x}"),

@@ -448,7 +448,7 @@ fn creates(op: &Op, name: &str) -> bool {
 fn ever_written(replay: &Replay<'_, '_>, path: PathId, data: Option<&Value>) -> bool {
     let name = replay.tree.paths.name(path);
     let mut requests = replay.case.requests.iter();
-    replay.tree.node(path).data == data
+    replay.tree.node(path).data.as_ref() == data
         || requests.any(|request| writes(request.op, name, data))
         || starts_with(replay, name, data)
 }

@@ -5,9 +5,10 @@
 //!
 //! Answers to: `consistency.md` 3.1 (history, session order).
 
-use crate::history::{Answer, Body, ErrorCode, Header, History, Identity, Op, SessionEvent, Start};
+use crate::history::{Answer, Body, ErrorCode, Header, History, Op, SessionEvent, Start};
 use crate::model::{
-    AclTable, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Who, is_decided_by_state,
+    AclTable, Credentials, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Who,
+    is_decided_by_state,
 };
 use crate::verdict::Verdict;
 use rustc_hash::FxHashMap;
@@ -147,11 +148,7 @@ struct Client {
     /// Requests sent before there was a session.
     homeless: Vec<RequestIndex>,
     last_returned: Option<RequestIndex>,
-    surely: Vec<Identity>,
-    perhaps: Vec<Identity>,
-    auth_sent: VecDeque<Identity>,
-    address_unknown: bool,
-    who: Who,
+    credentials: Credentials,
 }
 
 struct Builder<'h> {
@@ -318,7 +315,7 @@ impl<'h> Builder<'h> {
             op,
             answer: None,
             path,
-            who: client.who,
+            who: client.credentials.who(),
             role: if op.is_transaction() {
                 Role::Unanswered
             } else {
@@ -351,8 +348,9 @@ impl<'h> Builder<'h> {
         if connection != client.connection || !client.connected || result.is_none() {
             request.who.surely = 0;
         }
-        request.who.perhaps = client.who.perhaps;
-        request.who.address_unknown |= client.address_unknown;
+        let now = client.credentials.who();
+        request.who.perhaps = now.perhaps;
+        request.who.address_unknown |= now.address_unknown;
         let Some(result) = result else { return Ok(()) };
         (request.ret, request.zxid, request.answer) = (time, zxid, Some(result));
         request.role = role(request.op, zxid, result);
@@ -402,29 +400,20 @@ impl<'h> Builder<'h> {
                         known.close_sent.get_or_insert(time);
                     }
                 }
-                if client.session != Some(session) {
-                    client.perhaps.clear();
-                }
+                let fresh = client.session != Some(session);
                 client.session = Some(session);
                 client.connected = true;
                 client.connection += 1;
                 client.last_returned = None;
-                client.surely.clear();
-                client.auth_sent.clear();
-                client.address_unknown = address.is_none();
-                if let Some(address) = address {
-                    let identity = Identity::new("ip", address);
-                    client.surely.push(identity.clone());
-                    client.perhaps.push(identity);
-                }
-                self.renew_who(process);
+                let table = &mut self.case.acls;
+                client
+                    .credentials
+                    .connected(address.as_deref(), fresh, table);
             }
             SessionEvent::Disconnected => {
                 let client = self.clients.entry(process).or_default();
                 client.connected = false;
-                client.surely.clear();
-                client.auth_sent.clear();
-                self.renew_who(process);
+                client.credentials.disconnected(&mut self.case.acls);
             }
             SessionEvent::Expired { session } | SessionEvent::Abandoned { session } => {
                 let session = self.session(*session, process);
@@ -441,36 +430,21 @@ impl<'h> Builder<'h> {
             SessionEvent::SetWatches { .. } | SessionEvent::SetWatchesDone { .. } => {}
             SessionEvent::Auth { identity } => {
                 let client = self.clients.entry(process).or_default();
-                client.auth_sent.push_back(identity.clone());
-                client.perhaps.push(identity.clone());
-                self.renew_who(process);
+                client
+                    .credentials
+                    .authenticate(identity, &mut self.case.acls);
             }
             SessionEvent::AuthDone { ok } => {
                 let client = self.clients.entry(process).or_default();
-                if let (Some(identity), true) = (client.auth_sent.pop_front(), *ok) {
-                    client.surely.push(identity);
-                }
-                self.renew_who(process);
+                client.credentials.authenticated(*ok, &mut self.case.acls);
             }
         }
         self.note_session(index, process);
     }
-
-    fn renew_who(&mut self, process: u32) {
-        let client = self.clients.entry(process).or_default();
-        for list in [&mut client.surely, &mut client.perhaps] {
-            list.sort();
-            list.dedup();
-        }
-        client.who = Who {
-            surely: self.case.acls.identities_id(&client.surely),
-            perhaps: self.case.acls.identities_id(&client.perhaps),
-            address_unknown: client.address_unknown,
-        };
-    }
 }
 
-fn role(op: &Op, zxid: i64, result: &Result<Answer, ErrorCode>) -> Role {
+/// What an answered request means for the order.
+pub fn role(op: &Op, zxid: i64, result: &Result<Answer, ErrorCode>) -> Role {
     let silent = matches!(result, Err(code) if !is_decided_by_state(*code));
     match (op.is_transaction(), silent, op) {
         (_, true, _) => Role::Nothing,

@@ -401,7 +401,7 @@ impl<'c, 'h> Replay<'c, 'h> {
                 Deed::ChildChanged => node.exists && node.pzxid == zxid,
                 Deed::Fired(event) => self.tree.fired().contains(&(event, evidence.path)),
             };
-            if !right || evidence.data.is_some_and(|data| data != node.data) {
+            if !right || evidence.data.is_some_and(|data| data != node.data.as_ref()) {
                 return Err(Mismatch::OtherDeed(index));
             }
             if let Some(left) = evidence.left {

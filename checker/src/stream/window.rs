@@ -1,0 +1,161 @@
+//! The window: what was answered lately, put in the order of zxids.
+//!
+//! Answers come nearly in that order. Entries gather until there are twice as many as the
+//! window holds; then they are sorted and the older half leaves. What comes later than
+//! its turn is a doubt, never misplaced.
+//!
+//! Answers to: `consistency.md` 3.2 step 1 and "Complexity".
+
+use super::Doubt;
+
+/// Where an entry belongs: by zxid, and at one zxid the transaction first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+/// What stands at a zxid, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// A transaction.
+    Transaction = 0,
+    /// A read that saw it.
+    Read = 2,
+}
+
+impl Place {
+    /// # Errors
+    /// The zxid is none that fits.
+    pub fn new(zxid: i64, rank: Rank) -> Result<Self, Doubt> {
+        match u64::try_from(zxid) {
+            Ok(zxid) if zxid < 1 << 62 => Ok(Place(zxid << 2 | rank as u64)),
+            Ok(_) | Err(_) => Err(Doubt::because("a zxid that no server gives")),
+        }
+    }
+
+    /// The zxid.
+    pub fn zxid(self) -> i64 {
+        (self.0 >> 2) as i64
+    }
+
+    /// True for a transaction.
+    pub fn is_transaction(self) -> bool {
+        self.0 & 3 == Rank::Transaction as u64
+    }
+}
+
+/// Entries that wait for their turn.
+pub struct Window<E> {
+    /// Places of the entries and their index, sorted as far as `sorted`.
+    keys: Vec<(Place, u32)>,
+    entries: Vec<Option<E>>,
+    /// Where the next entries go when the older half has left.
+    spare: Vec<Option<E>>,
+    last_left: Option<Place>,
+    size: usize,
+}
+
+impl<E> Window<E> {
+    /// A window that keeps at least `size` entries.
+    pub fn new(size: usize) -> Self {
+        Window {
+            keys: Vec::new(),
+            entries: Vec::new(),
+            spare: Vec::new(),
+            last_left: None,
+            size: size.clamp(1, u32::MAX as usize / 2),
+        }
+    }
+
+    /// Adds an entry; true if it is time to let some leave.
+    ///
+    /// # Errors
+    /// Its turn is over.
+    pub fn push(&mut self, place: Place, entry: E) -> Result<bool, Doubt> {
+        if self.last_left.is_some_and(|last| place < last) {
+            return Err(Doubt::because(
+                "an answer lies further back in the order than the window reaches",
+            ));
+        }
+        self.keys.push((place, self.entries.len() as u32));
+        self.entries.push(Some(entry));
+        Ok(self.keys.len() >= 2 * self.size)
+    }
+
+    /// Lets the older entries leave until `keep` are left, in order.
+    ///
+    /// # Errors
+    /// The first error of `take`.
+    pub fn leave(
+        &mut self,
+        keep: usize,
+        mut take: impl FnMut(Place, E) -> Result<(), Doubt>,
+    ) -> Result<(), Doubt> {
+        let count = self.keys.len().saturating_sub(keep);
+        self.keys.sort_unstable();
+        for &(place, index) in &self.keys[..count] {
+            if place.is_transaction() && self.last_left == Some(place) {
+                return Err(Doubt::because("two requests at one zxid"));
+            }
+            self.last_left = Some(place);
+            if let Some(entry) = self.entries[index as usize].take() {
+                take(place, entry)?;
+            }
+        }
+        self.keys.drain(..count);
+        self.spare.clear();
+        for (fresh, (_, index)) in self.keys.iter_mut().enumerate() {
+            self.spare.push(self.entries[*index as usize].take());
+            *index = fresh as u32;
+        }
+        std::mem::swap(&mut self.entries, &mut self.spare);
+        Ok(())
+    }
+
+    /// As [`Window::leave`], down to the size of the window.
+    ///
+    /// # Errors
+    /// The first error of `take`.
+    pub fn make_room(
+        &mut self,
+        take: impl FnMut(Place, E) -> Result<(), Doubt>,
+    ) -> Result<(), Doubt> {
+        self.leave(self.size, take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(zxid: i64, rank: Rank) -> Place {
+        Place::new(zxid, rank).unwrap()
+    }
+
+    #[test]
+    fn entries_leave_in_order_and_what_comes_too_late_is_refused() {
+        let mut window = Window::new(2);
+        assert!(!window.push(place(7, Rank::Read), 'd').unwrap());
+        assert!(!window.push(place(5, Rank::Read), 'b').unwrap());
+        assert!(!window.push(place(5, Rank::Transaction), 'a').unwrap());
+        assert!(window.push(place(6, Rank::Transaction), 'c').unwrap());
+        let mut left = Vec::new();
+        let mut take = |_: Place, entry| {
+            left.push(entry);
+            Ok(())
+        };
+        window.make_room(&mut take).unwrap();
+        assert!(window.push(place(5, Rank::Transaction), 'x').is_err());
+        window.push(place(6, Rank::Read), 'e').unwrap();
+        window.leave(0, &mut take).unwrap();
+        assert_eq!(left, ['a', 'b', 'c', 'e', 'd']);
+    }
+
+    #[test]
+    fn two_transactions_at_one_place_are_refused() {
+        let mut window = Window::new(2);
+        for _ in 0..2 {
+            window.push(place(5, Rank::Transaction), ()).unwrap();
+        }
+        assert!(window.leave(0, |_, ()| Ok(())).is_err());
+        assert!(Place::new(-1, Rank::Read).is_err());
+    }
+}
