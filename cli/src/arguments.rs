@@ -19,6 +19,8 @@ pub struct Arguments {
 pub enum Verb {
     /// Run our workloads against an ensemble and write down what their clients see.
     Record(RecordArguments),
+    /// Stand between clients and servers, pass every byte on, and write down what they say.
+    Proxy(ProxyArguments),
 }
 
 /// What holds for the ensemble, for the history's header.
@@ -102,6 +104,28 @@ pub struct RecordArguments {
     /// there for a recorded client's: nobody else knows the folder's name.
     #[arg(long)]
     pub open: bool,
+    /// Whose ensemble.
+    #[command(flatten)]
+    pub service: ServiceArguments,
+}
+
+/// `zkcli proxy`.
+#[derive(Args, Debug, Clone)]
+pub struct ProxyArguments {
+    /// Where to listen for clients of which server, as in 127.0.0.1:3181=h1:2181; once for
+    /// each server.
+    #[arg(long, required = true)]
+    pub listen: Vec<String>,
+    /// Where the history goes.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// How long to record, seconds; without it until SIGINT or SIGTERM.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub seconds: Option<u64>,
+    /// Every client that writes goes through this proxy: the tree is read before the first of
+    /// them is let in, and the judge takes every later change for a recorded client's.
+    #[arg(long)]
+    pub exclusive: bool,
     /// Whose ensemble.
     #[command(flatten)]
     pub service: ServiceArguments,

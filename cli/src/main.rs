@@ -6,7 +6,7 @@
 
 use clap::Parser;
 use gamekeeper_cli::arguments::{Arguments, Verb, first_lines};
-use gamekeeper_cli::record;
+use gamekeeper_cli::{proxy, record};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(async {
             match arguments.verb {
+                Verb::Proxy(arguments) => proxy::run(arguments).await.map(|done| done.to_string()),
                 Verb::Record(arguments) => {
                     record::run(arguments).await.map(|done| done.to_string())
                 }

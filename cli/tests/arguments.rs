@@ -66,5 +66,5 @@ fn help_is_an_answer_and_promises_nothing_that_is_not_there() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(verbs, ["record", "help"]);
+    assert_eq!(verbs, ["record", "proxy", "help"]);
 }

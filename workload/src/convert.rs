@@ -158,7 +158,8 @@ fn names(children: &[String]) -> Vec<Arc<str>> {
     children.iter().map(|name| name.as_str().into()).collect()
 }
 
-fn acl(list: &[Acl]) -> Vec<seen::Acl> {
+/// An ACL as the history names it.
+pub fn acl(list: &[Acl]) -> Vec<seen::Acl> {
     let entry = |a: &Acl| seen::Acl::new(a.perms, &a.id.scheme, &a.id.id);
     list.iter().map(entry).collect()
 }

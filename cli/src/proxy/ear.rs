@@ -1,0 +1,431 @@
+//! What the bytes of one connection say, both ways. Pure: bytes in, [`Heard`] out.
+//!
+//! It listens like a bystander: it never answers, never changes a byte, and what it does not
+//! understand it says so. Requests that the history's format has no word for are left out one
+//! by one where that does no harm ([`Heard::Skipped`]), else the connection is left out from
+//! there on ([`Heard::LeftOut`]), because what is recorded of it later could mean something
+//! else than it seems to.
+//!
+//! What always holds: hostile bytes never panic, and what is kept of a connection is bounded
+//! by one frame each way and [`WAITING_MAX`] requests.
+//!
+//! Answers to: `protocol.md` sections 2 to 5 and 12, `ClientCnxn.SendThread.readResponse`.
+
+use bytes::Bytes;
+use gamekeeper_checker::history::{self as seen, Answer, Identity, Op, SessionEvent};
+use gamekeeper_client::frame::{BadLength, FrameCutter};
+use gamekeeper_core::jute::Record;
+use gamekeeper_core::proto::{
+    AuthPacket, ConnectRequest, ConnectResponse, OpCode, ReplyHeader, Request, RequestHeader,
+    Response, WatcherEvent, xid,
+};
+use gamekeeper_workload::convert;
+use std::collections::VecDeque;
+
+/// Most requests of one connection that wait for an answer.
+pub const WAITING_MAX: usize = 1 << 16;
+
+/// Something said on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The client greets.
+    Connecting {
+        /// The session to attach to again, 0 for a new one.
+        session: i64,
+        /// What it has seen.
+        last_zxid_seen: i64,
+    },
+    /// The server grants a session.
+    Connected {
+        /// Which.
+        session: i64,
+        /// Negotiated timeout, milliseconds.
+        timeout_ms: u64,
+        /// It is the one that was asked for.
+        reattached: bool,
+    },
+    /// The server says that the session asked for is gone.
+    Expired {
+        /// Which.
+        session: i64,
+    },
+    /// A request.
+    Invoke {
+        /// Its number.
+        xid: i32,
+        /// What is asked.
+        op: Op,
+    },
+    /// An answer.
+    Return {
+        /// Number of the request.
+        xid: i32,
+        /// The header's zxid.
+        zxid: i64,
+        /// The answer, or why not.
+        result: Result<Answer, seen::ErrorCode>,
+        /// The session was closed by it.
+        closes: bool,
+    },
+    /// Credentials or watches, and their answers.
+    Session(SessionEvent),
+    /// A sign of life.
+    Ping,
+    /// Its answer.
+    PingAnswered,
+    /// A watch fired.
+    Notify {
+        /// The header's zxid.
+        zxid: i64,
+        /// What happened.
+        event: seen::EventType,
+        /// To which node.
+        path: seen::Path,
+    },
+    /// A request that the format has no word for.
+    Skipped {
+        /// It may have changed the tree.
+        writes: bool,
+        /// Its operation's number.
+        op: i32,
+    },
+    /// Nothing that follows on this connection can be recorded.
+    LeftOut(Why),
+}
+
+/// Why a connection cannot be recorded (any further).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A four-letter word: no client of the tree.
+    FourLetters,
+    /// Another protocol, TLS most of all.
+    Foreign,
+    /// Not a frame of the protocol at that place.
+    Garbled,
+    /// Persistent watches, or watches taken away.
+    Watches,
+    /// Identities that the bytes do not tell: SASL, schemes other than digest.
+    Identity,
+    /// A server that serves reads cut off from its ensemble.
+    ReadOnly,
+    /// Too many requests without an answer.
+    TooMany,
+}
+
+impl Why {
+    /// True if what is not recorded may change the tree.
+    pub fn may_write(self) -> bool {
+        match self {
+            Why::FourLetters | Why::ReadOnly => false,
+            Why::Foreign | Why::Garbled | Why::Watches | Why::Identity | Why::TooMany => true,
+        }
+    }
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has spoken.
+    Silent,
+    /// The client has greeted, asking for this session.
+    Greeted(i64),
+    /// The server has answered.
+    Open,
+    /// Nothing is listened to any more.
+    Deaf,
+}
+
+/// A request on its way; the code is none where the answer does not matter.
+#[derive(Debug)]
+struct Waiting {
+    xid: i32,
+    op: Option<OpCode>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Ear {
+    stage: Stage,
+    client: FrameCutter,
+    server: FrameCutter,
+    waiting: VecDeque<Waiting>,
+}
+
+impl Default for Ear {
+    fn default() -> Ear {
+        Ear {
+            stage: Stage::Silent,
+            client: FrameCutter::default(),
+            server: FrameCutter::default(),
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
+impl Ear {
+    /// Bytes from the client; what they complete.
+    pub fn from_client(&mut self, bytes: &[u8]) -> Vec<Heard> {
+        if self.stage == Stage::Deaf {
+            return Vec::new();
+        }
+        self.client.feed(bytes);
+        let mut heard = Vec::new();
+        while self.stage != Stage::Deaf {
+            match self.client.cut() {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    let said = self.request(&frame);
+                    self.take(said, &mut heard);
+                }
+                Err(BadLength(length)) => {
+                    let why = self.no_frame(length);
+                    self.take(Heard::LeftOut(why), &mut heard);
+                }
+            }
+        }
+        heard
+    }
+
+    /// Bytes from the server; what they complete.
+    pub fn from_server(&mut self, bytes: &[u8]) -> Vec<Heard> {
+        if self.stage == Stage::Deaf {
+            return Vec::new();
+        }
+        self.server.feed(bytes);
+        let mut heard = Vec::new();
+        while self.stage != Stage::Deaf {
+            match self.server.cut() {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    if let Some(said) = self.reply(&frame) {
+                        self.take(said, &mut heard);
+                    }
+                }
+                Err(BadLength(_)) => self.take(Heard::LeftOut(Why::Garbled), &mut heard),
+            }
+        }
+        heard
+    }
+
+    fn take(&mut self, said: Heard, heard: &mut Vec<Heard>) {
+        if matches!(said, Heard::LeftOut(_)) {
+            *self = Ear {
+                stage: Stage::Deaf,
+                ..Ear::default()
+            };
+        }
+        heard.push(said);
+    }
+
+    /// What the first bytes are if they are no frame.
+    fn no_frame(&self, length: i32) -> Why {
+        let first = length.to_be_bytes();
+        match self.stage {
+            Stage::Silent if first.iter().all(u8::is_ascii_lowercase) => Why::FourLetters,
+            Stage::Silent => Why::Foreign,
+            Stage::Greeted(_) | Stage::Open | Stage::Deaf => Why::Garbled,
+        }
+    }
+
+    fn request(&mut self, frame: &Bytes) -> Heard {
+        if self.stage == Stage::Silent {
+            return self.greeting(frame);
+        }
+        let Ok((header, body)) = RequestHeader::split(frame) else {
+            return Heard::LeftOut(Why::Garbled);
+        };
+        if self.waiting.len() >= WAITING_MAX {
+            return Heard::LeftOut(Why::TooMany);
+        }
+        let request = match Request::decode(header.op, body) {
+            Ok(request) => request,
+            Err(_) => return self.without_a_word(header),
+        };
+        let own_xid = match &request {
+            Request::Ping => Some(xid::PING),
+            Request::Auth(_) => Some(xid::AUTH),
+            Request::SetWatches(_) => Some(xid::SET_WATCHES),
+            _ => None,
+        };
+        let reserved = [xid::NOTIFICATION, xid::PING, xid::AUTH, xid::SET_WATCHES];
+        if own_xid.is_some_and(|own| own != header.xid)
+            || own_xid.is_none() && reserved.contains(&header.xid)
+        {
+            // Its answer could not be told from others'.
+            return Heard::LeftOut(Why::Garbled);
+        }
+        match request {
+            Request::Ping => Heard::Ping,
+            Request::Auth(packet) => auth(&packet),
+            Request::SetWatches(r) => Heard::Session(SessionEvent::SetWatches {
+                relative_zxid: r.relative_zxid,
+                data: r.data,
+                exist: r.exist,
+                child: r.child,
+            }),
+            Request::Create(r) if r.mode().is_err() || !(0..=3).contains(&r.flags) => {
+                self.without_a_word(header)
+            }
+            request => {
+                self.waiting.push_back(Waiting {
+                    xid: header.xid,
+                    op: Some(request.op()),
+                });
+                Heard::Invoke {
+                    xid: header.xid,
+                    op: convert::op(&request),
+                }
+            }
+        }
+    }
+
+    fn greeting(&mut self, frame: &Bytes) -> Heard {
+        match ConnectRequest::from_slice(frame) {
+            Ok(greeting) => {
+                self.stage = Stage::Greeted(greeting.session.0);
+                Heard::Connecting {
+                    session: greeting.session.0,
+                    last_zxid_seen: greeting.last_zxid_seen,
+                }
+            }
+            Err(_) => Heard::LeftOut(Why::Garbled),
+        }
+    }
+
+    /// A request that the history cannot hold.
+    fn without_a_word(&mut self, header: RequestHeader) -> Heard {
+        let writes = match OpCode::from_wire(header.op) {
+            Some(OpCode::AddWatch | OpCode::RemoveWatches | OpCode::SetWatches2) => {
+                return Heard::LeftOut(Why::Watches);
+            }
+            Some(OpCode::Sasl | OpCode::Auth) => return Heard::LeftOut(Why::Identity),
+            Some(
+                OpCode::CheckWatches
+                | OpCode::MultiRead
+                | OpCode::GetEphemerals
+                | OpCode::GetAllChildrenNumber
+                | OpCode::WhoAmI
+                | OpCode::Exists
+                | OpCode::GetData
+                | OpCode::GetAcl
+                | OpCode::GetChildren
+                | OpCode::GetChildren2
+                | OpCode::Sync
+                | OpCode::Ping,
+            ) => false,
+            Some(
+                OpCode::Notification
+                | OpCode::Create
+                | OpCode::Delete
+                | OpCode::SetData
+                | OpCode::SetAcl
+                | OpCode::Check
+                | OpCode::Multi
+                | OpCode::Create2
+                | OpCode::Reconfig
+                | OpCode::CreateContainer
+                | OpCode::DeleteContainer
+                | OpCode::CreateTtl
+                | OpCode::SetWatches
+                | OpCode::CreateSession
+                | OpCode::CloseSession
+                | OpCode::Error,
+            )
+            | None => true,
+        };
+        self.waiting.push_back(Waiting {
+            xid: header.xid,
+            op: None,
+        });
+        Heard::Skipped {
+            writes,
+            op: header.op,
+        }
+    }
+
+    fn reply(&mut self, frame: &Bytes) -> Option<Heard> {
+        match self.stage {
+            Stage::Silent | Stage::Deaf => return Some(Heard::LeftOut(Why::Garbled)),
+            Stage::Greeted(asked) => return Some(self.greeted(asked, frame)),
+            Stage::Open => {}
+        }
+        let Ok((header, body)) = ReplyHeader::split(frame) else {
+            return Some(Heard::LeftOut(Why::Garbled));
+        };
+        let heard = match header.xid {
+            xid::NOTIFICATION => match WatcherEvent::from_slice(body) {
+                Ok(event) => Heard::Notify {
+                    zxid: header.zxid,
+                    event: convert::event(event.kind),
+                    path: event.path,
+                },
+                Err(_) => Heard::LeftOut(Why::Garbled),
+            },
+            xid::PING => Heard::PingAnswered,
+            xid::AUTH => Heard::Session(SessionEvent::AuthDone {
+                ok: header.err == 0,
+            }),
+            xid::SET_WATCHES if header.err == 0 => Heard::Session(SessionEvent::SetWatchesDone {
+                zxid: header.zxid.max(0),
+            }),
+            xid::SET_WATCHES => Heard::LeftOut(Why::Watches),
+            _ => return self.answer(header, body),
+        };
+        Some(heard)
+    }
+
+    fn greeted(&mut self, asked: i64, frame: &Bytes) -> Heard {
+        let Ok(answer) = ConnectResponse::from_slice(frame) else {
+            return Heard::LeftOut(Why::Garbled);
+        };
+        self.stage = Stage::Open;
+        let session = answer.session.0;
+        match u64::try_from(answer.timeout_ms) {
+            Ok(0) | Err(_) => Heard::Expired { session: asked },
+            Ok(_) if answer.read_only == Some(true) => Heard::LeftOut(Why::ReadOnly),
+            Ok(_) if session == 0 => Heard::LeftOut(Why::Garbled),
+            Ok(timeout_ms) => Heard::Connected {
+                session,
+                timeout_ms,
+                reattached: asked == session,
+            },
+        }
+    }
+
+    /// The answer to a numbered request; nothing if that was left out.
+    fn answer(&mut self, header: ReplyHeader, body: &[u8]) -> Option<Heard> {
+        let place = self.waiting.iter().position(|w| w.xid == header.xid);
+        let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) else {
+            return Some(Heard::LeftOut(Why::Garbled));
+        };
+        let op = waiting.op?;
+        let result = match header.err {
+            0 => match Response::decode(op, body) {
+                Ok(response) => Ok(convert::answer(&response)),
+                Err(_) => return Some(Heard::LeftOut(Why::Garbled)),
+            },
+            code => Err(seen::ErrorCode(code)),
+        };
+        Some(Heard::Return {
+            xid: header.xid,
+            zxid: header.zxid.max(0),
+            closes: op == OpCode::CloseSession && result.is_ok(),
+            result,
+        })
+    }
+}
+
+/// Credentials; of a secret only the identity that it adds is kept.
+fn auth(packet: &AuthPacket) -> Heard {
+    match (packet.scheme.as_deref(), packet.auth.as_deref()) {
+        (Some("digest"), Some(secret)) => {
+            let identity = seen::digest_identity(&String::from_utf8_lossy(secret));
+            Heard::Session(SessionEvent::Auth { identity })
+        }
+        // Adds nothing: the address counts without it.
+        (Some("ip"), _) => Heard::Session(SessionEvent::Auth {
+            identity: Identity::new("ip", ""),
+        }),
+        (_, _) => Heard::LeftOut(Why::Identity),
+    }
+}
