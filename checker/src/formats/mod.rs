@@ -3,6 +3,9 @@
 //! | format | room | models |
 //! |---|---|---|
 //! | tab-separated registers | [`tsv`] | registers, and ZooKeeper's when there are zxids |
+//! | Jepsen's events as EDN, Porcupine's key-value logs, Elle's list-append | `edn`, `events`, `jepsen` | all |
+//! | the same as JSON | `judge`, `events`, `jepsen` | all |
+//! | Knossos' text log | `events`, `jepsen` | registers |
 //!
 //! What always holds: whatever the bytes, reading ends with a history or with one
 //! [`FormatError`] that names line and field; nothing here panics, recurses without bound
@@ -10,6 +13,9 @@
 //!
 //! Answers to: `consistency.md` 4; the formats themselves are told in `docs/FORMATS.md`.
 
+mod edn;
+mod events;
+mod jepsen;
 mod judge;
 mod report;
 pub mod tsv;

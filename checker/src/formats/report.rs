@@ -158,10 +158,7 @@ fn convicted<M: Model>(
     Finding::Invalid {
         property: PROPERTY.to_owned(),
         class: String::new(),
-        reason: match conviction.key.is_empty() {
-            true => conviction.reason.clone(),
-            false => format!("{}: {}", conviction.key, conviction.reason),
-        },
+        reason: conviction.reason.clone(),
         records: std::iter::once(first).chain(others).collect(),
         states: conviction.states.clone(),
         prefix: conviction.returned,

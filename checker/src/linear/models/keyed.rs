@@ -1,10 +1,11 @@
 //! Many objects of one kind, by key.
 
-use super::{Symbol, Symbols};
+use super::{NIL, Symbol, Symbols};
 use crate::linear::{Access, Class, Model};
 use std::sync::Arc;
 
-/// A map of objects, each judged apart. Requests are `(key, request)`.
+/// A map of objects, each judged apart. Requests are `(key, request)`; the
+/// key nil is not mentioned in words.
 #[derive(Debug, Clone)]
 pub struct Keyed<M> {
     /// What stands behind each key.
@@ -45,11 +46,11 @@ impl<M: Model<Key = ()>> Model for Keyed<M> {
     }
 
     fn words(&self, op: &(Symbol, M::Op), outcome: Option<&M::Outcome>) -> String {
-        format!(
-            "key {}: {}",
-            self.symbols.name(op.0),
-            self.model.words(&op.1, outcome)
-        )
+        let words = self.model.words(&op.1, outcome);
+        match op.0 {
+            NIL => words,
+            key => format!("{}: {words}", self.symbols.name(key)),
+        }
     }
 
     fn state_words(&self, state: &M::State) -> String {
@@ -57,6 +58,9 @@ impl<M: Model<Key = ()>> Model for Keyed<M> {
     }
 
     fn key_words(&self, key: &Symbol) -> String {
-        format!("key {}", self.symbols.name(*key))
+        match *key {
+            NIL => String::new(),
+            key => format!("key {}", self.symbols.name(key)),
+        }
     }
 }

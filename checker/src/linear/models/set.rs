@@ -36,6 +36,8 @@ pub enum SetOutcome {
     Told(bool),
     /// All elements.
     Elements(BTreeSet<Symbol>),
+    /// A list of elements in which this one stands twice: no set.
+    Repeated(Symbol),
 }
 
 impl Model for Set {
@@ -67,7 +69,7 @@ impl Model for Set {
             (_, Some(SetOutcome::Told(told))) => answer == Some(*told),
             (SetOp::Read, Some(SetOutcome::Elements(elements))) => elements == state,
             (SetOp::Contains(_) | SetOp::Read, Some(SetOutcome::Done)) => false,
-            (_, Some(SetOutcome::Elements(_))) => false,
+            (_, Some(SetOutcome::Elements(_) | SetOutcome::Repeated(_))) => false,
         };
         fits.then_some(after)
     }
@@ -92,6 +94,9 @@ impl Model for Set {
         match outcome {
             None => format!("{asked} -> never learned"),
             Some(SetOutcome::Done) => asked,
+            Some(SetOutcome::Repeated(element)) => {
+                format!("{asked} -> {} twice", self.symbols.name(*element))
+            }
             Some(SetOutcome::Told(told)) => format!("{asked} -> {told}"),
             Some(SetOutcome::Elements(elements)) => format!("{asked} -> {}", self.list(elements)),
         }
