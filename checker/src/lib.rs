@@ -6,6 +6,7 @@
 //! a function of the history and the options.
 
 pub mod certificate;
+pub mod explain;
 pub mod formats;
 pub mod history;
 pub mod linear;

@@ -2,14 +2,14 @@
 //!
 //! Answers to: `consistency.md` 3.4 (the properties) and 3.5 (what a failure must print).
 
-use crate::history::{Body, Record, SessionEvent};
+pub use crate::explain::words::record as words;
 
 /// Declares the properties with number, short name and sentence once.
 macro_rules! properties {
-    ($($(#[doc = $doc:literal])* $variant:ident = $code:expr, $name:expr;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $code:expr, $name:expr;)*) => {
         /// A property of `consistency.md` 3.4.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Property { $($(#[doc = $doc])* $variant,)* }
+        pub enum Property { $($(#[$doc])* $variant,)* }
 
         impl Property {
             /// Every property, in order.
@@ -23,11 +23,6 @@ macro_rules! properties {
             /// A few words.
             pub fn name(self) -> &'static str {
                 match self { $(Property::$variant => $name,)* }
-            }
-
-            /// What it means, in one sentence.
-            pub fn sentence(self) -> &'static str {
-                match self { $(Property::$variant => concat!($($doc,)*).trim_ascii(),)* }
             }
         }
     };
@@ -208,95 +203,6 @@ impl std::fmt::Display for Verdict {
             Verdict::Malformed { record, reason } => {
                 write!(f, "malformed: record {}: {reason}", record + 1)
             }
-        }
-    }
-}
-
-/// A record in words, for reports.
-pub fn words(record: &Record) -> String {
-    let at = format!("process {} at {}", record.process, seconds(record.time));
-    match &record.body {
-        Body::Invoke { session, xid, op } => {
-            let path = op.path().map(|path| format!(" {path}")).unwrap_or_default();
-            format!(
-                "{at}: session {session:#x} asks {}{path} (xid {xid}): {op:?}",
-                op.name()
-            )
-        }
-        Body::Return {
-            xid,
-            zxid,
-            result: Ok(answer),
-        } => {
-            format!("{at}: answer to xid {xid} at zxid {zxid:#x}: {answer:?}")
-        }
-        Body::Return {
-            xid,
-            zxid,
-            result: Err(code),
-        } => format!("{at}: answer to xid {xid} at zxid {zxid:#x}: {code}"),
-        Body::Lost { xid } => format!("{at}: xid {xid} is given up, its fate unknown"),
-        Body::Notify { zxid, event, path } => format!(
-            "{at}: notified of {} {path} at zxid {zxid:#x}",
-            event.name()
-        ),
-        Body::Session(event) => format!("{at}: {}", session_words(event)),
-        Body::Ping { sent } => format!("{at}: ping sent at {} is answered", seconds(*sent)),
-        Body::Final => format!("{at}: final reads begin"),
-    }
-}
-
-fn seconds(time: u64) -> String {
-    format!(
-        "{}.{:06} s",
-        time / 1_000_000_000,
-        time % 1_000_000_000 / 1000
-    )
-}
-
-fn session_words(event: &SessionEvent) -> String {
-    match event {
-        SessionEvent::Connecting {
-            session,
-            last_zxid_seen,
-        } => {
-            format!("connects with session {session:#x}, last zxid seen {last_zxid_seen:#x}")
-        }
-        SessionEvent::Connected {
-            session,
-            timeout_ms,
-            reattached,
-            ..
-        } => {
-            let how = if *reattached { "re-attached" } else { "new" };
-            format!("is connected, session {session:#x} ({how}), timeout {timeout_ms} ms")
-        }
-        SessionEvent::Disconnected => "is disconnected".into(),
-        SessionEvent::Expired { session } => {
-            format!("is told that session {session:#x} has expired")
-        }
-        SessionEvent::Abandoned { session } => {
-            format!("leaves session {session:#x} without closing it")
-        }
-        SessionEvent::SetWatches {
-            relative_zxid,
-            data,
-            exist,
-            child,
-        } => format!(
-            "registers watches again relative to {relative_zxid:#x}: {} data, {} exist, {} child",
-            data.len(),
-            exist.len(),
-            child.len()
-        ),
-        SessionEvent::SetWatchesDone { zxid } => {
-            format!("has its watches registered again at {zxid:#x}")
-        }
-        SessionEvent::Auth { identity } => {
-            format!("authenticates as {}:{}", identity.scheme, identity.id)
-        }
-        SessionEvent::AuthDone { ok } => {
-            format!("authentication {}", if *ok { "succeeds" } else { "fails" })
         }
     }
 }

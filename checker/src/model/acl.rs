@@ -202,6 +202,11 @@ impl AclTable {
         self.intern(list, unclear)
     }
 
+    /// The entries behind a number, as far as they are known.
+    pub fn entries(&self, acl: AclId) -> &[Acl] {
+        &self.acls[acl as usize].list
+    }
+
     /// What `who` may do under an ACL; `wanted` may hold several permissions, of which one is enough.
     pub fn access(&self, acl: AclId, wanted: i32, who: Who) -> Access {
         if acl == OPEN {

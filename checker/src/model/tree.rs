@@ -11,7 +11,7 @@ use super::acl::{
     ADMIN, Access, AclId, AclTable, CREATE, DELETE, OPEN, READ, READ_ONLY, WRITE, Who,
 };
 use super::paths::{NO_PATH, PathId, Paths};
-use crate::history::{ErrorCode, EventType, Op, Start, Stat, Value};
+use crate::history::{ErrorCode, EventType, Op, Start, StartNode, Stat, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::LazyLock;
 
@@ -731,6 +731,46 @@ impl<'h> Tree<'h> {
                 && self.node(id).exists
                 && self.marks[id as usize] != self.generation
         })
+    }
+
+    /// Every node as it stands, in the order of paths, for a history that begins here. A
+    /// wall clock time that nobody has seen stays unknown.
+    pub fn start_nodes(&self) -> Vec<StartNode> {
+        let existing = (0..self.nodes.len() as PathId).filter(|&id| {
+            let node = self.node(id);
+            node.exists && !node.opaque
+        });
+        let mut nodes: Vec<StartNode> = existing.map(|id| self.start_node(id)).collect();
+        nodes.sort_by(|left, right| left.path.cmp(&right.path));
+        nodes
+    }
+
+    fn start_node(&self, id: PathId) -> StartNode {
+        let node = self.node(id);
+        let owner = self.session_ids.get(node.owner as usize);
+        let stat = Stat {
+            czxid: node.czxid,
+            mzxid: node.mzxid,
+            ctime: node.ctime,
+            mtime: node.mtime,
+            version: node.version,
+            cversion: node.creates.wrapping_mul(2).wrapping_sub(node.children),
+            aversion: node.aversion,
+            ephemeral_owner: owner.copied().unwrap_or(0),
+            data_length: node.data.map_or(0, |data| data.bytes().len() as i32),
+            num_children: node.children,
+            pzxid: node.pzxid,
+        };
+        let acl = match node.acl {
+            OPEN => Vec::new(),
+            closed => self.acls.entries(closed).to_vec(),
+        };
+        StartNode {
+            path: self.paths.name(id).into(),
+            data: node.data.cloned(),
+            stat,
+            acl,
+        }
     }
 
     /// A node in words, for reports.

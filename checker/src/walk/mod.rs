@@ -16,6 +16,7 @@
 mod blame;
 mod case;
 mod evidence;
+mod left;
 mod prefix;
 mod replay;
 mod sessions;
@@ -34,6 +35,7 @@ use crate::verdict::{Summary, Verdict, Violation};
 use crate::verify::{Terms, verify};
 use case::RequestIndex;
 pub use case::{Role, role};
+pub(crate) use left::{Left, left_by};
 use replay::Replay;
 use times::Times;
 

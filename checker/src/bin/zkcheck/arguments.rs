@@ -3,6 +3,7 @@
 //! To add a verb: a variant of [`Verb`], a file with `run`, a line in `main`. To add a
 //! switch of judging: a field of [`CheckArguments`] or a group flattened into it.
 
+use crate::explain::ExplainArguments;
 use crate::foreign::ForeignArguments;
 use crate::generate::GenerateArguments;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -20,6 +21,8 @@ Examples:
   zkcheck --json a.jsonl b.jsonl            one JSON object a file, for scripts
   zkcheck --open history.jsonl              other clients wrote too and were not recorded
   zkcheck --ignore-zxid registers.tsv       a register's history, judged without its zxids
+  zkcheck --explain history.jsonl           a violation at length, reduced to what matters
+  zkcheck --reduce small.jsonl history.jsonl    and the reduced history as a file
   zkcheck properties                        what is judged, P1 to P20
 
 Exit code:
@@ -79,6 +82,9 @@ pub struct CheckArguments {
     /// Histories that others wrote.
     #[command(flatten)]
     pub foreign: ForeignArguments,
+    /// What to make of a violation.
+    #[command(flatten)]
+    pub explain: ExplainArguments,
 }
 
 impl CheckArguments {

@@ -2,6 +2,7 @@
 
 use crate::arguments::CheckArguments;
 use crate::{EXIT_UNREADABLE, foreign, output_error, print, source};
+use gamekeeper_checker::explain::Explanation;
 use gamekeeper_checker::formats;
 use gamekeeper_checker::{History, Options, Verdict, judge, judge_verified};
 use std::path::Path;
@@ -12,6 +13,8 @@ pub enum Outcome {
     Judged(Verdict),
     /// It was written by others, read and judged.
     Foreign(formats::Report),
+    /// It was judged invalid, and that explained.
+    Explained(Box<Explanation>),
     /// It is no history; why, in one line that names the file.
     Unreadable(String),
 }
@@ -21,7 +24,7 @@ impl Outcome {
     fn code(&self) -> u8 {
         match self {
             Outcome::Judged(Verdict::Valid(_)) => 0,
-            Outcome::Judged(Verdict::Invalid(_)) => 1,
+            Outcome::Judged(Verdict::Invalid(_)) | Outcome::Explained(_) => 1,
             Outcome::Judged(Verdict::Malformed { .. }) | Outcome::Unreadable(_) => EXIT_UNREADABLE,
             Outcome::Judged(Verdict::Unknown(_)) => 3,
             Outcome::Foreign(report) => report.code(),
@@ -37,34 +40,51 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
     if arguments.files.is_empty() {
         return Err("no history named; `zkcheck FILE…` judges files, `zkcheck -` standard input (`zkcheck --help` lists all)".into());
     }
+    if let (Some(flag), 2..) = (arguments.explain.writes(), arguments.files.len()) {
+        return Err(format!(
+            "{flag} writes one file and so takes one history; run zkcheck once for each"
+        ));
+    }
     let options = arguments.options();
     let mut worst = 0;
     for file in &arguments.files {
-        let judge = match arguments.no_verify {
-            true => judge,
-            false => judge_verified,
+        let outcome = match foreign::check(file, &arguments.foreign) {
+            Some(outcome) => outcome,
+            None => check(file, &options, arguments)?,
         };
-        let outcome = foreign::check(file, &arguments.foreign)
-            .unwrap_or_else(|| check(file, &options, judge));
         print::outcome(file, &outcome, arguments.json).or_else(output_error)?;
         worst = worse(worst, outcome.code());
     }
     Ok(worst)
 }
 
-fn check(file: &Path, options: &Options, judge: fn(&History, &Options) -> Verdict) -> Outcome {
+fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<Outcome, String> {
+    let judge: fn(&History, &Options) -> Verdict = match arguments.no_verify {
+        true => judge,
+        false => judge_verified,
+    };
     let history = match source::read(file) {
         Ok(history) => history,
-        Err(reason) => return Outcome::Unreadable(reason),
+        Err(reason) => return Ok(Outcome::Unreadable(reason)),
     };
-    match source::waiting(file, &history, || judge(&history, options)) {
-        Verdict::Malformed { record, reason } => Outcome::Unreadable(format!(
-            "{}: record {}: {reason}",
-            file.display(),
-            record + 1
-        )),
-        verdict => Outcome::Judged(verdict),
-    }
+    let verdict = match source::waiting(file, &history, || judge(&history, options)) {
+        Verdict::Malformed { record, reason } => {
+            let (file, record) = (file.display(), record + 1);
+            let reason = format!("{file}: record {record}: {reason}");
+            return Ok(Outcome::Unreadable(reason));
+        }
+        verdict => verdict,
+    };
+    let explained = match arguments.explain.wanted() {
+        true => source::waiting(file, &history, || {
+            arguments.explain.apply(&history, options, &verdict)
+        })?,
+        false => None,
+    };
+    Ok(match explained {
+        Some(explanation) => Outcome::Explained(Box::new(explanation)),
+        None => Outcome::Judged(verdict),
+    })
 }
 
 /// The worse of two exit codes: unreadable, then invalid, then unknown, then valid.

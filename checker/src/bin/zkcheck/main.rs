@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `arguments` | the command line and its help |
 //! | `check` | `zkcheck FILE…`: read, judge, print |
+//! | `explain` | `--explain`, `--reduce`, `--html`: what a failure tells |
 //! | `foreign` | histories that others wrote |
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
@@ -17,6 +18,7 @@
 
 mod arguments;
 mod check;
+mod explain;
 mod foreign;
 mod generate;
 mod print;

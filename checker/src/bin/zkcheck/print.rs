@@ -1,6 +1,7 @@
 //! A verdict in words, and as JSON.
 
 use crate::check::Outcome;
+use gamekeeper_checker::explain::{Deed, Explanation, meaning};
 use gamekeeper_checker::{Verdict, Violation};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -15,6 +16,9 @@ pub fn outcome(file: &Path, outcome: &Outcome, json: bool) -> io::Result<()> {
     match (outcome, json) {
         (Outcome::Judged(verdict), false) => writeln!(output, "{}: {verdict}", file.display()),
         (Outcome::Foreign(report), false) => writeln!(output, "{}: {report}", file.display()),
+        (Outcome::Explained(explanation), false) => {
+            writeln!(output, "{}: {explanation}", file.display())
+        }
         (Outcome::Unreadable(reason), false) => writeln!(io::stderr().lock(), "zkcheck: {reason}"),
         (outcome, true) => writeln!(output, "{}", json_of(file, outcome)),
     }
@@ -38,6 +42,7 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
             "unanswered": summary.unanswered, "resolved": summary.resolved,
         }),
         Outcome::Judged(Verdict::Invalid(violation)) => json_of_violation(file, violation),
+        Outcome::Explained(explanation) => json_of_explanation(file, explanation),
         Outcome::Judged(Verdict::Unknown(budget)) => {
             json!({ "file": file, "verdict": "unknown", "reason": budget })
         }
@@ -56,4 +61,23 @@ fn json_of_violation(file: String, violation: &Violation) -> Value {
         "records": violation.records.iter().map(record).collect::<Vec<_>>(),
         "state_before": violation.state_before,
     })
+}
+
+fn json_of_explanation(file: String, explanation: &Explanation) -> Value {
+    let violation = &explanation.violation;
+    let mut object = json_of_violation(file, violation);
+    let right = |(which, right): &(usize, String)| json!({ "convicting": which, "right": right });
+    let reduced = explanation.reduction.as_ref().map(|reduction| {
+        json!({
+            "records": reduction.history.records.len(), "of": explanation.records,
+            "judgements": reduction.judgements, "minimal": reduction.minimal,
+            "story": Deed::all(&reduction.history),
+        })
+    });
+    object["promise"] = meaning::promise(violation.property).into();
+    object["class_means"] = meaning::class(violation.class).into();
+    object["convicting"] = json!(explanation.convicting);
+    object["right"] = explanation.right.iter().map(right).collect();
+    object["reduced"] = json!(reduced);
+    object
 }

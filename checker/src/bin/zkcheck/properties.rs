@@ -2,6 +2,7 @@
 
 use crate::output_error;
 use gamekeeper_checker::Property;
+use gamekeeper_checker::explain::meaning;
 use std::io::{self, Write};
 
 /// Prints the properties. Returns the exit code.
@@ -16,7 +17,7 @@ pub fn run() -> Result<u8, String> {
             "{:<4}{:<28} {}",
             property.code(),
             property.name(),
-            property.sentence()
+            meaning::promise(*property)
         )
     });
     lines.or_else(output_error).map(|()| 0)

@@ -1,0 +1,70 @@
+//! `--explain`, `--reduce` and `--html`: what a failure tells.
+
+use clap::Args;
+use gamekeeper_checker::explain::{self, Budget, Explanation};
+use gamekeeper_checker::history::{self, History};
+use gamekeeper_checker::{Options, Verdict};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// What to make of a violation.
+#[derive(Args, Debug)]
+pub struct ExplainArguments {
+    /// Explain a violation at length, with a reduced history that fails the same way.
+    #[arg(long)]
+    pub explain: bool,
+    /// Write the reduced history there (JSON lines; implies --explain; one input only).
+    #[arg(long, value_name = "OUT")]
+    pub reduce: Option<PathBuf>,
+    /// Most judgements that a reduction may take.
+    #[arg(long, value_name = "N", default_value_t = Budget::default().judgements)]
+    pub judgements: u32,
+}
+
+impl ExplainArguments {
+    /// True if a violation is to be explained.
+    pub fn wanted(&self) -> bool {
+        self.explain || self.reduce.is_some()
+    }
+
+    /// The flag that writes a file, of which there can be only one.
+    pub fn writes(&self) -> Option<&'static str> {
+        self.reduce.as_ref().map(|_| "--reduce")
+    }
+
+    /// Explains a verdict, if it is one that can be, and writes what was asked for.
+    ///
+    /// # Errors
+    /// A file could not be written: one line that names it.
+    pub fn apply(
+        &self,
+        history: &History,
+        options: &Options,
+        verdict: &Verdict,
+    ) -> Result<Option<Explanation>, String> {
+        let Verdict::Invalid(violation) = verdict else {
+            return Ok(None);
+        };
+        let budget = Budget {
+            judgements: self.judgements,
+            ..Budget::default()
+        };
+        let explanation = explain::explain(history, options, violation, budget);
+        if let (Some(file), Some(reduction)) = (&self.reduce, &explanation.reduction) {
+            save(file, |output| history::write(output, &reduction.history))?;
+        }
+        Ok(Some(explanation))
+    }
+}
+
+fn save(
+    file: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), String> {
+    let named = |error: std::io::Error| format!("{}: {error}", file.display());
+    let mut output = BufWriter::new(File::create(file).map_err(named)?);
+    write(&mut output)
+        .and_then(|()| output.flush())
+        .map_err(named)
+}

@@ -1,0 +1,180 @@
+//! What a failure tells is true: the reduced history is a history, convicts of the same by
+//! the same records, and nothing more of it can be left out.
+
+mod toy;
+
+use gamekeeper_checker::explain::{Budget, Explanation, Reduction, explain, reduce};
+use gamekeeper_checker::history::{self, Answer, Body, ErrorCode, History};
+use gamekeeper_checker::{Options, Property, Verdict, Violation, judge};
+use toy::{Shape, valid_history};
+
+/// A valid history in which `spoil` has changed one record of the last third.
+fn spoilt(seed: u64, spoil: impl Fn(&mut Body) -> bool) -> Option<History> {
+    let mut history = valid_history(seed, Shape::default());
+    let third = history.records.len() / 3;
+    let mut late = history.records.iter_mut().skip(third * 2);
+    late.any(|record| spoil(&mut record.body))
+        .then_some(history)
+}
+
+/// A read that was answered is told that there is no such node.
+fn deny(body: &mut Body) -> bool {
+    match body {
+        Body::Return { result, .. } if matches!(result, Ok(Answer::Data { .. })) => {
+            *result = Err(ErrorCode::NO_NODE);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A read is told of one set more than there was.
+fn count_wrong(body: &mut Body) -> bool {
+    match body {
+        Body::Return {
+            result: Ok(Answer::Data { stat, .. }),
+            ..
+        } => {
+            stat.version += 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A read is told bytes that nobody wrote.
+fn invent(body: &mut Body) -> bool {
+    match body {
+        Body::Return {
+            result: Ok(Answer::Data { data, stat }),
+            ..
+        } => {
+            *data = Some("invented".into());
+            stat.data_length = 8;
+            true
+        }
+        _ => false,
+    }
+}
+
+const SPOILERS: [fn(&mut Body) -> bool; 3] = [deny, count_wrong, invent];
+
+/// Every spoilt history of some seeds that is judged invalid.
+fn invalid(seeds: std::ops::Range<u64>) -> impl Iterator<Item = (History, Box<Violation>)> {
+    seeds
+        .flat_map(|seed| SPOILERS.map(|spoil| spoilt(seed, spoil)))
+        .flatten()
+        .filter_map(|history| match judge(&history, &Options::default()) {
+            Verdict::Invalid(violation) => Some((history, violation)),
+            _ => None,
+        })
+}
+
+fn reduced(history: &History, violation: &Violation) -> Reduction {
+    let options = Options::default();
+    reduce(history, &options, violation, Budget::default()).expect("the whole convicts")
+}
+
+/// The convicting records by their place in the history that was reduced.
+fn places(violation: &Violation, origin: &[usize]) -> Vec<usize> {
+    let records = violation.records.iter();
+    records.map(|(index, _)| origin[*index]).collect()
+}
+
+#[test]
+fn a_reduced_history_convicts_of_the_same_by_the_same_records_also_when_read_back() {
+    let mut seen = 0;
+    for (history, violation) in invalid(0..40) {
+        let reduction = reduced(&history, &violation);
+        let mut file = Vec::new();
+        history::write(&mut file, &reduction.history).unwrap();
+        let read = history::read(&file[..]).unwrap();
+        assert_eq!(read, reduction.history);
+        let Verdict::Invalid(again) = judge(&read, &Options::default()) else {
+            panic!("the reduced history does not convict");
+        };
+        assert_eq!(
+            (again.property, &again.reason),
+            (violation.property, &violation.reason)
+        );
+        let whole: Vec<usize> = violation.records.iter().map(|(index, _)| *index).collect();
+        assert_eq!(places(&again, &reduction.origin), whole);
+        for (place, record) in reduction.origin.iter().zip(&read.records) {
+            assert_eq!(history.records[*place], *record);
+        }
+        seen += 1;
+    }
+    assert!(seen > 60, "only {seen} histories were invalid");
+}
+
+#[test]
+fn reductions_are_small() {
+    let mut sizes: Vec<usize> = invalid(40..80)
+        .map(|(history, violation)| reduced(&history, &violation).history.records.len())
+        .collect();
+    sizes.sort_unstable();
+    let (median, most) = (sizes[sizes.len() / 2], sizes[sizes.len() * 9 / 10]);
+    assert!(
+        median <= 6 && most <= 24,
+        "median {median}, nine of ten {most}: {sizes:?}"
+    );
+}
+
+#[test]
+fn nothing_more_can_be_left_out_of_a_minimal_one() {
+    for (history, violation) in invalid(80..90) {
+        let first = reduced(&history, &violation);
+        assert!(first.minimal);
+        let second = reduced(&first.history, &first.violation);
+        assert_eq!(second.history.records, first.history.records);
+    }
+}
+
+#[test]
+fn a_reduction_is_the_same_every_time_and_keeps_its_budget() {
+    for (history, violation) in invalid(90..94) {
+        let first = reduced(&history, &violation);
+        assert_eq!(first.history, reduced(&history, &violation).history);
+        let budget = Budget {
+            judgements: 9,
+            ..Budget::default()
+        };
+        let options = Options::default();
+        let Some(hasty) = reduce(&history, &options, &violation, budget) else {
+            continue;
+        };
+        assert!(hasty.judgements <= 9 + 1);
+        assert!(matches!(
+            judge(&hasty.history, &options),
+            Verdict::Invalid(_)
+        ));
+    }
+}
+
+#[test]
+fn another_failure_is_no_reduction_of_this_one() {
+    let (history, violation) = invalid(0..5).next().unwrap();
+    let other = Violation {
+        property: Property::ZxidSanity,
+        ..*violation
+    };
+    assert!(reduce(&history, &Options::default(), &other, Budget::default()).is_none());
+}
+
+#[test]
+fn an_explanation_tells_what_would_have_been_right() {
+    let told = |history: &History, violation: &Violation| -> Explanation {
+        explain(history, &Options::default(), violation, Budget::default())
+    };
+    let mut rights = 0;
+    for (history, violation) in invalid(0..10) {
+        let explanation = told(&history, &violation);
+        let text = explanation.to_string();
+        assert!(
+            text.contains(&violation.reason) && text.contains("convicts"),
+            "{text}"
+        );
+        rights += explanation.right.len();
+    }
+    assert!(rights > 5, "{rights}");
+}
