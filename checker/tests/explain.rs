@@ -8,9 +8,24 @@ use gamekeeper_checker::history::{self, Answer, Body, ErrorCode, History};
 use gamekeeper_checker::{Options, Property, Verdict, Violation, judge};
 use toy::{Shape, valid_history};
 
-/// A valid history in which `spoil` has changed one record of the last third.
+/// A valid history, of every fourth seed with lost answers, in which `spoil` has changed one
+/// record of the last third.
 fn spoilt(seed: u64, spoil: impl Fn(&mut Body) -> bool) -> Option<History> {
-    let mut history = valid_history(seed, Shape::default());
+    let plain = Shape {
+        losses: 0,
+        ..Shape::default()
+    };
+    let shape = match seed % 4 {
+        0 => Shape::default(),
+        _ => plain,
+    };
+    let mut history = valid_history(
+        seed,
+        Shape {
+            acls: false,
+            ..shape
+        },
+    );
     let third = history.records.len() / 3;
     let mut late = history.records.iter_mut().skip(third * 2);
     late.any(|record| spoil(&mut record.body))
@@ -84,7 +99,7 @@ fn places(violation: &Violation, origin: &[usize]) -> Vec<usize> {
 #[test]
 fn a_reduced_history_convicts_of_the_same_by_the_same_records_also_when_read_back() {
     let mut seen = 0;
-    for (history, violation) in invalid(0..40) {
+    for (history, violation) in invalid(0..24) {
         let reduction = reduced(&history, &violation);
         let mut file = Vec::new();
         history::write(&mut file, &reduction.history).unwrap();
@@ -104,12 +119,12 @@ fn a_reduced_history_convicts_of_the_same_by_the_same_records_also_when_read_bac
         }
         seen += 1;
     }
-    assert!(seen > 60, "only {seen} histories were invalid");
+    assert!(seen > 40, "only {seen} histories were invalid");
 }
 
 #[test]
 fn reductions_are_small() {
-    let mut sizes: Vec<usize> = invalid(40..80)
+    let mut sizes: Vec<usize> = invalid(40..64)
         .map(|(history, violation)| reduced(&history, &violation).history.records.len())
         .collect();
     sizes.sort_unstable();

@@ -27,9 +27,10 @@ use crate::verdict::{Property, Verdict, Violation};
 use crate::walk::{Left, Options, judge, left_by};
 use std::collections::BTreeSet;
 
-/// How many placements of requests of unknown fate a judgement may try, for the sake of speed
-/// as few as the conviction needs: what is hard to decide is not worth leaving out.
-const TRIES: [u64; 4] = [20, 200, 2_000, u64::MAX];
+/// How hard a judgement may try, placements of requests of unknown fate and steps for each
+/// item of the order: as little as the conviction needs, for the sake of speed. What is hard
+/// to decide is not worth leaving out.
+const EFFORTS: [(u64, u64); 3] = [(20, 4), (400, 40), (10_000, 200)];
 
 /// Most start states that are tried.
 const STARTS_TRIED_MAX: u32 = 12;
@@ -69,8 +70,8 @@ pub struct Reduction {
 
 /// Makes a history small that was judged invalid with `violation`.
 ///
-/// Returns None if not even the whole history convicts in these words under these options,
-/// or the budget does not allow one judgement.
+/// Returns None if the whole history does not convict in these words under these options, if
+/// that takes too long to see to be done over and over, or if the budget allows no judgement.
 pub fn reduce(
     history: &History,
     options: &Options,
@@ -79,8 +80,10 @@ pub fn reduce(
 ) -> Option<Reduction> {
     let mut reducer = Reducer::new(history, options, violation, budget);
     let whole = reducer.everything();
-    let found = TRIES.iter().find_map(|&tries| {
+    let found = EFFORTS.iter().find_map(|&(tries, steps)| {
         reducer.options.tries_max = options.tries_max.min(tries);
+        reducer.options.steps_per_item_max = options.steps_per_item_max.min(steps);
+        reducer.options.steps_min = options.steps_min.min(steps * 1_000);
         reducer.convicts(&whole)
     })?;
     reducer.found = Some((whole, found));
@@ -91,7 +94,6 @@ pub fn reduce(
     reducer.thin_groups(units::by_process);
     reducer.thin_groups(|_, units, among| units::by_session(units, among));
     reducer.thin_groups(units::by_path);
-    reducer.begin_late();
     reducer.thin_units();
     reducer.thin_start();
     Some(reducer.finish())
@@ -314,13 +316,14 @@ impl<'a> Reducer<'a> {
         self.thin(groups, without_units);
     }
 
-    /// One by one, until a whole round finds nothing more that can go.
+    /// One by one, beginning later where that has become possible, until nothing more can go.
     fn thin_units(&mut self) {
         loop {
-            let loose = self.loose();
-            let singles = loose.iter().map(|&unit| vec![unit]).collect();
+            let before = self.loose().len();
+            self.begin_late();
+            let singles = self.loose().iter().map(|&unit| vec![unit]).collect();
             self.thin(singles, without_units);
-            if self.spent() || self.loose().len() == loose.len() {
+            if self.spent() || self.loose().len() == before {
                 return;
             }
         }

@@ -57,6 +57,8 @@ fn tree_at(history: &History, options: &Options, zxid: i64) -> Option<Vec<StartN
     before.header.txns = None;
     let options = Options {
         tries_max: options.tries_max.min(TRIES_MAX),
+        steps_per_item_max: options.steps_per_item_max.min(TRIES_MAX),
+        steps_min: options.steps_min.min(TRIES_MAX),
         ..options.clone()
     };
     left_by(&before, &options).ok().map(|left| left.nodes)

@@ -56,8 +56,10 @@ pub struct Options {
     pub write_is_touch: bool,
     /// Most placements of requests of unknown fate that are tried before giving up.
     pub tries_max: u64,
-    /// Most steps walked before giving up, per item of the order; at least 10,000,000 are walked.
+    /// Most steps walked before giving up, per item of the order.
     pub steps_per_item_max: u64,
+    /// Steps that are walked before giving up however short the order is.
+    pub steps_min: u64,
     /// Most zxids tried for one request of unknown fate at one mismatch.
     pub places_max: usize,
 }
@@ -70,12 +72,13 @@ impl Default for Options {
             write_is_touch: true,
             tries_max: 1_000_000,
             steps_per_item_max: 1000,
+            steps_min: STEPS_MIN,
             places_max: 512,
         }
     }
 }
 
-/// Steps that are always walked before giving up.
+/// Steps that are walked before giving up however short the order is, unless asked for less.
 const STEPS_MIN: u64 = 10_000_000;
 
 /// Steps after which the walk gives up, whatever the size of the history.
@@ -110,7 +113,7 @@ impl Options {
         let items = items as u64;
         items
             .saturating_mul(self.steps_per_item_max)
-            .clamp(STEPS_MIN, STEPS_MAX)
+            .clamp(self.steps_min.min(STEPS_MAX), STEPS_MAX)
             .max(items.saturating_mul(2))
     }
 }
