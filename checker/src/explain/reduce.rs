@@ -22,9 +22,10 @@
 //! Failure-Inducing Input.
 
 use super::units::{self, Unit, UnitIndex};
-use crate::history::{History, Start, StartNode};
+use crate::history::{Body, History, Start, StartNode, Txn, TxnKind};
 use crate::verdict::{Property, Verdict, Violation};
 use crate::walk::{Left, Options, judge, left_by};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 
 /// How hard a judgement may try, placements of requests of unknown fate and steps for each
@@ -194,11 +195,39 @@ impl<'a> Reducer<'a> {
             .iter()
             .map(|&record| self.history.records[record].clone());
         history.records = records.collect();
-        match cut.log {
-            true => history.txns = self.history.txns.clone(),
-            false => history.header.txns = None,
+        history.header.txns = None;
+        if cut.log {
+            history.txns = self.log_of(&history);
+            let whole = self.history.log_is_whole();
+            history.header.txns = whole.then_some(history.txns.len() as u64);
         }
         (history, origin)
+    }
+
+    /// What the servers' log has of the requests that are left, and of all sessions.
+    fn log_of(&self, left: &History) -> Vec<Txn> {
+        let asked: FxHashSet<(i64, i32)> = left
+            .records
+            .iter()
+            .filter_map(|record| match &record.body {
+                Body::Invoke { session, xid, .. } => Some((*session, *xid)),
+                Body::Return { .. }
+                | Body::Lost { .. }
+                | Body::Notify { .. }
+                | Body::Session(_)
+                | Body::Ping { .. }
+                | Body::Final => None,
+            })
+            .collect();
+        let begun = match left.header.start {
+            Start::Fresh => 0,
+            Start::Nodes { zxid, .. } => zxid,
+        };
+        let stays = |txn: &&Txn| {
+            let of_session = matches!(txn.kind, TxnKind::Open | TxnKind::Close);
+            txn.zxid > begun && (of_session || asked.contains(&(txn.session, txn.xid)))
+        };
+        self.history.txns.iter().filter(stays).copied().collect()
     }
 
     /// Judges a cut. The violation, if it convicts of the same in the same words.

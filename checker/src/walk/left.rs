@@ -24,7 +24,8 @@ pub struct Left {
 pub fn left_by(history: &History, options: &Options) -> Result<Left, Verdict> {
     let mut case = case::cut(history)?;
     let times = Times::of(&case);
-    let mut replay = Replay::new(&mut case, &times, options);
+    let options = options.for_service(&history.header);
+    let mut replay = Replay::new(&mut case, &times, &options);
     replay.run()?;
     let candidates = replay.candidates.list.iter();
     let placed = candidates
