@@ -767,7 +767,7 @@ impl<'h> Tree<'h> {
         };
         StartNode {
             path: self.paths.name(id).into(),
-            data: node.data.cloned(),
+            data: node.data.clone(),
             stat,
             acl,
         }
