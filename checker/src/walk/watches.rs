@@ -57,6 +57,8 @@ struct Connection<'h> {
     /// Notifications that only a setWatches on its way explains.
     caught_up: Vec<(EventType, &'h str, u32)>,
     last_zxid: i64,
+    /// The answer that showed most so far: its zxid and record.
+    newest_answer: Option<(i64, u32)>,
     who: Option<Who>,
 }
 
@@ -167,6 +169,19 @@ fn tables_of(event: EventType) -> &'static [Table] {
     }
 }
 
+/// The zxid that a notification names.
+fn notified_at(case: &Case<'_>, record: u32) -> i64 {
+    match case.history.records[record as usize].body {
+        Body::Notify { zxid, .. } => zxid,
+        Body::Invoke { .. }
+        | Body::Return { .. }
+        | Body::Lost { .. }
+        | Body::Session(_)
+        | Body::Ping { .. }
+        | Body::Final => 0,
+    }
+}
+
 impl<'c, 'h> Watcher<'c, 'h> {
     fn run(mut self) -> Result<usize, Box<Violation>> {
         let history = self.case.history;
@@ -238,6 +253,12 @@ impl<'c, 'h> Watcher<'c, 'h> {
             return Ok(());
         }
         let connection = self.connections.entry(process).or_default();
+        if connection
+            .newest_answer
+            .is_none_or(|(zxid, _)| zxid < request.zxid)
+        {
+            connection.newest_answer = Some((request.zxid, index));
+        }
         let after_again = request.invoke > connection.again_done;
         let overdue = connection
             .due
@@ -448,6 +469,19 @@ impl<'c, 'h> Watcher<'c, 'h> {
             return Ok(());
         }
         let connection = self.connections.entry(process).or_default();
+        // One that came was not kept back for want of rights, so it must have come in time.
+        if let Some((newest, answer)) = connection.newest_answer
+            && !live.again
+            && notified_at(self.case, index) == fires.zxid
+            && newest >= fires.zxid
+        {
+            let reason = format!(
+                "the watch on {} fires at {:#x}, but an answer at {newest:#x} came before its notification",
+                live.path, fires.zxid
+            );
+            let indices = [live.record, answer, index];
+            return Err(self.violation(Property::WatchBeforeData, &indices, reason));
+        }
         if fires.zxid < connection.last_zxid {
             let reason = format!(
                 "a notification of {:#x} came after one of {:#x}",

@@ -1,0 +1,117 @@
+//! Mutators of notifications: P10 to P12.
+
+use super::{Asked, Dice, Life};
+use gamekeeper_checker::history::*;
+use std::collections::BTreeMap;
+
+/// A notification and the read that asked for it, on one connection.
+#[derive(Clone, Copy)]
+struct Told<'h> {
+    at: usize,
+    zxid: i64,
+    event: EventType,
+    path: &'h str,
+    process: u32,
+}
+
+/// Notifications by answered transactions, of watches set by an answered read on the same
+/// connection, of paths that are clear.
+fn told<'h>(life: &Life<'h>) -> Vec<Told<'h>> {
+    let mut waiting: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+    let answers: BTreeMap<usize, &Asked<'_>> =
+        life.asked.iter().map(|asked| (asked.done, asked)).collect();
+    let mut found = Vec::new();
+    let history: &'h History = life.history;
+    for (at, Record { process, body, .. }) in history.records.iter().enumerate() {
+        match body {
+            Body::Return { .. } => {
+                let watching = answers
+                    .get(&at)
+                    .filter(|asked| asked.is_read() && watches(asked.op));
+                waiting.extend(watching.map(|asked| ((*process, asked.path()), at)));
+            }
+            Body::Session(_) => waiting.retain(|(other, _), _| other != process),
+            Body::Notify { zxid, event, path } => {
+                let asked = waiting.remove(&(*process, &**path)).is_some();
+                if asked && life.writes.contains_key(zxid) && life.is_clear(path) {
+                    let (zxid, event, process) = (*zxid, *event, *process);
+                    found.push(Told {
+                        at,
+                        zxid,
+                        event,
+                        path,
+                        process,
+                    });
+                }
+            }
+            Body::Invoke { .. } | Body::Lost { .. } | Body::Ping { .. } | Body::Final => {}
+        }
+    }
+    found
+}
+
+/// True if a read asks to be told of the next change.
+pub fn watches(op: &Op) -> bool {
+    match op {
+        Op::Exists { watch, .. } | Op::Get { watch, .. } | Op::Children { watch, .. } => *watch,
+        _ => false,
+    }
+}
+
+/// P10: the next answer that shows as much or more comes first.
+pub fn too_late(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    let mut places = Vec::new();
+    let answers: BTreeMap<usize, &Asked<'_>> =
+        life.asked.iter().map(|asked| (asked.done, asked)).collect();
+    for told in told(life) {
+        let later = life.history.records.iter().enumerate().skip(told.at + 1);
+        let mut own = later.filter(|(_, record)| record.process == told.process);
+        if let Some((at, _)) = own.next()
+            && let Some(answer) = answers.get(&at)
+            && (answer.is_read() || answer.is_write() && !matches!(answer.op, Op::Close))
+            && answer.zxid >= told.zxid
+        {
+            places.push((told.at, at));
+        }
+    }
+    let (early, late) = dice.pick(&places)?;
+    let mut history = life.history.clone();
+    let mut notification = history.records.remove(early);
+    notification.time = history.records[late - 1].time;
+    history.records.insert(late, notification);
+    Some(history)
+}
+
+/// P11: a notification is told again at once.
+pub fn twice(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    let told = dice.pick(&told(life))?;
+    let mut history = life.history.clone();
+    let again = history.records[told.at].clone();
+    history.records.insert(told.at + 1, again);
+    Some(history)
+}
+
+/// P12: a client is notified of a node it never asked about.
+pub fn unasked(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    let told = dice.pick(&told(life))?;
+    let mut history = life.history.clone();
+    let mut other = history.records[told.at].clone();
+    other.body = Body::Notify {
+        zxid: told.zxid,
+        event: EventType::NodeDataChanged,
+        path: format!("{}-nobody-asked", told.path).as_str().into(),
+    };
+    history.records.insert(told.at, other);
+    Some(history)
+}
+
+/// P12: a change of data is told as a deletion.
+pub fn of_another_type(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    let mut places = told(life);
+    places.retain(|told| told.event == EventType::NodeDataChanged);
+    let mut history = life.history.clone();
+    if let Body::Notify { event, .. } = &mut history.records[dice.pick(&places)?.at].body {
+        *event = EventType::NodeDeleted;
+    }
+    Some(history)
+}
