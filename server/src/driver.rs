@@ -19,7 +19,7 @@ use crate::observe::{Flow, Observer};
 use crate::serve::{Halted, Shell};
 use crate::wire::{put_client_frame, put_peer_frame, take_client_frame, take_peer_frame};
 use bytes::Bytes;
-use gamekeeper_core::base::{ConnId, Event, LinkId, Mono, Now, ServerId};
+use gamekeeper_core::base::{ConnId, Event, LinkId, Mono, Now, ServerId, earlier};
 use gamekeeper_core::peer::{Input, Machine, Outbox, Output};
 use gamekeeper_core::zab::LinkKind;
 use gamekeeper_runtime::{Disk, Runtime, Timer};
@@ -100,6 +100,9 @@ pub(crate) struct Driver<R: Runtime, M, O> {
     /// When the timer rings. Never later than the next deadline; ringing early costs a look,
     /// arming for each deadline that moves away would cost more.
     armed: Option<Mono>,
+    /// What the machine last said, asked again only after it was stepped.
+    deadline: Option<Mono>,
+    stepped: bool,
     machine: M,
     observer: O,
     arrivals: mpsc::Receiver<Arrival<R::Write>>,
@@ -137,6 +140,8 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
             shell,
             disk,
             armed: None,
+            deadline: None,
+            stepped: true,
             machine,
             observer,
             arrivals,
@@ -261,19 +266,18 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
         self.armed = None;
         let now = self.shell.runtime.now();
         self.lingering.retain(|line| line.until > now.mono);
-        if self.machine.deadline().is_some_and(|at| at <= now.mono) {
+        if self.deadline.is_some_and(|at| at <= now.mono) {
             self.step(now, Input::Timer);
         }
         true
     }
 
     fn arm(&mut self) {
+        if mem::take(&mut self.stepped) {
+            self.deadline = self.machine.deadline();
+        }
         let linger = self.lingering.front().map(|line| line.until);
-        let Some(at) = [self.machine.deadline(), linger]
-            .into_iter()
-            .flatten()
-            .min()
-        else {
+        let Some(at) = earlier(self.deadline, linger) else {
             return;
         };
         if self.armed.is_none_or(|armed| at < armed) {
@@ -379,6 +383,7 @@ impl<R: Runtime, M: Machine, O: Observer> Driver<R, M, O> {
             return;
         }
         self.steps += 1;
+        self.stepped = true;
         let mut outbox = mem::take(&mut self.outbox);
         self.machine.step(now, input, &mut outbox);
         self.carry_out_all(now, outbox);

@@ -11,4 +11,4 @@ pub mod time;
 pub use disk::{DiskDone, DiskError, DiskLane, DiskOp, DiskRequest, DiskToken, DiskValue};
 pub use event::Event;
 pub use ids::{ConnId, Epoch, LinkId, ServerId, SessionId, Xid, Zxid};
-pub use time::{Mono, Now};
+pub use time::{Mono, Now, earlier};

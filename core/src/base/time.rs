@@ -19,6 +19,15 @@ impl Mono {
     }
 }
 
+/// The earlier of two deadlines, where `None` is never.
+pub fn earlier(a: Option<Mono>, b: Option<Mono>) -> Option<Mono> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (Some(at), None) | (None, Some(at)) => Some(at),
+        (None, None) => None,
+    }
+}
+
 impl Add<std::time::Duration> for Mono {
     type Output = Mono;
 

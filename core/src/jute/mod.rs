@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Elements a vector makes room for before it has seen them.
 const VECTOR_RESERVE_MAX: usize = 128;
 
+/// Room of a writer that was told nothing, bytes: most records fit, few leave much.
+const WRITER_RESERVE: usize = 64;
+
 /// Why bytes are not a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JuteError {
@@ -68,7 +71,7 @@ pub struct Writer {
 impl Writer {
     /// An empty writer.
     pub fn new() -> Writer {
-        Writer::default()
+        Writer::with_capacity(WRITER_RESERVE)
     }
 
     /// An empty writer with room for `capacity` bytes.

@@ -147,7 +147,7 @@ impl MarkKeeper {
             zxid,
             damage: self.damage,
         };
-        let mut data = BytesMut::new();
+        let mut data = BytesMut::with_capacity(SLOT_BYTES as usize);
         mark.encode(&mut data);
         let step = Step::all(vec![
             DiskOp::Write {

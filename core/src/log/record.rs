@@ -67,14 +67,18 @@ pub(super) fn encode(buf: &mut BytesMut, place: Place, synced_upto: u64, entry: 
         synced_upto,
         body_crc: crc32fast::hash(&entry.payload),
     };
-    buf.put_u32_le(MAGIC);
-    buf.put_u32_le(head.len);
-    buf.put_u64_le(head.zxid.0);
-    buf.put_u64_le(head.synced_upto);
-    buf.put_u32_le(head.body_crc);
-    buf.put_u32_le(head_crc(&head, place));
+    let span = span(entry.payload.len()) as usize;
+    buf.reserve(span);
+    let mut bytes = [0; HEAD_BYTES];
+    bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    bytes[4..8].copy_from_slice(&head.len.to_le_bytes());
+    bytes[8..16].copy_from_slice(&head.zxid.0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&head.synced_upto.to_le_bytes());
+    bytes[24..28].copy_from_slice(&head.body_crc.to_le_bytes());
+    bytes[28..].copy_from_slice(&head_crc(&head, place).to_le_bytes());
+    buf.put_slice(&bytes);
     buf.put_slice(&entry.payload);
-    let padding = span(entry.payload.len()) as usize - (buf.len() - begin);
+    let padding = span - (buf.len() - begin);
     buf.put_bytes(0, padding);
 }
 
@@ -108,15 +112,15 @@ pub(super) fn body(bytes: &Bytes, head: &Head) -> Option<Entry> {
 }
 
 fn head_crc(head: &Head, place: Place) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&MAGIC.to_le_bytes());
-    crc.update(&place.segment.to_le_bytes());
-    crc.update(&place.offset.to_le_bytes());
-    crc.update(&head.len.to_le_bytes());
-    crc.update(&head.zxid.0.to_le_bytes());
-    crc.update(&head.synced_upto.to_le_bytes());
-    crc.update(&head.body_crc.to_le_bytes());
-    crc.finalize()
+    let mut bytes = [0; 44];
+    bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    bytes[4..12].copy_from_slice(&place.segment.to_le_bytes());
+    bytes[12..20].copy_from_slice(&place.offset.to_le_bytes());
+    bytes[20..24].copy_from_slice(&head.len.to_le_bytes());
+    bytes[24..32].copy_from_slice(&head.zxid.0.to_le_bytes());
+    bytes[32..40].copy_from_slice(&head.synced_upto.to_le_bytes());
+    bytes[40..].copy_from_slice(&head.body_crc.to_le_bytes());
+    crc32fast::hash(&bytes)
 }
 
 /// Reads a little-endian number; the caller has checked the length.

@@ -16,7 +16,7 @@ use super::writer::LogWriter;
 use super::{Entry, EpochRecord, StoreConfig, StoreEvent, StoreOut};
 use crate::base::disk::{DiskDone, DiskLane};
 use crate::base::ids::Zxid;
-use crate::base::time::Mono;
+use crate::base::time::{Mono, earlier};
 use bytes::Bytes;
 
 #[derive(Clone, Debug)]
@@ -110,10 +110,8 @@ impl Store {
         match &self.phase {
             Phase::Recovering(recovery) => recovery.deadline(),
             Phase::Running(rooms) => {
-                let log = rooms.log.deadline().into_iter();
-                log.chain(rooms.epochs.deadline())
-                    .chain(rooms.mark.deadline())
-                    .min()
+                let log = earlier(rooms.log.deadline(), rooms.epochs.deadline());
+                earlier(log, rooms.mark.deadline())
             }
             Phase::Failed => None,
         }

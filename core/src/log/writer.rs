@@ -90,7 +90,6 @@ enum Work {
     Batch {
         job: JobId,
         entries: Vec<Entry>,
-        ends: Vec<u64>,
     },
     Opening {
         job: JobId,
@@ -346,8 +345,8 @@ impl LogWriter {
         }
         let work = std::mem::replace(&mut self.work, Work::Idle);
         Some(match (work, result) {
-            (Work::Batch { entries, ends, .. }, Ok(_)) => {
-                self.batch_durable(&entries, &ends, out);
+            (Work::Batch { entries, .. }, Ok(_)) => {
+                self.batch_durable(&entries, out);
                 Ok(None)
             }
             (Work::Opening { header, why, .. }, Ok(_)) => {
@@ -385,22 +384,25 @@ impl LogWriter {
 
     fn begin_batch(&mut self, jobs: &mut Jobs, out: &mut StoreOut) {
         let start = self.layout.head_end;
-        let (mut data, mut entries, mut ends) = (BytesMut::new(), Vec::new(), Vec::new());
-        while data.len() < self.config.batch_bytes_max {
+        let (mut bytes, mut entries) = (0, Vec::new());
+        while bytes < self.config.batch_bytes_max {
             let Some(Command::Append(entry)) =
                 self.queue.pop_front_if(|c| matches!(c, Command::Append(_)))
             else {
                 break;
             };
+            bytes += record::span(entry.payload.len()) as usize;
+            entries.push(entry);
+        }
+        assert!(!entries.is_empty(), "a batch of nothing");
+        let mut data = BytesMut::with_capacity(bytes);
+        for entry in &entries {
             let place = Place {
                 segment: self.layout.head.id,
                 offset: start + data.len() as u64,
             };
-            record::encode(&mut data, place, start, &entry);
-            ends.push(start + data.len() as u64);
-            entries.push(entry);
+            record::encode(&mut data, place, start, entry);
         }
-        assert!(!entries.is_empty(), "a batch of nothing");
         let file = names::segment(self.layout.head.id);
         let step = Step::all(vec![
             DiskOp::Write {
@@ -411,19 +413,19 @@ impl LogWriter {
             DiskOp::Sync { file },
         ]);
         let job = jobs.start(DiskLane::Log, vec![step], out);
-        self.work = Work::Batch { job, entries, ends };
+        self.work = Work::Batch { job, entries };
     }
 
-    fn batch_durable(&mut self, entries: &[Entry], ends: &[u64], out: &mut StoreOut) {
-        for (entry, end) in entries.iter().zip(ends) {
+    fn batch_durable(&mut self, entries: &[Entry], out: &mut StoreOut) {
+        for entry in entries {
             assert!(self.layout.last.precedes(entry.zxid), "a gap in the log");
             self.layout.last = entry.zxid;
-            self.layout.head_end = *end;
+            self.layout.head_end += record::span(entry.payload.len());
             self.index.push_back(Indexed {
                 zxid: entry.zxid,
                 end: Place {
                     segment: self.layout.head.id,
-                    offset: *end,
+                    offset: self.layout.head_end,
                 },
             });
         }

@@ -8,7 +8,7 @@
 use super::config::PeerConfig;
 use super::io::{Input, Machine, Outbox, Output};
 use crate::base::event::Role;
-use crate::base::{Event, LinkId, Mono, Now, ServerId, Zxid};
+use crate::base::{Event, LinkId, Mono, Now, ServerId, Zxid, earlier};
 use crate::log::{Entry, Recovered, Store, StoreEvent, StoreOut};
 use crate::pipeline::chief::{Chief, ChiefTools};
 use crate::pipeline::front::{Front, FrontOut};
@@ -135,7 +135,9 @@ impl Peer {
     /// Carries everything queued to where it belongs, until nothing is queued.
     fn settle(&mut self, now: Now, out: &mut Outbox) {
         loop {
-            self.zab_queue.extend(self.zab_out.drain(..));
+            if !self.zab_out.is_empty() {
+                self.zab_queue.extend(self.zab_out.drain(..));
+            }
             if !self.answers.is_empty() {
                 self.carry_answers(out);
             } else if !self.relays.is_empty() {
@@ -143,24 +145,33 @@ impl Peer {
             } else if let Some(output) = self.zab_queue.pop_front() {
                 self.obey(now, output, out);
             } else if !self.store_out.events.is_empty() {
-                for event in std::mem::take(&mut self.store_out.events) {
+                let mut events = std::mem::take(&mut self.store_out.events);
+                for event in events.drain(..) {
                     self.store_event(now, event, out);
                 }
+                keep_room(&mut self.store_out.events, events);
             } else {
                 break;
             }
-            out.extend(self.store_out.disk.drain(..).map(Output::Disk));
+            self.submit(out);
             if self.halted {
                 return;
             }
         }
         self.feed_own_snapshot();
-        out.extend(self.store_out.disk.drain(..).map(Output::Disk));
+        self.submit(out);
+    }
+
+    fn submit(&mut self, out: &mut Outbox) {
+        if !self.store_out.disk.is_empty() {
+            out.extend(self.store_out.disk.drain(..).map(Output::Disk));
+        }
     }
 
     fn carry_answers(&mut self, out: &mut Outbox) {
         let me = self.me();
-        for (server, relay) in std::mem::take(&mut self.answers) {
+        let mut answers = std::mem::take(&mut self.answers);
+        for (server, relay) in answers.drain(..) {
             if server == me {
                 let mut front_out = FrontOut {
                     outbox: out,
@@ -172,17 +183,20 @@ impl Peer {
                 let _ = zab.send_app(server, relay.encode(), &mut self.zab_out);
             }
         }
+        keep_room(&mut self.answers, answers);
     }
 
     fn carry_relays(&mut self, now: Now) {
         let me = self.me();
-        for relay in std::mem::take(&mut self.relays) {
+        let mut relays = std::mem::take(&mut self.relays);
+        for relay in relays.drain(..) {
             if self.chief.is_some() {
                 self.with_chief(now, |chief, tools| chief.relay(me, relay, tools));
             } else {
                 self.send_to_leader(&relay);
             }
         }
+        keep_room(&mut self.relays, relays);
     }
 
     fn send_to_leader(&mut self, relay: &Relay) {
@@ -564,15 +578,18 @@ impl Machine for Peer {
         if self.halted {
             return None;
         }
-        [
-            self.zab.as_ref().and_then(Zab::deadline),
-            self.store.as_ref().and_then(Store::deadline),
-            self.chief.as_ref().and_then(Chief::deadline),
-            self.front.deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let zab = self.zab.as_ref().and_then(Zab::deadline);
+        let store = self.store.as_ref().and_then(Store::deadline);
+        let chief = self.chief.as_ref().and_then(Chief::deadline);
+        earlier(earlier(zab, store), earlier(chief, self.front.deadline()))
+    }
+}
+
+/// Puts an emptied list back, so that its room is not asked for again, unless carrying it out
+/// filled a new one.
+fn keep_room<T>(list: &mut Vec<T>, emptied: Vec<T>) {
+    if list.is_empty() {
+        *list = emptied;
     }
 }
 

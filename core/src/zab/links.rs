@@ -9,7 +9,7 @@
 //! hangs delays no other (ZOOKEEPER-822).
 
 use super::{LinkKind, ZabConfig, ZabOutput};
-use crate::base::{LinkId, Mono, ServerId};
+use crate::base::{LinkId, Mono, ServerId, earlier};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ pub struct Links {
     keepalive_ms: u64,
     keepalive_at: Mono,
     election: BTreeMap<ServerId, ElectionLink>,
+    /// The earliest instant at which an election link is to be dialled.
+    dial_at: Option<Mono>,
     /// The other end of every link that is up or dialled.
     ends: BTreeMap<LinkId, (ServerId, LinkKind)>,
 }
@@ -66,15 +68,28 @@ impl Links {
             })
             .collect();
         let keepalive_ms = (config.init_limit * config.tick_ms / 2).max(1);
-        Links {
+        let mut links = Links {
             me: config.me,
             dialled: 0,
             wait_ms,
             keepalive_ms,
             keepalive_at: now.plus_ms(keepalive_ms),
             election,
+            dial_at: None,
             ends: BTreeMap::new(),
-        }
+        };
+        links.look_ahead();
+        links
+    }
+
+    /// Finds the next dial; asked after every change of an election link, since deadlines
+    /// are wanted far more often than links change.
+    fn look_ahead(&mut self) {
+        let dials = self.election.values().filter_map(|link| match link.state {
+            State::Down { dial_at } => dial_at,
+            State::Dialling(_) | State::Up(_) => None,
+        });
+        self.dial_at = dials.min();
     }
 
     /// Dials a learner link.
@@ -88,6 +103,9 @@ impl Links {
 
     /// Dials every election link that is due.
     pub fn timer(&mut self, now: Mono, out: &mut Vec<ZabOutput>) {
+        if self.dial_at.is_none_or(|at| at > now) {
+            return;
+        }
         let due: Vec<ServerId> = self
             .election
             .iter()
@@ -100,6 +118,7 @@ impl Links {
             let link = self.dial(peer, LinkKind::Election, out);
             self.election.get_mut(&peer).expect("a known peer").state = State::Dialling(link);
         }
+        self.look_ahead();
     }
 
     /// True, once per period, when something is to be said on every election link.
@@ -132,16 +151,8 @@ impl Links {
 
     /// When the next dial or keepalive is due.
     pub fn deadline(&self) -> Option<Mono> {
-        let dial = self
-            .election
-            .values()
-            .filter_map(|link| match link.state {
-                State::Down { dial_at } => dial_at,
-                State::Dialling(_) | State::Up(_) => None,
-            })
-            .min();
         let keepalive = (!self.election.is_empty()).then_some(self.keepalive_at);
-        dial.into_iter().chain(keepalive).min()
+        earlier(self.dial_at, keepalive)
     }
 
     /// A link is up. Of two election links of a pair the older is hung up.
@@ -169,6 +180,7 @@ impl Links {
             wait_ms: self.wait_ms.0,
             heard_at: now,
         };
+        self.look_ahead();
         if let Some(older) = older {
             self.ends.remove(&older);
             out.push(ZabOutput::Hangup { link: older });
@@ -193,6 +205,7 @@ impl Links {
                 dial_at: Some(now.plus_ms(known.wait_ms + patience)),
             };
             known.wait_ms = (known.wait_ms * 2).min(self.wait_ms.1);
+            self.look_ahead();
         }
         Some((peer, kind))
     }

@@ -7,7 +7,7 @@ use super::learner::Learner;
 use super::message::{Formation, Message, PeerState};
 use super::{Boot, ConfirmId, LinkKind, ZabConfig, ZabInput, ZabOutput};
 use crate::base::event::{Event, Role};
-use crate::base::{LinkId, Mono, Now, ServerId, Zxid};
+use crate::base::{LinkId, Mono, Now, ServerId, Zxid, earlier};
 use bytes::Bytes;
 
 #[derive(Clone, Debug)]
@@ -422,10 +422,7 @@ impl Zab {
             State::Learning(_) => None,
             State::Leading(leader) => leader.deadline(),
         };
-        [state, self.common.links.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        earlier(state, self.common.links.deadline())
     }
 
     /// The zxid the next proposal will get: only on an established leader with room for

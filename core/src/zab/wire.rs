@@ -30,7 +30,7 @@ const HISTORY_WIRE_MAX: u32 = HISTORY_EPOCHS_MAX as u32 + 1;
 
 /// The bytes of a message.
 pub fn encode(message: &Message) -> Bytes {
-    let mut b = BytesMut::with_capacity(32);
+    let mut b = BytesMut::with_capacity(bytes_of(message));
     match message {
         Message::Notification {
             state,
@@ -141,7 +141,37 @@ pub fn encode(message: &Message) -> Bytes {
             b.put_slice(bytes);
         }
     }
+    debug_assert_eq!(b.len(), bytes_of(message), "{message:?}");
     b.freeze()
+}
+
+/// How many bytes a message takes. A buffer that is filled to the last byte becomes
+/// [`Bytes`] as it is; one with room left would cost an allocation more.
+fn bytes_of(message: &Message) -> usize {
+    const ZXID: usize = 1 + 8;
+    const EPOCH: usize = 1 + 4;
+    match message {
+        Message::Notification { vote, .. } => 12 + if vote.is_some() { 13 } else { 0 },
+        Message::LearnerInfo { .. } => EPOCH + 3,
+        Message::AckEpoch { history, .. } => {
+            EPOCH + 5 + 8 * history.len().min(HISTORY_WIRE_MAX as usize)
+        }
+        Message::LeaderInfo { .. }
+        | Message::NewLeader { .. }
+        | Message::AckNewLeader { .. }
+        | Message::SnapAck { .. }
+        | Message::SnapEnd { .. } => EPOCH,
+        Message::Diff { .. }
+        | Message::Trunc { .. }
+        | Message::SnapBegin { .. }
+        | Message::Ack { .. }
+        | Message::Commit { .. }
+        | Message::Ping { .. }
+        | Message::Pong { .. } => ZXID,
+        Message::UpToDate { .. } => ZXID + 1,
+        Message::Propose { payload, .. } | Message::Inform { payload, .. } => ZXID + payload.len(),
+        Message::SnapChunk(bytes) | Message::App(bytes) => 1 + bytes.len(),
+    }
 }
 
 fn put_zxid(b: &mut BytesMut, kind: u8, zxid: Zxid) {

@@ -1,25 +1,25 @@
 //! `Agreement`: nobody delivers another transaction at a zxid than anybody else.
 
+use super::ledger::Ledger;
 use super::{Breach, Invariant, Witness};
 use gamekeeper_core::base::Zxid;
-use std::collections::BTreeMap;
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Agreement {
-    delivered: BTreeMap<Zxid, (u32, Witness)>,
+    delivered: Ledger<(u32, Witness)>,
 }
 
 impl Agreement {
     /// How many distinct transactions were delivered.
     pub fn commits(&self) -> u64 {
-        self.delivered.len() as u64
+        self.delivered.count()
     }
 }
 
 impl Invariant for Agreement {
     fn delivered(&mut self, by: Witness, zxid: Zxid, hash: u32) -> Result<(), Breach> {
-        let (first_hash, first) = *self.delivered.entry(zxid).or_insert((hash, by));
+        let (first_hash, first) = *self.delivered.first(zxid, (hash, by));
         if first_hash == hash {
             return Ok(());
         }

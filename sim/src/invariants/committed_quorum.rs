@@ -55,15 +55,15 @@ impl Invariant for CommittedQuorum {
             return Ok(());
         }
         self.delivered_max = zxid;
-        let holders: Vec<ServerId> = self
+        let holders = self
             .held
             .iter()
             .filter(|(server, held)| server.0 <= self.voters && **held >= zxid)
-            .map(|(server, _)| *server)
-            .collect();
-        if holders.len() > usize::from(self.voters / 2) {
+            .map(|(server, _)| *server);
+        if holders.clone().count() > usize::from(self.voters / 2) {
             return Ok(());
         }
+        let holders: Vec<ServerId> = holders.collect();
         Err(Breach::new(
             "CommittedLogIsDurable",
             vec![format!(

@@ -8,17 +8,18 @@
 //! A server whose recovery found damage says so and is not judged; its promise is kept by
 //! not voting.
 
+use super::ledger::Ledger;
 use super::{Breach, Invariant, Recovery, Witness};
 use gamekeeper_core::base::event::Fitness;
 use gamekeeper_core::base::{ServerId, Zxid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct DurableAck {
     /// The greatest zxid each server said it held durably, and when.
     acked: BTreeMap<ServerId, (Zxid, Witness)>,
-    delivered: BTreeSet<Zxid>,
+    delivered: Ledger<()>,
 }
 
 impl DurableAck {
@@ -49,7 +50,7 @@ impl Invariant for DurableAck {
     }
 
     fn delivered(&mut self, _: Witness, zxid: Zxid, _: u32) -> Result<(), Breach> {
-        self.delivered.insert(zxid);
+        self.delivered.first(zxid, ());
         Ok(())
     }
 
@@ -76,14 +77,7 @@ impl Invariant for DurableAck {
         if acked <= last {
             return Ok(());
         }
-        let lost = self
-            .delivered
-            .range((
-                std::ops::Bound::Excluded(last),
-                std::ops::Bound::Included(acked),
-            ))
-            .next();
-        match lost {
+        match self.delivered.last_of(Zxid(last.0 + 1)..=acked) {
             Some(lost) => Err(Breach::new(
                 "DurableAck",
                 vec![

@@ -1,5 +1,6 @@
 //! `Integrity`: what is delivered was proposed, by a leader, with the same content.
 
+use super::ledger::Ledger;
 use super::{Breach, Invariant, Witness};
 use gamekeeper_core::base::Zxid;
 use std::collections::BTreeSet;
@@ -9,17 +10,23 @@ use std::collections::BTreeSet;
 pub struct Integrity {
     /// Two leaders may propose different things at one zxid (an epoch begun twice); which of
     /// them is right is another page's matter.
-    proposed: BTreeSet<(Zxid, u32)>,
+    /// The content first proposed at each zxid.
+    proposed: Ledger<u32>,
+    /// What was proposed at a zxid that had another content already: the pages of order
+    /// convict that, not this one.
+    again: BTreeSet<(Zxid, u32)>,
 }
 
 impl Invariant for Integrity {
     fn proposed(&mut self, _: Witness, zxid: Zxid, hash: u32) -> Result<(), Breach> {
-        self.proposed.insert((zxid, hash));
+        if *self.proposed.first(zxid, hash) != hash {
+            self.again.insert((zxid, hash));
+        }
         Ok(())
     }
 
     fn delivered(&mut self, by: Witness, zxid: Zxid, hash: u32) -> Result<(), Breach> {
-        if self.proposed.contains(&(zxid, hash)) {
+        if self.proposed.get(zxid) == Some(&hash) || self.again.contains(&(zxid, hash)) {
             return Ok(());
         }
         Err(Breach::new(

@@ -23,6 +23,7 @@ pub mod committed_quorum;
 pub mod durable_ack;
 pub mod integrity;
 pub mod leadership;
+pub mod ledger;
 pub mod monotonic;
 pub mod prefix_consistency;
 pub mod primary_order;

@@ -9,6 +9,7 @@
 //!  s2 delivers  1.1       2.1       breach: 1.2 follows 1.1
 //! ```
 
+use super::ledger::Ledger;
 use super::{Breach, Invariant, Recovery, Witness};
 use gamekeeper_core::base::{ServerId, Zxid};
 use std::collections::BTreeMap;
@@ -16,8 +17,8 @@ use std::collections::BTreeMap;
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct PrefixConsistency {
-    after: BTreeMap<Zxid, (Zxid, Witness)>,
-    before: BTreeMap<Zxid, (Zxid, Witness)>,
+    after: Ledger<(Zxid, Witness)>,
+    before: Ledger<(Zxid, Witness)>,
     /// Where the living process of each server stands.
     at: BTreeMap<ServerId, Zxid>,
 }
@@ -29,14 +30,12 @@ impl PrefixConsistency {
         if snapshot.counter() != 0 {
             return snapshot;
         }
-        self.before
-            .range(..=snapshot)
-            .next_back()
-            .map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+        let last = self.before.last_of(Zxid::ZERO..=snapshot);
+        last.unwrap_or(Zxid::ZERO)
     }
 
     fn link(&mut self, from: Zxid, to: Zxid, by: Witness) -> Result<(), Breach> {
-        let (after, first) = *self.after.entry(from).or_insert((to, by));
+        let (after, first) = *self.after.first(from, (to, by));
         if after != to {
             return Err(Breach::new(
                 "PrefixConsistency",
@@ -46,7 +45,7 @@ impl PrefixConsistency {
                 ],
             ));
         }
-        let (before, first) = *self.before.entry(to).or_insert((from, by));
+        let (before, first) = *self.before.first(to, (from, by));
         if before != from {
             return Err(Breach::new(
                 "PrefixConsistency",

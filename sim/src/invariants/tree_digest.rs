@@ -1,19 +1,19 @@
 //! Tree digest per zxid: after the same transaction every server's tree and sessions are
 //! equal, whether they came by transactions or by a snapshot.
 
+use super::ledger::Ledger;
 use super::{Breach, Invariant, Witness};
 use gamekeeper_core::base::Zxid;
-use std::collections::BTreeMap;
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct TreeDigest {
-    digests: BTreeMap<Zxid, (u64, Witness)>,
+    digests: Ledger<(u64, Witness)>,
 }
 
 impl Invariant for TreeDigest {
     fn applied(&mut self, by: Witness, zxid: Zxid, digest: u64) -> Result<(), Breach> {
-        let (first_digest, first) = *self.digests.entry(zxid).or_insert((digest, by));
+        let (first_digest, first) = *self.digests.first(zxid, (digest, by));
         if first_digest == digest {
             return Ok(());
         }
