@@ -8,6 +8,7 @@ use crate::life::{Cast, Keep, Life, Progress, live_on_fresh_thread};
 use crate::outcome::replay_line;
 use crate::rundir::RunDir;
 use crate::scenario::{self, INTENSITY_NORMAL, Scenario, ScenarioFile};
+use crate::shrink;
 use crate::sweep::{self, SweepOptions};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -47,6 +48,9 @@ enum Command {
         /// The run directory.
         dir: PathBuf,
     },
+    /// Leaves out of a failing life whatever it fails without, and writes what is left as a
+    /// scenario.
+    Shrink(ShrinkArgs),
     /// Measures events per processor second of the server and of a null server in the same world.
     Calibrate(CalibrateArgs),
 }
@@ -59,6 +63,28 @@ struct CalibrateArgs {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     first: u64,
+}
+
+#[derive(Args, Debug)]
+struct ShrinkArgs {
+    /// A run directory: its scenario is shrunk.
+    #[arg(value_name = "DIR", conflicts_with_all = ["seed", "scenario", "intensity"])]
+    dir: Option<PathBuf>,
+    /// The seed of the failing life.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The scenario file it was lived with.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// The intensity it was lived with.
+    #[arg(long, value_name = "X", value_parser = parse_intensity)]
+    intensity: Option<u32>,
+    /// Where the scenario goes (without it: runs/shrunk-SEED.toml).
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Most lives to spend.
+    #[arg(long, default_value_t = shrink::LIVES_MAX, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    lives: u64,
 }
 
 #[derive(Args, Debug)]
@@ -127,6 +153,7 @@ pub fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Command::Sweep(args)) => run_sweep(&args),
         Some(Command::Replay { dir }) => replay(&dir),
+        Some(Command::Shrink(args)) => run_shrink(&args),
         Some(Command::Calibrate(args)) => calibrate(&args),
     };
     match done {
@@ -277,6 +304,71 @@ fn replay(dir: &Path) -> Result<u8, String> {
     );
     // A run that does not repeat is a bug of the harness or of determinism: a violation.
     Ok(1)
+}
+
+fn run_shrink(args: &ShrinkArgs) -> Result<u8, String> {
+    let (scenario, origin) = match &args.dir {
+        Some(dir) => {
+            let recorded = RunDir::read(dir).map_err(|e| e.to_string())?;
+            (recorded.scenario, format!("`{}`", dir.display()))
+        }
+        None => {
+            let file = args.scenario.as_deref();
+            if file.is_none() && args.seed.is_none() {
+                return Err("say which life: DIR, or --seed N (see --help)".into());
+            }
+            let parsed = file.map(read_scenario).transpose()?.unwrap_or_default();
+            let scenario = complete(&parsed, file, args.seed, args.intensity)?;
+            let name = file.map(|f| f.display().to_string());
+            let origin = format!("`{}`", replay_line(&scenario, name.as_deref()));
+            (scenario, origin)
+        }
+    };
+    let out = match &args.out {
+        Some(path) => path.clone(),
+        None => Path::new(RUNS).join(format!("shrunk-{}.toml", scenario.seed)),
+    };
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    let keep = |text: &str| fs::write(&out, text).map_err(|e| format!("{}: {e}", out.display()));
+    keep("")?;
+    let shrunk = shrink_with_bar(&scenario, args.lives)?;
+    keep(&shrink::to_file(&shrunk, &origin))?;
+    println!("{}", shrunk.scenario);
+    let sizes = |s: &Scenario| {
+        let clients: u64 = s.workloads.iter().map(|w| w.clients).sum();
+        let (faults, chaos_ms) = (s.plan.len(), s.phases.chaos_ms);
+        format!("{faults} faults, {clients} clients, {chaos_ms} ms of chaos")
+    };
+    println!("was        {}", sizes(&scenario));
+    println!("is         {}", sizes(&shrunk.scenario));
+    println!("fails      {}", shrunk.verdict.signature());
+    let end = match shrunk.cut_short {
+        true => "; --lives ended it, more may go",
+        false => "",
+    };
+    println!("lives      {}{end}", shrunk.lives);
+    println!("kept       {}", out.display());
+    Ok(0)
+}
+
+/// Shrinks with a line of progress on a terminal, and silently everywhere else.
+fn shrink_with_bar(scenario: &Scenario, lives_max: u64) -> Result<shrink::Shrunk, String> {
+    let bar = ProgressBar::new(lives_max);
+    let template = "{bar:40} {pos}/{len} lives, {msg}";
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
+    let live = |s: &Scenario| {
+        let life = live_on_fresh_thread(s, Cast::Service, Keep::Outcome, &Progress::default());
+        life.outcome.verdict
+    };
+    let shrunk = shrink::shrink(scenario, lives_max, live, |best, lives| {
+        bar.set_position(lives);
+        let (faults, chaos_ms) = (best.plan.len(), best.phases.chaos_ms);
+        bar.set_message(format!("{faults} faults, {chaos_ms} ms of chaos left"));
+    });
+    bar.finish_and_clear();
+    shrunk
 }
 
 fn calibrate(args: &CalibrateArgs) -> Result<u8, String> {

@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod plan;
 pub mod rundir;
 pub mod scenario;
+pub mod shrink;
 pub mod sweep;
 pub mod trace;
 pub mod world;

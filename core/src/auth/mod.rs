@@ -77,7 +77,7 @@ fn matches(entry: &Id, identities: &Identities) -> bool {
     }
     identities.iter().any(|id| {
         id.scheme == entry.scheme
-            && match entry.scheme.as_str() {
+            && match &*entry.scheme {
                 "ip" => ip::matches(&entry.id, &id.id),
                 _ => id.id == entry.id,
             }
@@ -97,7 +97,7 @@ pub fn normalise(acl: &[Acl], asker: &Identities) -> Result<Vec<Acl>, ErrorCode>
         }
     };
     for entry in acl {
-        match entry.id.scheme.as_str() {
+        match &*entry.id.scheme {
             "world" if entry.id.id == "anyone" => keep(entry.clone()),
             "auth" => {
                 let proved: Vec<&Id> = asker.iter().filter(|id| id.scheme == "digest").collect();
@@ -176,7 +176,7 @@ pub fn redact(acl: &[Acl]) -> Vec<Acl> {
             let mut entry = entry.clone();
             if entry.id.scheme == "digest" {
                 let user = entry.id.id.split(':').next().unwrap_or_default();
-                entry.id.id = format!("{user}:x");
+                entry.id.id = format!("{user}:x").into();
             }
             entry
         })

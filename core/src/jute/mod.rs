@@ -273,7 +273,11 @@ impl<'a> Reader<'a> {
 
     /// A string, malformed UTF-8 replaced by U+FFFD as Java does; `None` is null.
     pub fn opt_string(&mut self) -> Result<Option<Cow<'a, str>>, JuteError> {
-        Ok(self.slice()?.map(String::from_utf8_lossy))
+        // What is well-formed is found out faster by a check than by a repair.
+        Ok(self.slice()?.map(|bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(bytes),
+        }))
     }
 
     /// A string that must not be null.

@@ -7,7 +7,7 @@
 
 use super::StoreOut;
 use crate::base::disk::{DiskDone, DiskError, DiskLane, DiskOp, DiskRequest, DiskToken, DiskValue};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// A job's number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -80,8 +80,19 @@ struct Job {
 pub(super) struct Jobs {
     next_token: u64,
     next_job: u64,
-    tokens: BTreeMap<DiskToken, (JobId, &'static str)>,
-    jobs: BTreeMap<JobId, Job>,
+    /// Oldest first. A handful at a time, and mostly the oldest is done first: a list is
+    /// searched faster than a map.
+    tokens: VecDeque<Under>,
+    /// In no order.
+    jobs: Vec<(JobId, Job)>,
+}
+
+/// An operation under way.
+#[derive(Clone, Copy, Debug)]
+struct Under {
+    token: DiskToken,
+    job: JobId,
+    verb: &'static str,
 }
 
 impl Jobs {
@@ -89,9 +100,16 @@ impl Jobs {
     pub fn start(&mut self, lane: DiskLane, steps: Vec<Step>, out: &mut StoreOut) -> JobId {
         let steps: VecDeque<Step> = steps.into_iter().filter(|s| !s.ops.is_empty()).collect();
         assert!(!steps.is_empty(), "a job with nothing to do");
+        let (id, mut job) = self.begin(lane, steps);
+        self.next_step(id, &mut job, out);
+        self.jobs.push((id, job));
+        id
+    }
+
+    fn begin(&mut self, lane: DiskLane, steps: VecDeque<Step>) -> (JobId, Job) {
         let id = JobId(self.next_job);
         self.next_job += 1;
-        let mut job = Job {
+        let job = Job {
             lane,
             steps,
             outstanding: 0,
@@ -99,21 +117,30 @@ impl Jobs {
             value: DiskValue::Done,
             failure: None,
         };
-        self.submit(id, &mut job, out);
-        self.jobs.insert(id, job);
-        id
+        (id, job)
     }
 
-    /// Submits a job of one operation.
-    pub fn one(&mut self, lane: DiskLane, op: DiskOp, out: &mut StoreOut) -> JobId {
-        self.start(lane, vec![Step::all(vec![op])], out)
+    /// Submits a job of one step, whose operations must all succeed; there must be one.
+    pub fn all<const N: usize>(
+        &mut self,
+        lane: DiskLane,
+        ops: [DiskOp; N],
+        out: &mut StoreOut,
+    ) -> JobId {
+        const { assert!(N > 0, "a job with nothing to do") };
+        let (id, mut job) = self.begin(lane, VecDeque::new());
+        self.submit(id, &mut job, false, N, ops, out);
+        self.jobs.push((id, job));
+        id
     }
 
     /// Takes a completion; returns the job when it is finished. A token that is not known
     /// is the shell's mistake, and ignored.
     pub fn done(&mut self, done: DiskDone, out: &mut StoreOut) -> Option<(JobId, JobResult)> {
-        let (id, verb) = self.tokens.remove(&done.token)?;
-        let mut job = self.jobs.remove(&id)?;
+        let token = self.tokens.iter().position(|t| t.token == done.token)?;
+        let Under { job: id, verb, .. } = self.tokens.remove(token)?;
+        let at = self.jobs.iter().position(|(job, _)| *job == id)?;
+        let job = &mut self.jobs[at].1;
         assert!(job.outstanding > 0, "a completion too many");
         job.outstanding -= 1;
         match done.result {
@@ -121,27 +148,45 @@ impl Jobs {
             Err(_) if job.lenient => {}
             Err(error) => job.blame(Failure { error, verb }),
         }
-        if job.outstanding == 0 {
-            if let Some(failure) = job.failure {
-                return Some((id, Err(failure)));
-            }
-            if job.steps.is_empty() {
-                return Some((id, Ok(job.value)));
-            }
-            self.submit(id, &mut job, out);
+        if job.outstanding > 0 {
+            return None;
         }
-        self.jobs.insert(id, job);
+        let (id, mut job) = self.jobs.swap_remove(at);
+        if let Some(failure) = job.failure {
+            return Some((id, Err(failure)));
+        }
+        if job.steps.is_empty() {
+            return Some((id, Ok(job.value)));
+        }
+        self.next_step(id, &mut job, out);
+        self.jobs.push((id, job));
         None
     }
 
-    fn submit(&mut self, id: JobId, job: &mut Job, out: &mut StoreOut) {
-        let step = job.steps.pop_front().expect("a step is left");
-        job.outstanding = step.ops.len();
-        job.lenient = step.lenient;
-        for op in step.ops {
+    fn next_step(&mut self, id: JobId, job: &mut Job, out: &mut StoreOut) {
+        let Step { ops, lenient } = job.steps.pop_front().expect("a step is left");
+        self.submit(id, job, lenient, ops.len(), ops, out);
+    }
+
+    fn submit(
+        &mut self,
+        id: JobId,
+        job: &mut Job,
+        lenient: bool,
+        count: usize,
+        ops: impl IntoIterator<Item = DiskOp>,
+        out: &mut StoreOut,
+    ) {
+        job.outstanding = count;
+        job.lenient = lenient;
+        for op in ops {
             let token = DiskToken(self.next_token);
             self.next_token += 1;
-            self.tokens.insert(token, (id, verb(&op)));
+            self.tokens.push_back(Under {
+                token,
+                job: id,
+                verb: verb(&op),
+            });
             out.disk.push(DiskRequest {
                 token,
                 lane: job.lane,

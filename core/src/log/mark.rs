@@ -8,7 +8,7 @@
 //! still leads through it, so a cut of the log needs no new mark.
 
 use super::StoreOut;
-use super::jobs::{JobId, JobResult, Jobs, Step};
+use super::jobs::{JobId, JobResult, Jobs};
 use super::names::{MARK, NUMBER_END};
 use super::record::{Place, u32_at, u64_at};
 use crate::base::disk::{DiskLane, DiskOp};
@@ -149,7 +149,7 @@ impl MarkKeeper {
         };
         let mut data = BytesMut::with_capacity(SLOT_BYTES as usize);
         mark.encode(&mut data);
-        let step = Step::all(vec![
+        let ops = [
             DiskOp::Write {
                 file: MARK.to_owned(),
                 offset: SLOT_AT[(mark.seq % 2) as usize],
@@ -158,8 +158,8 @@ impl MarkKeeper {
             DiskOp::Sync {
                 file: MARK.to_owned(),
             },
-        ]);
-        self.job = Some((jobs.start(DiskLane::Log, vec![step], out), mark));
+        ];
+        self.job = Some((jobs.all(DiskLane::Log, ops, out), mark));
     }
 
     /// Takes a finished job; `None` when it is not this room's, an error when the store

@@ -78,7 +78,7 @@ pub(super) struct Recovery {
 impl Recovery {
     /// Asks for the listing.
     pub fn begin(config: StoreConfig, jobs: &mut Jobs, out: &mut StoreOut) -> Recovery {
-        let job = jobs.one(DiskLane::Log, DiskOp::List, out);
+        let job = jobs.all(DiskLane::Log, [DiskOp::List], out);
         Recovery {
             config,
             lens: BTreeMap::new(),
@@ -141,7 +141,7 @@ impl Recovery {
             Work::Reading(_, goal, mut reader) => {
                 reader.take(result.map_err(|failure| failure.error));
                 if let Some(op) = reader.op() {
-                    let id = jobs.one(lane(goal), op, out);
+                    let id = jobs.all(lane(goal), [op], out);
                     self.work = Work::Reading(id, goal, reader);
                     return Ok(None);
                 }
@@ -167,7 +167,7 @@ impl Recovery {
             if let Some(goal) = self.goals.pop_front() {
                 let reader = self.reader(goal);
                 if let Some(op) = reader.op() {
-                    let id = jobs.one(lane(goal), op, out);
+                    let id = jobs.all(lane(goal), [op], out);
                     self.work = Work::Reading(id, goal, Box::new(reader));
                     return;
                 }

@@ -128,7 +128,7 @@ impl Writer {
         };
         self.offset += len as u64;
         self.writes
-            .insert(jobs.one(DiskLane::Snapshot, op, out), len);
+            .insert(jobs.all(DiskLane::Snapshot, [op], out), len);
     }
 
     /// Seals and names the file once nothing stands in its way.

@@ -404,15 +404,12 @@ impl LogWriter {
             record::encode(&mut data, place, start, entry);
         }
         let file = names::segment(self.layout.head.id);
-        let step = Step::all(vec![
-            DiskOp::Write {
-                file: file.clone(),
-                offset: start,
-                data: data.freeze(),
-            },
-            DiskOp::Sync { file },
-        ]);
-        let job = jobs.start(DiskLane::Log, vec![step], out);
+        let write = DiskOp::Write {
+            file: file.clone(),
+            offset: start,
+            data: data.freeze(),
+        };
+        let job = jobs.all(DiskLane::Log, [write, DiskOp::Sync { file }], out);
         self.work = Work::Batch { job, entries };
     }
 

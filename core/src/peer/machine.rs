@@ -17,7 +17,7 @@ use crate::pipeline::replica::{Replica, SnapshotId};
 use crate::session::SessionIds;
 use crate::zab::{Boot, Zab, ZabInput, ZabOutput, wire};
 use bytes::{Bytes, BytesMut};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// A snapshot that is coming in from the leader.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ pub struct Peer {
     halted: bool,
     store_out: StoreOut,
     zab_out: Vec<ZabOutput>,
-    zab_queue: VecDeque<ZabOutput>,
+    /// What is carried out before anything in `zab_out`, last first.
+    zab_queue: Vec<ZabOutput>,
     relays: Vec<Relay>,
     answers: Vec<(ServerId, Relay)>,
 }
@@ -74,7 +75,7 @@ impl Peer {
             halted: false,
             store_out: StoreOut::default(),
             zab_out: Vec::new(),
-            zab_queue: VecDeque::new(),
+            zab_queue: Vec::new(),
             relays: Vec::new(),
             answers: Vec::new(),
         }
@@ -135,14 +136,11 @@ impl Peer {
     /// Carries everything queued to where it belongs, until nothing is queued.
     fn settle(&mut self, now: Now, out: &mut Outbox) {
         loop {
-            if !self.zab_out.is_empty() {
-                self.zab_queue.extend(self.zab_out.drain(..));
-            }
             if !self.answers.is_empty() {
                 self.carry_answers(out);
             } else if !self.relays.is_empty() {
                 self.carry_relays(now);
-            } else if let Some(output) = self.zab_queue.pop_front() {
+            } else if let Some(output) = self.next_of_zab() {
                 self.obey(now, output, out);
             } else if !self.store_out.events.is_empty() {
                 let mut events = std::mem::take(&mut self.store_out.events);
@@ -160,6 +158,15 @@ impl Peer {
         }
         self.feed_own_snapshot();
         self.submit(out);
+    }
+
+    /// Zab's outputs strictly in their order: what carrying one out brings comes last.
+    fn next_of_zab(&mut self) -> Option<ZabOutput> {
+        if self.zab_queue.is_empty() {
+            std::mem::swap(&mut self.zab_queue, &mut self.zab_out);
+            self.zab_queue.reverse();
+        }
+        self.zab_queue.pop()
     }
 
     fn submit(&mut self, out: &mut Outbox) {

@@ -7,6 +7,7 @@ use super::xid;
 use crate::base::{SessionId, Zxid};
 use crate::jute::{JuteError, Reader, Record, Writer};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Permission bits of an ACL entry.
@@ -30,17 +31,17 @@ pub mod perms {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Default)]
 pub struct Id {
     /// The scheme, as "world", "ip", "digest".
-    pub scheme: String,
+    pub scheme: Cow<'static, str>,
     /// The id, in the scheme's own form.
-    pub id: String,
+    pub id: Cow<'static, str>,
 }
 
 impl Id {
     /// An id.
-    pub fn new(scheme: impl Into<String>, id: impl Into<String>) -> Id {
+    pub fn new(scheme: impl AsRef<str>, id: impl AsRef<str>) -> Id {
         Id {
-            scheme: scheme.into(),
-            id: id.into(),
+            scheme: kept(scheme.as_ref().into()),
+            id: kept(id.as_ref().into()),
         }
     }
 
@@ -58,9 +59,18 @@ impl Record for Id {
 
     fn read(from: &mut Reader<'_>) -> Result<Id, JuteError> {
         Ok(Id {
-            scheme: from.opt_string()?.unwrap_or_default().into_owned(),
-            id: from.opt_string()?.unwrap_or_default().into_owned(),
+            scheme: kept(from.opt_string()?.unwrap_or_default()),
+            id: kept(from.opt_string()?.unwrap_or_default()),
         })
+    }
+}
+
+/// A text to keep. Nearly every list is open to everyone: those words are not copied.
+fn kept(text: Cow<'_, str>) -> Cow<'static, str> {
+    const USUAL: [&str; 3] = ["world", "anyone", "digest"];
+    match USUAL.iter().find(|usual| **usual == text) {
+        Some(usual) => Cow::Borrowed(usual),
+        None => Cow::Owned(text.into_owned()),
     }
 }
 

@@ -111,7 +111,10 @@ mod tests {
         let mut ledger = Ledger::default();
         assert_eq!(*ledger.first(z(1, 3), "a"), "a");
         assert_eq!(*ledger.first(z(1, 3), "b"), "a");
-        assert_eq!((ledger.get(z(1, 3)), ledger.get(z(1, 2))), (Some(&"a"), None));
+        assert_eq!(
+            (ledger.get(z(1, 3)), ledger.get(z(1, 2))),
+            (Some(&"a"), None)
+        );
         assert_eq!(ledger.count(), 1);
     }
 
