@@ -406,12 +406,20 @@ fn complete(
 
 fn read_scenario(path: &Path) -> Result<ScenarioFile, String> {
     let told = |what: String| format!("{}: {what}", path.display());
-    let meta = fs::metadata(path).map_err(|e| told(e.to_string()))?;
+    let cure = "a scenario is a TOML file, as under scenarios/";
+    let meta = fs::metadata(path).map_err(|e| told(format!("{e}; {cure}")))?;
     if meta.len() > SCENARIO_BYTES_MAX {
-        return Err(told(format!("longer than {SCENARIO_BYTES_MAX} bytes")));
+        let long = format!("longer than {SCENARIO_BYTES_MAX} bytes");
+        return Err(told(format!("{long}; {cure}")));
     }
-    let text = fs::read_to_string(path).map_err(|e| told(e.to_string()))?;
-    ScenarioFile::parse(&text).map_err(|e| told(e.to_string()))
+    let text = fs::read_to_string(path).map_err(|e| told(format!("{e}; {cure}")))?;
+    let file = ScenarioFile::parse(&text).map_err(|e| told(e.to_string()))?;
+    if file.is_empty() {
+        // Whoever names a file wants something fixed by it: this one was cut, or never written.
+        let cure = "name at least one key, or leave --scenario out";
+        return Err(told(format!("fixes nothing; {cure}")));
+    }
+    Ok(file)
 }
 
 /// A file itself, or every `.toml` of a directory in order of name.

@@ -29,6 +29,10 @@ const OUTCOME: &str = "outcome.json";
 const HISTORY: &str = "history.jsonl";
 const EVENTS: &str = "events.jsonl";
 const TRACE: &str = "trace.log";
+/// Most bytes of a file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// What is wrong with a file whose end is missing.
+const CUT: &str = "ends in the middle of a line: it was cut off; record the run again";
 /// Written and removed again to see whether a directory takes files.
 const CLAIM: &str = ".claim";
 
@@ -78,11 +82,12 @@ impl RunDir {
             .map_err(|e| malformed(dir, SCENARIO, e.to_string()))?;
         let outcome = serde_json::from_str(&text(dir, OUTCOME)?)
             .map_err(|e| malformed(dir, OUTCOME, e.to_string()))?;
-        for name in [HISTORY, EVENTS, TRACE] {
-            let path = dir.join(name);
-            if let Err(error) = fs::metadata(&path) {
-                return Err(RunDirError::File { path, error });
-            }
+        for name in [HISTORY, EVENTS] {
+            let text = text(dir, name)?;
+            judge_lines(&text).map_err(|what| malformed(dir, name, what))?;
+        }
+        if !is_whole(&text(dir, TRACE)?) {
+            return Err(malformed(dir, TRACE, CUT.into()));
         }
         Ok(RunDir { scenario, outcome })
     }
@@ -126,8 +131,38 @@ impl RunDir {
 }
 
 fn text(dir: &Path, name: &str) -> Result<String, RunDirError> {
+    let told = |e| {
+        malformed(
+            dir,
+            name,
+            format!("{e}; a run directory is what --out writes"),
+        )
+    };
     let path = dir.join(name);
-    fs::read_to_string(&path).map_err(|error| RunDirError::File { path, error })
+    let length = fs::metadata(&path).map_err(told)?.len();
+    if length > FILE_BYTES_MAX {
+        let what = format!("longer than {FILE_BYTES_MAX} bytes: no run leaves so much");
+        return Err(malformed(dir, name, what));
+    }
+    fs::read_to_string(path).map_err(told)
+}
+
+/// True for what does not end in the middle of a line.
+fn is_whole(text: &str) -> bool {
+    text.is_empty() || text.ends_with('\n')
+}
+
+/// Says what is wrong with a file of one JSON object a line.
+fn judge_lines(text: &str) -> Result<(), String> {
+    if !is_whole(text) {
+        return Err(CUT.into());
+    }
+    let ends = [text.lines().next(), text.lines().next_back()];
+    for line in ends.into_iter().flatten() {
+        let object: Result<serde_json::Map<_, _>, _> = serde_json::from_str(line);
+        object.map_err(|e| format!("not one JSON object a line: {e}"))?;
+    }
+    Ok(())
 }
 
 fn malformed(dir: &Path, name: &str, what: String) -> RunDirError {

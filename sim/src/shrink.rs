@@ -164,7 +164,10 @@ impl<L: FnMut(&Scenario) -> Verdict, T: FnMut(&Scenario, u64)> Shrinker<L, T> {
             let mut at = 0;
             while at < self.best.plan.len() {
                 let end = (at + chunk).min(self.best.plan.len());
-                if !self.try_with(|s| drop(s.plan.drain(at..end))) {
+                let dropped = self.try_with(|s| {
+                    s.plan.drain(at..end);
+                });
+                if !dropped {
                     at = end;
                 }
             }
@@ -177,7 +180,9 @@ impl<L: FnMut(&Scenario) -> Verdict, T: FnMut(&Scenario, u64)> Shrinker<L, T> {
         let mut at = self.best.workloads.len();
         while at > 0 {
             at -= 1;
-            self.try_with(|s| drop(s.workloads.remove(at)));
+            self.try_with(|s| {
+                s.workloads.remove(at);
+            });
         }
         for at in 0..self.best.workloads.len() {
             if !self.try_with(|s| s.workloads[at].clients = 1) {
@@ -202,12 +207,15 @@ impl<L: FnMut(&Scenario) -> Verdict, T: FnMut(&Scenario, u64)> Shrinker<L, T> {
             }) {}
         }
         for at in 0..self.best.plan.len() {
-            for part in [1, 2] {
+            // A pause goes and the chaos is that much shorter; or only the faults come earlier.
+            for (part, shorter) in [(1, true), (2, true), (1, false), (2, false)] {
                 self.try_with(|s| {
                     let before_ms = at.checked_sub(1).map_or(0, |before| s.plan[before].at_ms);
                     let gone_ms = (s.plan[at].at_ms - before_ms) / part;
                     s.plan[at..].iter_mut().for_each(|f| f.at_ms -= gone_ms);
-                    s.phases.chaos_ms = s.phases.chaos_ms.saturating_sub(gone_ms).max(1);
+                    if shorter {
+                        s.phases.chaos_ms = s.phases.chaos_ms.saturating_sub(gone_ms).max(1);
+                    }
                 });
             }
             self.try_with(|s| s.plan[at].for_ms /= 2);

@@ -45,6 +45,11 @@ impl ScenarioFile {
         Ok(ScenarioFile { table })
     }
 
+    /// True when it fixes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// The seed the file names, if it names one.
     pub fn seed(&self) -> Result<Option<u64>, ScenarioError> {
         self.table.get("seed").map(seed_of).transpose()
