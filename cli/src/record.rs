@@ -23,6 +23,7 @@ use gamekeeper_workload::{
     run_below,
 };
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long an ensemble is given to take the run's folder.
@@ -186,7 +187,9 @@ async fn open_folder(
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let stamp = since.unwrap_or_default().as_millis();
-    let folder = format!("{chroot}/gamekeeper-{stamp:x}-{:x}", std::process::id());
+    // Nobody else's, whatever runs at the same time: the history is closed on its account.
+    let nonce = RandomState::new().build_hasher().finish();
+    let folder = format!("{chroot}/gamekeeper-{stamp:x}-{nonce:016x}");
     let nodes = match tokio::time::timeout(
         OPEN_WAIT,
         make_folder(rt, servers, chroot, &folder, arguments),
