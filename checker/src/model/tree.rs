@@ -757,7 +757,10 @@ impl<'h> Tree<'h> {
             cversion: node.creates.wrapping_mul(2).wrapping_sub(node.children),
             aversion: node.aversion,
             ephemeral_owner: owner.copied().unwrap_or(0),
-            data_length: node.data.as_ref().map_or(0, |data| data.bytes().len() as i32),
+            data_length: node
+                .data
+                .as_ref()
+                .map_or(0, |data| data.bytes().len() as i32),
             num_children: node.children,
             pzxid: node.pzxid,
         };
