@@ -1,170 +1,335 @@
-//! The servers' log is a witness: an honest one spares the search, a lying one changes
-//! nothing.
+//! ZooKeeper's promises over registers with zxids, against an enumerator of its own.
 
-mod toy;
-
-use gamekeeper_checker::history::*;
-use gamekeeper_checker::{Options, Property, Verdict, judge};
-use toy::{Dice, Shape, valid_history_with_log};
-
-/// Many lost answers on few nodes.
-const CROWDED: Shape = Shape {
-    clients: 6,
-    steps: 500,
-    paths: 2,
-    losses: 12,
-    watches: 5,
-    acls: false,
-    notify_zxid: true,
+use gamekeeper_checker::linear::generate::{Settings, generate};
+use gamekeeper_checker::linear::models::{
+    Keyed, Register, RegisterOp, RegisterOutcome, Symbol, Symbols,
 };
+use gamekeeper_checker::linear::{Budget, Model, OperationOf, Witnessed, check_zookeeper};
+use gamekeeper_checker::{Class, Property};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::sync::Arc;
 
-/// Judged with little patience: what takes long is no matter here.
-fn judged(history: &History) -> Verdict {
-    let options = Options {
-        tries_max: 300,
-        ..Options::default()
+type Op = OperationOf<Keyed<Register>>;
+
+/// A history and its zxids.
+#[derive(Debug, Clone)]
+struct Case {
+    history: Vec<Op>,
+    zxids: Vec<Option<i64>>,
+}
+
+fn model() -> Keyed<Register> {
+    let mut symbols = Symbols::default();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        symbols.number(name);
+    }
+    let symbols = Arc::new(symbols);
+    Keyed {
+        model: Register {
+            symbols: symbols.clone(),
+        },
+        symbols,
+    }
+}
+
+fn is_refused(operation: &Op) -> bool {
+    operation.outcome == Some(RegisterOutcome::Swapped(false))
+}
+
+fn writes(operation: &Op) -> bool {
+    operation.op.1 != RegisterOp::Read
+}
+
+fn show(case: &Case) -> String {
+    let row = |(operation, zxid): (&Op, &Option<i64>)| {
+        let Op {
+            client,
+            call,
+            ret,
+            op,
+            outcome,
+        } = operation;
+        format!(
+            "\n{client} [{call}, {ret:?}] {:?} {outcome:?} zxid {zxid:?}",
+            op.1
+        )
     };
-    judge(history, &options)
+    case.history.iter().zip(&case.zxids).map(row).collect()
 }
 
-fn without_log(history: &History) -> History {
-    let mut bare = history.clone();
-    bare.txns.clear();
-    bare.header.txns = None;
-    bare
-}
-
-/// Options that give up at once: what is decided then, the log decided.
-fn no_search() -> Options {
-    Options {
-        tries_max: 0,
-        ..Options::default()
-    }
-}
-
-#[test]
-fn honest_log_spares_the_search() {
-    for seed in 0..150 {
-        let history = valid_history_with_log(seed, CROWDED);
-        let verdict = judge(&history, &no_search());
-        assert!(matches!(verdict, Verdict::Valid(_)), "{seed}: {verdict}");
-    }
-}
-
-/// Something untrue is said in the log, still in so many words.
-fn lie(txns: &mut Vec<Txn>, dice: &mut Dice) {
-    let (at, other) = (dice.below(txns.len()), dice.below(txns.len()));
-    match dice.below(6) {
-        0 => drop(txns.remove(at)),
-        1 => txns[at].zxid += dice.below(7) as i64 - 3,
-        2 => txns[at].xid += dice.below(5) as i32 - 2,
-        3 => {
-            let zxid = txns[at].zxid;
-            txns[at].zxid = std::mem::replace(&mut txns[other].zxid, zxid);
-        }
-        4 => {
-            let kinds = [
-                TxnKind::Open,
-                TxnKind::Close,
-                TxnKind::Write,
-                TxnKind::Refused,
-            ];
-            txns[at].kind = kinds[dice.below(4)];
-        }
-        _ => {
-            let copy = Txn {
-                zxid: txns[other].zxid + 1,
-                ..txns[at]
-            };
-            txns.push(copy);
-        }
-    }
-}
-
-/// The history with its log as told by a liar, who says that it is whole.
-fn lied_about(history: &History, dice: &mut Dice) -> History {
-    let mut told = history.clone();
-    for _ in 0..=dice.below(6) {
-        lie(&mut told.txns, dice);
-    }
-    told.header.txns = Some(told.txns.len() as u64);
-    told
-}
-
-#[test]
-fn lying_log_makes_no_valid_history_invalid() {
-    let mut dice = Dice(7);
-    for seed in 0..150 {
-        let history = valid_history_with_log(seed, Shape::default());
-        let told = lied_about(&history, &mut dice);
-        let verdict = judge(&told, &Options::default());
-        assert!(matches!(verdict, Verdict::Valid(_)), "{seed}: {verdict}");
-    }
-}
-
-/// One answer says something else than it said; false where it had nothing to say.
-fn spoil(history: &mut History, dice: &mut Dice) -> bool {
-    let at = dice.below(history.records.len());
-    let Body::Return { zxid, result, .. } = &mut history.records[at].body else {
+/// Tries every way to put what has no zxid between what has one.
+fn naive(case: &Case) -> bool {
+    let refused = |at: &usize| is_refused(&case.history[*at]);
+    let fixed = |at: &usize| case.zxids[*at].is_some() && case.history[*at].ret.is_some();
+    let mut order: Vec<usize> = (0..case.history.len()).filter(fixed).collect();
+    order.sort_by_key(|at| (case.zxids[*at], !writes(&case.history[*at]), refused(at)));
+    let took_effect = |at: &&usize| writes(&case.history[**at]) && !refused(at);
+    let zxids: Vec<_> = order
+        .iter()
+        .filter(took_effect)
+        .map(|at| case.zxids[*at])
+        .collect();
+    if zxids.windows(2).any(|pair| pair[0] == pair[1]) {
         return false;
+    }
+    let loose: Vec<usize> = (0..case.history.len())
+        .filter(|at| !fixed(at) && (case.history[*at].ret.is_some() || writes(&case.history[*at])))
+        .collect();
+    insert(case, order, &loose)
+}
+
+fn insert(case: &Case, order: Vec<usize>, loose: &[usize]) -> bool {
+    let Some((first, rest)) = loose.split_first() else {
+        return holds(case, &order);
     };
-    match result {
-        Ok(Answer::Data { data, stat }) => match dice.below(3) {
-            0 => *data = Some("never written".into()),
-            1 => stat.version += 1,
-            _ => stat.mzxid -= 1,
-        },
-        Ok(Answer::NamesStat { names, stat }) => match names.pop() {
-            Some(_) => {}
-            None => stat.cversion += 2,
-        },
-        Ok(Answer::Stat(stat)) => stat.version -= 1,
-        Ok(_) => *zxid -= 2,
-        Err(_) => *result = Ok(Answer::Done),
+    if case.history[*first].ret.is_none() && insert(case, order.clone(), rest) {
+        return true;
+    }
+    (0..=order.len()).any(|place| {
+        let mut order = order.clone();
+        order.insert(place, *first);
+        insert(case, order, rest)
+    })
+}
+
+/// The definition, along one order of everything.
+fn holds(case: &Case, order: &[usize]) -> bool {
+    let model = model();
+    let refused = |at: &usize| is_refused(&case.history[*at]);
+    let mut states = std::collections::BTreeMap::new();
+    for (place, at) in order.iter().enumerate() {
+        let now = &case.history[*at];
+        let state = states.entry(now.op.0).or_insert(Symbol(0));
+        match model.step(state, &now.op, now.outcome.as_ref()) {
+            Some(after) => *state = after,
+            None => return false,
+        }
+        for (ahead, before) in order[..place].iter().enumerate() {
+            let earlier = &case.history[*before];
+            // W1 and R3.
+            if writes(earlier) && now.ret.is_some_and(|ret| ret < earlier.call) {
+                return false;
+            }
+            // W2 and R2. Reads at one place commute, and what was never answered binds writes.
+            // (What was refused may share the zxid of what it saw; then it is like a read.)
+            let shares = |other: &usize| {
+                case.zxids[*other].is_some() && case.zxids[*other] == case.zxids[*at]
+            };
+            let changes =
+                |other: &usize| writes(&case.history[*other]) && !(refused(other) && shares(other));
+            let commute = !order[ahead..=place].iter().any(changes);
+            let unbound = !writes(earlier) && now.ret.is_none();
+            if earlier.client == now.client && earlier.call > now.call && !commute && !unbound {
+                return false;
+            }
+            // A client's zxids do not fall, even where nothing lies between them.
+            let fell = case.zxids[*before] < case.zxids[*at] && earlier.call > now.call;
+            if fell && case.zxids[*before].is_some() && earlier.client == now.client {
+                return false;
+            }
+            // What shares a zxid has nothing between.
+            let loose = order[ahead..place]
+                .iter()
+                .any(|at| case.zxids[*at].is_none() && !refused(at));
+            if loose && case.zxids[*at].is_some() && case.zxids[*at] == case.zxids[*before] {
+                return false;
+            }
+        }
+        let seen = |before: &usize| {
+            case.history[*before].client == now.client
+                && case.zxids[*before].is_some()
+                && case.zxids[*before] == case.zxids[*at]
+                && case.history[*before].call < now.call
+        };
+        if writes(now) && !is_refused(now) && case.zxids[*at].is_some() && order.iter().any(seen) {
+            return false;
+        }
     }
     true
 }
 
-#[test]
-fn lying_log_makes_no_invalid_history_valid() {
-    let (mut dice, mut convicted) = (Dice(11), 0);
-    for seed in 0..200 {
-        let mut history = valid_history_with_log(seed, Shape::default());
-        while !spoil(&mut history, &mut dice) {}
-        // Not every change is a wrong, and not every wrong can be told from a lost answer.
-        if !matches!(judged(&without_log(&history)), Verdict::Invalid(_)) {
-            continue;
-        }
-        convicted += 1;
-        for told in [history.clone(), lied_about(&history, &mut dice)] {
-            let verdict = judged(&told);
-            assert!(matches!(verdict, Verdict::Invalid(_)), "{seed}: {verdict}");
+/// A small history of one or two registers with some zxids hidden, some outcomes lost.
+fn draw(seed: u64) -> Case {
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let settings = Settings {
+        clients: dice.random_range(1..4),
+        operations: dice.random_range(2..7),
+        seed,
+        stale: dice.random(),
+        cas_percent: 25,
+        unanswered: dice.random_range(0..2),
+        ..Settings::default()
+    };
+    let rows = generate(&settings);
+    let mut case = Case {
+        history: Vec::new(),
+        zxids: Vec::new(),
+    };
+    for (operation, zxid) in rows {
+        let hidden = dice.random_ratio(1, 8);
+        case.zxids.push(zxid.filter(|_| !hidden));
+        case.history.push(Op {
+            client: operation.client,
+            call: operation.call,
+            ret: operation.ret,
+            op: (Symbol(1), operation.op),
+            outcome: operation.outcome,
+        });
+    }
+    if seed % 2 == 1 {
+        let at = dice.random_range(0..case.history.len());
+        let other = dice.random_range(0..case.history.len());
+        match dice.random_range(0..4) {
+            0 => case.zxids.swap(at, other),
+            1 => {
+                case.zxids[at] =
+                    case.zxids[at].map(|zxid| (zxid + dice.random_range(-1..=1)).max(0))
+            }
+            2 => case.history[at].client = case.history[other].client,
+            _ if case.history[at].op.1 == RegisterOp::Read && case.history[at].ret.is_some() => {
+                let value = Symbol(dice.random_range(0..4));
+                case.history[at].outcome = Some(RegisterOutcome::Value(value));
+            }
+            _ => {}
         }
     }
-    assert!(convicted > 100, "only {convicted} were wrong at all");
+    for at in 0..case.history.len() {
+        if case.history[at].ret.is_none() {
+            case.zxids[at] = None;
+        }
+    }
+    case
 }
 
 #[test]
-fn undecided_history_that_contradicts_a_whole_log_is_convicted_by_it_and_by_no_other() {
-    let (mut dice, mut convicted) = (Dice(13), 0);
-    for seed in 0..100 {
-        let mut history = valid_history_with_log(seed, CROWDED);
-        while !spoil(&mut history, &mut dice) {}
-        let bare = judge(&without_log(&history), &no_search());
-        if !matches!(bare, Verdict::Unknown(_)) {
-            continue;
+fn zookeepers_promises_agree_with_the_enumerator() {
+    let (mut valid, mut invalid, mut unknown) = (0, 0, 0);
+    for seed in 0..4000 {
+        let case = draw(seed);
+        let truth = naive(&case);
+        match check_zookeeper(&model(), &case.history, &case.zxids, &Budget::default()) {
+            Witnessed::Valid(_) => {
+                assert!(truth, "seed {seed}: called valid: {}", show(&case));
+                valid += 1;
+            }
+            Witnessed::Invalid {
+                property, reason, ..
+            } => {
+                assert!(
+                    !truth,
+                    "seed {seed}: called invalid ({property:?}: {reason}): {}",
+                    show(&case)
+                );
+                invalid += 1;
+            }
+            Witnessed::Unknown(_) => unknown += 1,
         }
-        let Verdict::Invalid(violation) = judge(&history, &no_search()) else {
-            continue;
-        };
-        convicted += 1;
-        let words = "judged by the servers' own log";
-        assert!(violation.reason.contains(words), "{}", violation.reason);
-        assert!(Property::ALL.contains(&violation.property));
-        let mut cut = history.clone();
-        cut.txns.pop();
-        let verdict = judge(&cut, &no_search());
-        assert!(matches!(verdict, Verdict::Unknown(_)), "{seed}: {verdict}");
     }
-    assert!(convicted > 20, "only {convicted} were convicted by the log");
+    assert!(
+        valid > 1500 && invalid > 300 && unknown < 20,
+        "{valid}, {invalid}, {unknown}"
+    );
+}
+
+/// A history in few words: client, call, return, request, outcome, zxid.
+fn case(rows: &[(u32, i64, i64, RegisterOp, RegisterOutcome, i64)]) -> Case {
+    let mut case = Case {
+        history: Vec::new(),
+        zxids: Vec::new(),
+    };
+    for (client, call, ret, op, outcome, zxid) in rows {
+        case.history.push(Op {
+            client: *client,
+            call: *call,
+            ret: Some(*ret),
+            op: (Symbol(1), *op),
+            outcome: Some(*outcome),
+        });
+        case.zxids.push(Some(*zxid));
+    }
+    case
+}
+
+fn property(case: &Case) -> (Property, Class) {
+    match check_zookeeper(&model(), &case.history, &case.zxids, &Budget::default()) {
+        Witnessed::Invalid {
+            property, class, ..
+        } => (property, class),
+        verdict => panic!("{verdict:?}"),
+    }
+}
+
+#[test]
+fn each_promise_is_named_when_it_is_broken() {
+    use RegisterOp::{Cas, Read, Write};
+    use RegisterOutcome::{Done, Swapped, Value};
+    let [a, b, nil] = [Symbol(2), Symbol(3), Symbol(0)];
+    let told = |rows: &[_]| property(&case(rows)).0;
+    // The later write has the smaller zxid.
+    assert_eq!(
+        told(&[
+            (0, 0, 10, Write(a), Done, 6),
+            (1, 20, 30, Write(b), Done, 5)
+        ]),
+        Property::LinearizableWrites
+    );
+    assert_eq!(
+        told(&[(0, 0, 10, Write(a), Done, 5), (0, 0, 12, Write(b), Done, 5)]),
+        Property::ZxidSanity
+    );
+    assert_eq!(
+        told(&[(0, 0, 10, Write(a), Done, 6), (0, 5, 30, Write(b), Done, 5)]),
+        Property::SessionFifo
+    );
+    assert_eq!(
+        told(&[
+            (0, 0, 10, Write(a), Done, 5),
+            (0, 11, 12, Read, Value(nil), 4)
+        ]),
+        Property::ReadYourWrites
+    );
+    let written = [(0, 0, 1, Write(a), Done, 5), (0, 2, 3, Write(b), Done, 6)];
+    let back = [(1, 4, 5, Read, Value(b), 6), (1, 9, 12, Read, Value(a), 5)];
+    assert_eq!(told(&[written, back].concat()), Property::MonotonicReads);
+    assert_eq!(
+        told(&[(1, 0, 5, Read, Value(a), 5), (0, 10, 15, Write(a), Done, 5)]),
+        Property::NoFutureReads
+    );
+    let lost = [
+        (0, 0, 10, Cas(nil, a), Swapped(true), 5),
+        (1, 1, 11, Cas(nil, b), Swapped(true), 6),
+    ];
+    assert_eq!(
+        property(&case(&lost)),
+        (Property::ConditionalWrites, Class::Inconsistent)
+    );
+    let replica = [(0, 0, 1, Write(a), Done, 5), (1, 2, 3, Read, Value(b), 5)];
+    assert_eq!(told(&replica), Property::ReplicasAgree);
+    // Two reads by two clients may lag; the same history is no register's.
+    let lagging = case(
+        &[
+            written,
+            [(1, 4, 5, Read, Value(b), 6), (2, 9, 12, Read, Value(a), 5)],
+        ]
+        .concat(),
+    );
+    let verdict = check_zookeeper(
+        &model(),
+        &lagging.history,
+        &lagging.zxids,
+        &Budget::default(),
+    );
+    assert!(matches!(verdict, Witnessed::Valid(_)), "{verdict:?}");
+}
+
+#[test]
+fn an_order_that_exists_but_is_not_the_reported_one_is_told_apart() {
+    use RegisterOp::{Read, Write};
+    use RegisterOutcome::{Done, Value};
+    let rows = [
+        (0, 0, 10, Write(Symbol(2)), Done, 6),
+        (1, 20, 30, Read, Value(Symbol(2)), 5),
+    ];
+    assert_eq!(property(&case(&rows)).1, Class::ZxidNotHonest);
 }

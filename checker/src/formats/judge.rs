@@ -7,7 +7,7 @@ use super::report::Report;
 use super::tsv::{self, Registers};
 use super::{FormatError, quoted};
 use crate::linear::models::{Keyed, Register};
-use crate::linear::{Budget, Model, check_within};
+use crate::linear::{Budget, Model, check_within, check_zookeeper};
 use std::sync::Arc;
 
 /// Declares an enum whose variants have names on the command line.
@@ -49,7 +49,7 @@ named! {
 
 named! {
     /// What a history is judged as.
-    ModelName, 6,
+    ModelName, 7,
     /// Registers with compare-and-set.
     Register = "register",
     /// Texts under keys: get, put, append.
@@ -62,6 +62,8 @@ named! {
     Mutex = "mutex",
     /// Transactions over lists.
     ListAppend = "list-append",
+    /// Registers by ZooKeeper's promises: linearizable writes, reads that may lag.
+    ZooKeeper = "zookeeper",
 }
 
 impl Format {
@@ -148,14 +150,22 @@ pub fn judge(bytes: &[u8], settings: &Settings) -> Result<Report, FormatError> {
     }
 }
 
+/// Registers that carry zxids are judged by ZooKeeper's promises, unless asked otherwise;
+/// others by linearizability.
 fn registers(registers: Registers, settings: &Settings) -> Result<Report, FormatError> {
-    if let Some(model) = settings.model.filter(|model| *model != ModelName::Register) {
-        let reason = format!(
-            "tab-separated lines are of registers, not of a {}",
-            model.name()
-        );
-        return Err(FormatError::new(1, "--model", reason));
-    }
+    let with_zxids = !settings.ignore_zxid && registers.zxids.iter().any(Option::is_some);
+    let name = match settings.model {
+        None if with_zxids => ModelName::ZooKeeper,
+        None => ModelName::Register,
+        Some(name @ (ModelName::Register | ModelName::ZooKeeper)) => name,
+        Some(other) => {
+            let reason = format!(
+                "tab-separated lines are of registers, not of a {}",
+                other.name()
+            );
+            return Err(FormatError::new(1, "--model", reason));
+        }
+    };
     let symbols = Arc::new(registers.symbols);
     let model = Keyed {
         model: Register {
@@ -164,8 +174,22 @@ fn registers(registers: Registers, settings: &Settings) -> Result<Report, Format
         symbols,
     };
     let (history, lines) = (registers.history, registers.lines);
+    if name == ModelName::ZooKeeper {
+        if settings.ignore_zxid {
+            let reason = "zookeeper judges by zxids, and --ignore-zxid hides them";
+            return Err(FormatError::new(1, "--model", reason));
+        }
+        let witnessed = check_zookeeper(&model, &history, &registers.zxids, &settings.budget);
+        return Ok(Report::zookeeper(
+            name.name(),
+            &model,
+            &history,
+            &lines,
+            witnessed,
+        ));
+    }
     Ok(report(
-        ModelName::Register,
+        name,
         Read {
             model,
             history,
@@ -187,6 +211,10 @@ fn calls(calls: &[Call], refusals: bool, settings: &Settings) -> Result<Report, 
         ModelName::Queue => report(name, jepsen::queues(calls)?, settings),
         ModelName::Mutex => report(name, jepsen::mutexes(calls)?, settings),
         ModelName::ListAppend => report(name, jepsen::lists(calls)?, settings),
+        ModelName::ZooKeeper => {
+            let reason = "zookeeper needs zxids, which only the tab-separated format carries";
+            return Err(FormatError::new(1, "--model", reason));
+        }
     })
 }
 

@@ -1,6 +1,7 @@
 //! The verdict over a foreign history, in the terms of its file.
 
-use crate::linear::{Conviction, Model, OperationOf, PROPERTY, Verdict};
+use crate::linear::models::{Keyed, Register};
+use crate::linear::{Conviction, Model, OperationOf, PROPERTY, Verdict, Witnessed};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -28,8 +29,9 @@ pub enum Finding {
         records: Vec<(u32, String)>,
         /// The states that the object can have been in before; empty where none matters.
         states: Vec<String>,
-        /// How many operations, by return, can be explained before that one.
-        prefix: usize,
+        /// How many operations of the object, by return, can be explained before that one,
+        /// where that is known.
+        prefix: Option<usize>,
     },
     /// Not decided; why.
     Unknown(String),
@@ -75,6 +77,54 @@ impl Report {
                     lines[index]
                 )
             }
+        };
+        Report {
+            model: name.to_owned(),
+            operations: history.len(),
+            unanswered: history
+                .iter()
+                .filter(|operation| operation.ret.is_none())
+                .count(),
+            finding,
+        }
+    }
+
+    /// The report of registers judged by ZooKeeper's promises.
+    pub(super) fn zookeeper(
+        name: &str,
+        model: &Keyed<Register>,
+        history: &[OperationOf<Keyed<Register>>],
+        lines: &[u32],
+        witnessed: Witnessed,
+    ) -> Report {
+        let finding = match witnessed {
+            Witnessed::Valid(order) => Finding::Valid {
+                order: order.iter().map(|index| lines[*index as usize]).collect(),
+                visited: 0,
+                alive_max: 0,
+            },
+            Witnessed::Invalid {
+                property,
+                class,
+                reason,
+                operations,
+                state,
+            } => Finding::Invalid {
+                property: format!("{} {}", property.code(), property.name()),
+                class: class.name().to_owned(),
+                reason,
+                records: operations
+                    .iter()
+                    .map(|at| (lines[*at], words(model, &history[*at])))
+                    .collect(),
+                states: if state.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![state]
+                },
+                prefix: None,
+            },
+            Witnessed::Unknown(reason) => Finding::Unknown(reason),
         };
         Report {
             model: name.to_owned(),
@@ -140,18 +190,7 @@ fn convicted<M: Model>(
     lines: &[u32],
     conviction: &Conviction,
 ) -> Finding {
-    let words = |index: usize| {
-        let operation = &history[index];
-        let until = operation
-            .ret
-            .map_or("never".to_owned(), |ret| ret.to_string());
-        format!(
-            "client {} [{}, {until}] {}",
-            operation.client,
-            operation.call,
-            model.words(&operation.op, operation.outcome.as_ref())
-        )
-    };
+    let words = |index: usize| words(model, &history[index]);
     let first = (lines[conviction.operation], words(conviction.operation));
     let others = conviction.with.iter();
     let others = others.map(|(index, part)| (lines[*index], format!("{} ({part})", words(*index))));
@@ -161,8 +200,21 @@ fn convicted<M: Model>(
         reason: conviction.reason.clone(),
         records: std::iter::once(first).chain(others).collect(),
         states: conviction.states.clone(),
-        prefix: conviction.returned,
+        prefix: Some(conviction.returned),
     }
+}
+
+/// An operation with its interval, in words.
+fn words<M: Model>(model: &M, operation: &OperationOf<M>) -> String {
+    let until = operation
+        .ret
+        .map_or("never".to_owned(), |ret| ret.to_string());
+    format!(
+        "client {} [{}, {until}] {}",
+        operation.client,
+        operation.call,
+        model.words(&operation.op, operation.outcome.as_ref())
+    )
 }
 
 impl fmt::Display for Report {
@@ -203,11 +255,14 @@ impl fmt::Display for Report {
                 if !class.is_empty() {
                     writeln!(f, "  class: {class}")?;
                 }
-                write!(
-                    f,
-                    "  explained until then: {prefix} operations (model {})",
-                    self.model
-                )
+                match prefix {
+                    Some(prefix) => write!(
+                        f,
+                        "  explained until then: {prefix} operations (model {})",
+                        self.model
+                    ),
+                    None => write!(f, "  model {}", self.model),
+                }
             }
             Finding::Unknown(reason) => write!(f, "unknown: {reason} (model {})", self.model),
         }

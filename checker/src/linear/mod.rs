@@ -26,6 +26,7 @@ pub mod models;
 mod report;
 mod search;
 mod space;
+mod witness;
 
 use rustc_hash::FxHashMap;
 use std::fmt::Debug;
@@ -33,6 +34,7 @@ use std::hash::Hash;
 
 pub use certify::{Flaw, certify};
 pub use report::{Conviction, Order, PROPERTY, Verdict};
+pub use witness::{Witnessed, check_zookeeper};
 
 /// What is checked against: a sequential object.
 ///
