@@ -20,7 +20,7 @@ use tokio::time::timeout;
 const CHUNK_BYTES: usize = 16 << 10;
 /// How long a server is given to take a connection.
 const DIAL_WAIT: Duration = Duration::from_secs(5);
-/// How long a client may stay when its server has left.
+/// How long one side may stay when the other has left.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// Where a half comes from.
@@ -67,18 +67,13 @@ pub(super) async fn relay(client: TcpStream, server: SocketAddr, id: u32, ledger
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), upstream.into_split());
     let there = pump(Side::Client, from_client, to_server, line.clone());
-    let back = async {
-        let done = pump(Side::Server, from_server, to_client, line.clone()).await;
-        // What its client still says reaches nobody.
-        ledger.end(number);
-        done
-    };
+    let back = pump(Side::Server, from_server, to_client, line.clone());
     tokio::pin!(there, back);
     tokio::select! {
         done = &mut there => {
             if done.is_ok() {
                 // Half closed: the server may still have something to say.
-                let _ = back.await;
+                let _ = timeout(LINGER, back).await;
             }
         }
         done = &mut back => {
@@ -100,7 +95,13 @@ async fn pump(
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match source.read(&mut chunk).await? {
-            0 => return sink.shutdown().await,
+            0 => {
+                if from == Side::Server {
+                    // What its client still says reaches nobody.
+                    line.ledger.end(line.number);
+                }
+                return sink.shutdown().await;
+            }
             n => {
                 line.hear(from, &chunk[..n]);
                 sink.write_all(&chunk[..n]).await?;

@@ -1,0 +1,280 @@
+//! What the proxy's ear makes of bytes: conversations, and anything else.
+
+use gamekeeper_checker::history::{Answer, ErrorCode, Op, SessionEvent};
+use gamekeeper_cli::proxy::ear::{Ear, Heard, Why};
+use gamekeeper_core::base::{SessionId, Zxid};
+use gamekeeper_core::jute::{Record, Writer};
+use gamekeeper_core::proto::{
+    AuthPacket, ConnectRequest, ConnectResponse, ErrorCode as Code, ReplyHeader, Request,
+    RequestHeader, Response, WatchRequest, WatcherEvent, xid,
+};
+use proptest::prelude::*;
+
+/// A frame with its length.
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut frame = (body.len() as i32).to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    frame
+}
+
+fn hello(session: i64) -> Vec<u8> {
+    let request = ConnectRequest {
+        last_zxid_seen: 9,
+        timeout_ms: 4000,
+        session: SessionId(session),
+        ..ConnectRequest::default()
+    };
+    framed(&request.to_bytes())
+}
+
+fn welcome(session: i64, timeout_ms: i32, read_only: bool) -> Vec<u8> {
+    let answer = ConnectResponse {
+        protocol_version: 0,
+        timeout_ms,
+        session: SessionId(session),
+        password: vec![0; 16].into(),
+        read_only: Some(read_only),
+    };
+    framed(&answer.to_bytes())
+}
+
+fn get(path: &str) -> Request {
+    Request::GetData(WatchRequest {
+        path: path.into(),
+        watch: true,
+    })
+}
+
+fn refused(number: i32, code: Code) -> Vec<u8> {
+    framed(&ReplyHeader::new(number, Zxid::from_wire(12), code).frame())
+}
+
+/// An ear that has heard a session being opened.
+fn open() -> Ear {
+    let mut ear = Ear::default();
+    ear.from_client(&hello(0));
+    ear.from_server(&welcome(7, 4000, false));
+    ear
+}
+
+fn raw(number: i32, op: i32, body: &[u8]) -> Vec<u8> {
+    let mut out = Writer::new();
+    RequestHeader { xid: number, op }.write(&mut out);
+    out.raw(body);
+    framed(&out.finish())
+}
+
+#[test]
+fn a_conversation_is_understood_in_whatever_pieces_it_comes() {
+    let secret = Request::Auth(AuthPacket {
+        scheme: Some("digest".into()),
+        auth: Some("ann:owl".into()),
+    });
+    let client = [
+        hello(5),
+        framed(&secret.frame(xid::AUTH)),
+        framed(&get("/a").frame(1)),
+        framed(&Request::Ping.frame(xid::PING)),
+        framed(&Request::CloseSession.frame(2)),
+    ]
+    .concat();
+    let event = WatcherEvent {
+        kind: gamekeeper_core::proto::EventType::NodeDeleted,
+        path: "/a".into(),
+    };
+    let server = [
+        welcome(5, 4000, false),
+        refused(xid::AUTH, Code::Ok),
+        refused(1, Code::NoNode),
+        framed(&event.frame(-1)),
+        refused(xid::PING, Code::Ok),
+        framed(&Response::Empty.frame(2, Zxid::from_wire(13))),
+    ]
+    .concat();
+    let mut told = None;
+    for chunk in [1, 2, 3, 7, 4096] {
+        let mut ear = Ear::default();
+        let from_client: Vec<Heard> = client
+            .chunks(chunk)
+            .flat_map(|bytes| ear.from_client(bytes))
+            .collect();
+        let from_server: Vec<Heard> = server
+            .chunks(chunk)
+            .flat_map(|bytes| ear.from_server(bytes))
+            .collect();
+        let heard = [from_client, from_server].concat();
+        assert_eq!(
+            told.get_or_insert(heard.clone()),
+            &heard,
+            "in pieces of {chunk}"
+        );
+    }
+    let heard = told.unwrap();
+    assert!(!format!("{heard:?}").contains("owl"), "{heard:?}");
+    assert_eq!(
+        heard[0],
+        Heard::Connecting {
+            session: 5,
+            last_zxid_seen: 9
+        }
+    );
+    assert!(matches!(
+        &heard[2],
+        Heard::Invoke {
+            xid: 1,
+            op: Op::Get { watch: true, .. }
+        }
+    ));
+    assert_eq!(
+        heard[5],
+        Heard::Connected {
+            session: 5,
+            timeout_ms: 4000,
+            reattached: true
+        }
+    );
+    assert_eq!(
+        heard[6],
+        Heard::Session(SessionEvent::AuthDone { ok: true })
+    );
+    assert_eq!(
+        heard[7],
+        Heard::Return {
+            xid: 1,
+            zxid: 12,
+            result: Err(ErrorCode::NO_NODE),
+            closes: false
+        }
+    );
+    assert!(matches!(&heard[8], Heard::Notify { zxid: -1, .. }));
+    assert_eq!(heard[9], Heard::PingAnswered);
+    assert_eq!(
+        heard[10],
+        Heard::Return {
+            xid: 2,
+            zxid: 13,
+            result: Ok(Answer::Done),
+            closes: true
+        }
+    );
+    assert_eq!(heard.len(), 11);
+}
+
+#[test]
+fn a_session_that_is_gone_or_read_only_is_told_so() {
+    let answer = |bytes: Vec<u8>| {
+        let mut ear = Ear::default();
+        ear.from_client(&hello(5));
+        ear.from_server(&bytes)
+    };
+    assert_eq!(
+        answer(welcome(0, 0, false)),
+        [Heard::Expired { session: 5 }]
+    );
+    assert_eq!(
+        answer(welcome(5, 4000, true)),
+        [Heard::LeftOut(Why::ReadOnly)]
+    );
+}
+
+#[test]
+fn what_the_format_has_no_word_for_is_left_out_one_by_one() {
+    let mut ear = open();
+    // createTTL, an unknown operation, getEphemerals; then their answers, of any shape.
+    for (op, writes) in [(21, true), (9999, true), (103, false), (14, true)] {
+        assert_eq!(
+            ear.from_client(&raw(op, op, &[1, 2, 3])),
+            [Heard::Skipped { writes, op }]
+        );
+    }
+    for number in [21, 9999, 103, 14] {
+        assert_eq!(ear.from_server(&refused(number, Code::Unimplemented)), []);
+    }
+    // And the connection is still understood.
+    assert!(matches!(
+        ear.from_client(&framed(&get("/a").frame(30)))[..],
+        [Heard::Invoke { xid: 30, .. }]
+    ));
+    assert!(matches!(
+        ear.from_server(&refused(30, Code::NoAuth))[..],
+        [Heard::Return { xid: 30, .. }]
+    ));
+}
+
+#[test]
+fn what_would_make_later_records_mean_something_else_ends_the_listening() {
+    let why = |said: Vec<u8>| {
+        let mut ear = open();
+        let heard = ear.from_client(&said);
+        assert_eq!(
+            ear.from_client(&framed(&get("/a").frame(3))),
+            [],
+            "deaf from there on"
+        );
+        match heard[..] {
+            [Heard::LeftOut(why)] => why,
+            _ => panic!("{heard:?}"),
+        }
+    };
+    assert_eq!(why(raw(1, 106, &[])), Why::Watches);
+    assert_eq!(why(raw(1, 18, &[])), Why::Watches);
+    assert_eq!(why(raw(1, 102, &[])), Why::Identity);
+    let other = Request::Auth(AuthPacket {
+        scheme: Some("sasl".into()),
+        auth: None,
+    });
+    assert_eq!(why(framed(&other.frame(xid::AUTH))), Why::Identity);
+    assert_eq!(why(framed(&[1, 2, 3])), Why::Garbled);
+    assert_eq!(why(vec![0xff, 0, 0, 0]), Why::Garbled);
+    // A number that is not its own.
+    assert_eq!(why(framed(&Request::Ping.frame(4))), Why::Garbled);
+    assert_eq!(why(framed(&get("/a").frame(xid::PING))), Why::Garbled);
+}
+
+#[test]
+fn other_protocols_are_told_apart() {
+    let first = |bytes: &[u8]| Ear::default().from_client(bytes);
+    assert_eq!(first(b"ruok"), [Heard::LeftOut(Why::FourLetters)]);
+    assert_eq!(
+        first(&[0x16, 3, 1, 2, 0, 1]),
+        [Heard::LeftOut(Why::Foreign)]
+    );
+    assert_eq!(
+        Ear::default().from_server(b"\0\0\0\0"),
+        [Heard::LeftOut(Why::Garbled)]
+    );
+    assert!(!Why::FourLetters.may_write() && Why::Foreign.may_write());
+}
+
+/// Who says how much, and what.
+fn anything() -> impl Strategy<Value = Vec<(bool, Vec<u8>)>> {
+    let noise = prop::collection::vec(any::<u8>(), 0..40);
+    let frame = (any::<i32>(), -15..110, noise.clone()).prop_map(|(number, op, body)| {
+        let number = if number % 2 == 0 { number } else { number % 12 };
+        raw(number, op, &body)
+    });
+    let bytes = prop_oneof![
+        3 => frame,
+        1 => noise,
+        1 => Just(hello(5)),
+        1 => Just(welcome(5, 4000, false)),
+    ];
+    prop::collection::vec((any::<bool>(), bytes), 0..30)
+}
+
+proptest! {
+    /// Hostile bytes from either side are never a panic, and once deaf an ear stays so.
+    #[test]
+    fn hostile_bytes_are_heard_without_harm(said in anything(), greeted in any::<bool>()) {
+        let mut ear = if greeted { open() } else { Ear::default() };
+        let mut deaf = false;
+        for (client, bytes) in said {
+            let heard = match client {
+                true => ear.from_client(&bytes),
+                false => ear.from_server(&bytes),
+            };
+            prop_assert!(!deaf || heard.is_empty());
+            deaf |= heard.iter().any(|heard| matches!(heard, Heard::LeftOut(_)));
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The proxy as its neighbours see it: bytes that pass unchanged, ends that pass too, and a
+//! history in which a session is one process.
+
+use gamekeeper_checker::history::{self, Body, History, SessionEvent, World};
+use gamekeeper_cli::arguments::{ProxyArguments, Service, ServiceArguments};
+use gamekeeper_cli::proxy::{Proxy, Tally};
+use gamekeeper_core::base::{SessionId, Zxid};
+use gamekeeper_core::jute::Record;
+use gamekeeper_core::proto::{
+    AuthPacket, ConnectRequest, ConnectResponse, DeleteRequest, ErrorCode, ReplyHeader, Request,
+    xid,
+};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A proxy before servers that the test plays itself.
+struct Stage {
+    folder: tempfile::TempDir,
+    servers: Vec<TcpListener>,
+    proxy: Proxy,
+}
+
+impl Stage {
+    async fn new(servers: usize) -> Stage {
+        let folder = tempfile::tempdir().expect("a directory");
+        let mut listeners = Vec::new();
+        let mut listen = Vec::new();
+        for _ in 0..servers {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            listen.push(format!("127.0.0.1:0={}", listener.local_addr().unwrap()));
+            listeners.push(listener);
+        }
+        let arguments = ProxyArguments {
+            listen,
+            out: folder.path().join("history"),
+            seconds: None,
+            exclusive: false,
+            service: ServiceArguments {
+                service: Service::Zookeeper,
+                tick_ms: 2000,
+                sync_limit: 5,
+            },
+        };
+        Stage {
+            folder,
+            servers: listeners,
+            proxy: Proxy::open(&arguments).await.expect("it listens"),
+        }
+    }
+
+    /// A connection through the proxy: the client's end, the server's end.
+    async fn connect(&self, server: usize) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(self.proxy.addrs[server]);
+        let client = client.await.expect("the proxy listens");
+        let (server, _) = self.servers[server].accept().await.expect("it dials");
+        (client, server)
+    }
+
+    async fn finish(self) -> (Tally, History) {
+        let path: PathBuf = self.folder.path().join("history");
+        let tally = self.proxy.close().await.expect("a recording");
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        assert!(!text.contains("owl"), "a secret is in the history");
+        let history = history::read(BufReader::new(File::open(&path).unwrap()));
+        (tally, history.expect("it is of the format"))
+    }
+}
+
+/// Says something at one end and hears exactly that at the other.
+async fn passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).await.expect("it takes it");
+    let mut got = vec![0; bytes.len()];
+    to.read_exact(&mut got).await.expect("it comes");
+    assert_eq!(got, bytes);
+}
+
+/// The other end has closed.
+async fn ends(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    // Reset is an end, too.
+    let _ = stream.read_to_end(&mut rest).await;
+    assert_eq!(rest, [] as [u8; 0]);
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut frame = (body.len() as i32).to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    frame
+}
+
+fn hello(session: i64) -> Vec<u8> {
+    let request = ConnectRequest {
+        session: SessionId(session),
+        ..ConnectRequest::default()
+    };
+    framed(&request.to_bytes())
+}
+
+fn welcome(session: i64) -> Vec<u8> {
+    let answer = ConnectResponse {
+        protocol_version: 0,
+        timeout_ms: 4000,
+        session: SessionId(session),
+        password: vec![0; 16].into(),
+        read_only: None,
+    };
+    framed(&answer.to_bytes())
+}
+
+fn delete(number: i32) -> Vec<u8> {
+    let request = Request::Delete(DeleteRequest {
+        path: "/a".into(),
+        version: -1,
+    });
+    framed(&request.frame(number))
+}
+
+fn reply(number: i32) -> Vec<u8> {
+    framed(&ReplyHeader::new(number, Zxid::from_wire(3), ErrorCode::Ok).frame())
+}
+
+#[tokio::test]
+async fn bytes_pass_unchanged_whatever_they_are() {
+    let stage = Stage::new(1).await;
+    let noise: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    for odd in [
+        &b"ruok"[..],
+        &[0xff; 9],
+        &[0, 0, 0, 0, 0, 0, 0, 0],
+        &hello(0)[..7],
+        &noise[..],
+    ] {
+        let (mut client, mut server) = stage.connect(0).await;
+        passes(&mut client, &mut server, odd).await;
+        passes(&mut server, &mut client, odd).await;
+        passes(&mut client, &mut server, b"and on").await;
+    }
+    // A client that only closes its half still hears the rest.
+    let (mut client, mut server) = stage.connect(0).await;
+    passes(&mut client, &mut server, b"srvr").await;
+    client.shutdown().await.unwrap();
+    ends(&mut server).await;
+    passes(&mut server, &mut client, b"Mode: leader\n").await;
+    drop(server);
+    ends(&mut client).await;
+    let (tally, history) = stage.finish().await;
+    assert_eq!((tally.connections, tally.records), (6, 0));
+    assert_eq!(history.records, []);
+}
+
+#[tokio::test]
+async fn the_death_of_either_side_reaches_the_other() {
+    let stage = Stage::new(1).await;
+    let (mut client, mut server) = stage.connect(0).await;
+    passes(&mut client, &mut server, &hello(0)).await;
+    client.shutdown().await.unwrap();
+    ends(&mut server).await;
+    drop(server);
+    ends(&mut client).await;
+    let (mut client, mut server) = stage.connect(0).await;
+    passes(&mut client, &mut server, &hello(0)).await;
+    drop(server);
+    ends(&mut client).await;
+    // No server at all: the client is told at once, the proxy goes on.
+    let Stage {
+        folder,
+        servers,
+        proxy,
+    } = stage;
+    drop(servers);
+    let mut client = TcpStream::connect(proxy.addrs[0]).await.unwrap();
+    ends(&mut client).await;
+    let stage = Stage {
+        folder,
+        servers: Vec::new(),
+        proxy,
+    };
+    let (tally, history) = stage.finish().await;
+    assert_eq!(tally.processes, 2);
+    let ends = |body: &&Body| **body == Body::Session(SessionEvent::Disconnected);
+    let bodies: Vec<&Body> = history.records.iter().map(|record| &record.body).collect();
+    assert_eq!(bodies.iter().copied().filter(|body| ends(body)).count(), 2);
+}
+
+#[tokio::test]
+async fn a_session_that_comes_back_elsewhere_is_the_same_process() {
+    let stage = Stage::new(2).await;
+    let (mut client, mut first) = stage.connect(0).await;
+    passes(&mut client, &mut first, &hello(0)).await;
+    passes(&mut first, &mut client, &welcome(77)).await;
+    let auth = Request::Auth(AuthPacket {
+        scheme: Some("digest".into()),
+        auth: Some("ann:owl".into()),
+    });
+    passes(&mut client, &mut first, &framed(&auth.frame(xid::AUTH))).await;
+    passes(&mut client, &mut first, &delete(1)).await;
+    passes(&mut first, &mut client, &reply(1)).await;
+    passes(&mut client, &mut first, &delete(2)).await;
+
+    // It comes back before the proxy knows that the first connection is dead.
+    let (mut again, mut second) = stage.connect(1).await;
+    passes(&mut again, &mut second, &hello(77)).await;
+    passes(&mut second, &mut again, &welcome(77)).await;
+    passes(&mut again, &mut second, &delete(3)).await;
+    passes(&mut second, &mut again, &reply(3)).await;
+    // What the first still says has no place in the history any more.
+    passes(&mut first, &mut client, &reply(2)).await;
+    // Another one is another process.
+    let (mut other, mut third) = stage.connect(1).await;
+    passes(&mut other, &mut third, &hello(0)).await;
+    passes(&mut third, &mut other, &welcome(78)).await;
+
+    let (tally, history) = stage.finish().await;
+    assert_eq!((tally.connections, tally.processes), (3, 2));
+    let said: Vec<(u32, Option<u32>, String)> = history
+        .records
+        .iter()
+        .map(|record| {
+            let word = match &record.body {
+                Body::Invoke { session, xid, .. } => format!("ask {xid} in {session}"),
+                Body::Return { xid, .. } => format!("answer {xid}"),
+                Body::Lost { xid } => format!("lost {xid}"),
+                Body::Session(SessionEvent::Connecting { session, .. }) => {
+                    format!("hello {session}")
+                }
+                Body::Session(SessionEvent::Connected { reattached, .. }) => {
+                    format!("welcome {reattached}")
+                }
+                Body::Session(SessionEvent::Disconnected) => "gone".into(),
+                Body::Session(SessionEvent::Auth { .. }) => "auth".into(),
+                other => format!("{other:?}"),
+            };
+            (record.process, record.server, word)
+        })
+        .collect();
+    let expected = [
+        (1, 1, "hello 0"),
+        (1, 1, "welcome false"),
+        (1, 1, "auth"),
+        (1, 1, "ask 1 in 77"),
+        (1, 1, "answer 1"),
+        (1, 1, "ask 2 in 77"),
+        (1, 1, "lost 2"),
+        (1, 1, "gone"),
+        (1, 2, "hello 77"),
+        (1, 2, "welcome true"),
+        (1, 2, "ask 3 in 77"),
+        (1, 2, "answer 3"),
+        (2, 2, "hello 0"),
+        (2, 2, "welcome false"),
+    ];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(process, server, word)| (process, Some(server), word.to_string()))
+        .collect();
+    assert_eq!(said, expected);
+    assert_eq!(history.header.world, World::Open);
+}
