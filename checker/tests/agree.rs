@@ -1,11 +1,12 @@
-//! The judge, its verifier and an enumerator of all orders agree on small random histories,
-//! half of them spoilt.
+//! An enumerator of all orders agrees with the judge on small random histories, half of them
+//! spoilt: the thorough judge with the verifier behind it, the quick one, each with and
+//! without the servers' log.
 
 mod naive;
 mod small;
 
 use gamekeeper_checker::history::History;
-use gamekeeper_checker::{Options, Verdict, judge_verified};
+use gamekeeper_checker::{Options, Verdict, judge, judge_verified};
 use small::Dice;
 
 /// Most requests of a history.
@@ -24,24 +25,27 @@ fn history(seed: u64) -> History {
     history
 }
 
-/// What the judge says, without the log and with it, against what the enumerator says; None
-/// if they agree.
+/// What each judge says against what the enumerator says; None if all agree.
 fn disagreement(history: &History) -> Option<String> {
     let mut bare = history.clone();
     bare.txns.clear();
     bare.header.txns = None;
+    let options = Options::default();
     let consistent = naive::consistent(history);
-    [("", &bare), (" with the log", history)]
-        .into_iter()
-        .find_map(|(how, history)| {
-            let verdict = judge_verified(history, &Options::default());
-            let agree = match &verdict {
-                Verdict::Valid(_) => consistent,
-                Verdict::Invalid(_) => !consistent,
-                Verdict::Unknown(_) | Verdict::Malformed { .. } => false,
-            };
-            (!agree).then(|| format!("consistent: {consistent}; judged{how}: {verdict}"))
-        })
+    let judged = [
+        ("thoroughly", judge_verified(&bare, &options)),
+        ("thoroughly with the log", judge_verified(history, &options)),
+        ("at first", judge(&bare, &options)),
+        ("at first with the log", judge(history, &options)),
+    ];
+    judged.into_iter().find_map(|(how, verdict)| {
+        let agree = match &verdict {
+            Verdict::Valid(_) => consistent,
+            Verdict::Invalid(_) => !consistent,
+            Verdict::Unknown(_) | Verdict::Malformed { .. } => false,
+        };
+        (!agree).then(|| format!("consistent: {consistent}; judged {how}: {verdict}"))
+    })
 }
 
 /// Leaves out whole requests as long as the two still disagree.

@@ -278,7 +278,8 @@ impl<R: Borrow<Record>> Stream<R> {
         match role {
             Role::Transaction => self.summary.transactions += 1,
             Role::Read => self.summary.reads += 1,
-            Role::Sync => return Ok(()),
+            Role::Sync if matches!(result, Ok(Answer::Done)) => return Ok(()),
+            Role::Sync => return Err(Doubt::because("a sync that answers something")),
             Role::ReadSomewhere | Role::Unanswered | Role::Nothing => {}
         }
         let place = Place::new(zxid, rank)?;
