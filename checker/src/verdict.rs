@@ -2,6 +2,7 @@
 //!
 //! Answers to: `consistency.md` 3.4 (the properties) and 3.5 (what a failure must print).
 
+use crate::explain::words::plain;
 pub use crate::explain::words::record as words;
 
 /// Declares the properties with number, short name and sentence once.
@@ -115,13 +116,13 @@ impl std::fmt::Display for Violation {
             "{} {}: {}",
             self.property.code(),
             self.property.name(),
-            self.reason
+            plain(&self.reason)
         )?;
         for (index, words) in &self.records {
             writeln!(f, "  record {}: {words}", index + 1)?;
         }
         if !self.state_before.is_empty() {
-            writeln!(f, "  before: {}", self.state_before)?;
+            writeln!(f, "  before: {}", plain(&self.state_before))?;
         }
         write!(f, "  class: {}", self.class.name())
     }

@@ -3,8 +3,9 @@
 
 mod toy;
 
+use gamekeeper_checker::explain::timeline::{self, Lane, Span, Tone};
 use gamekeeper_checker::explain::{Budget, Explanation, Reduction, explain, reduce};
-use gamekeeper_checker::history::{self, Answer, Body, ErrorCode, History};
+use gamekeeper_checker::history::{self, Answer, Body, ErrorCode, Header, History, Op};
 use gamekeeper_checker::{Options, Property, Verdict, Violation, judge};
 use toy::{Shape, valid_history};
 
@@ -192,4 +193,118 @@ fn an_explanation_tells_what_would_have_been_right() {
         rights += explanation.right.len();
     }
     assert!(rights > 5, "{rights}");
+}
+
+/// Whatever is asked of `path`: two reads of one session, the second of an older zxid.
+fn back_in_time(path: &str) -> History {
+    let mut history = History::new(Header::default());
+    for (xid, time, zxid) in [(1, 10, 9), (2, 1_000_000_000, 8)] {
+        let op = Op::Get {
+            path: path.into(),
+            watch: false,
+        };
+        let invoke = Body::Invoke {
+            session: 0x11,
+            xid,
+            op,
+        };
+        let result = Err(ErrorCode::NO_NODE);
+        history.push(1, time, invoke);
+        history.push(1, time + 5, Body::Return { xid, zxid, result });
+    }
+    history
+}
+
+fn page_of(history: &History, lanes: &[Lane]) -> String {
+    let options = Options::default();
+    let Verdict::Invalid(violation) = judge(history, &options) else {
+        panic!("valid");
+    };
+    let explanation = explain(history, &options, &violation, Budget::default());
+    timeline::page("<i>name</i>", history, &explanation, lanes).unwrap()
+}
+
+#[test]
+fn a_hostile_path_cannot_write_into_the_page_or_to_the_terminal() {
+    let hostile = "/\"><script>alert('x')</script>\u{1b}[31m\u{0}&";
+    let page = page_of(&back_in_time(hostile), &[]);
+    assert!(
+        !page.contains("<script") && !page.contains("<i>name"),
+        "{page}"
+    );
+    let odd = |c: char| c.is_control() && c != '\n';
+    assert!(!page.contains(odd));
+    assert!(page.contains("alert("), "the path is shown");
+    let options = Options::default();
+    let Verdict::Invalid(violation) = judge(&back_in_time(hostile), &options) else {
+        panic!("valid");
+    };
+    let told = explain(
+        &back_in_time(hostile),
+        &options,
+        &violation,
+        Budget::default(),
+    );
+    assert!(!told.to_string().contains(odd) && !violation.to_string().contains(odd));
+}
+
+#[test]
+fn the_page_needs_no_other_file_and_runs_nothing() {
+    for (history, _) in invalid(0..4) {
+        let page = page_of(&history, &[]);
+        for word in ["<script", "http:", "https:", "src=", "@import", "url("] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+}
+
+#[test]
+fn a_page_shows_the_window_and_never_the_whole_history() {
+    let mut history = back_in_time("/a");
+    let last = history.records.split_off(2);
+    for xid in 10..20_010 {
+        let time = u64::from(xid as u32) * 20_000;
+        let op = Op::Sync { path: "/s".into() };
+        let invoke = Body::Invoke {
+            session: 0x12,
+            xid,
+            op,
+        };
+        let result = Ok(Answer::Done);
+        history.push(2, time, invoke);
+        history.push(
+            2,
+            time + 5,
+            Body::Return {
+                xid,
+                zxid: 9,
+                result,
+            },
+        );
+    }
+    history.records.extend(last);
+    let page = page_of(&history, &[]);
+    assert!(page.len() < 200_000, "{} bytes", page.len());
+    assert!(page.contains("left out"));
+}
+
+#[test]
+fn lanes_from_elsewhere_are_drawn_where_the_window_is() {
+    let span = |label: &str, from, until| Span {
+        from,
+        until,
+        label: label.into(),
+        words: format!("{label} in words"),
+        tone: Tone::Strong,
+    };
+    let lane = Lane {
+        group: "servers".into(),
+        name: "server 1".into(),
+        spans: vec![
+            span("leading", 0, 2_000_000_000),
+            span("long-after", 5_000_000_000, 6_000_000_000),
+        ],
+    };
+    let page = page_of(&back_in_time("/a"), &[lane]);
+    assert!(page.contains("leading in words") && !page.contains("long-after"));
 }

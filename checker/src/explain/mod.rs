@@ -8,6 +8,7 @@
 //! | `deed` | a request with its answer as one thing |
 //! | `units`, `reduce` | leaving out what does not matter |
 //! | `state` | the tree at a place of the order |
+//! | `window`, `timeline` | a page with a picture of the time around it |
 //!
 //! What it is not: a judgement. It takes a verdict as given and never changes it.
 //!
@@ -17,7 +18,9 @@ mod deed;
 pub mod meaning;
 mod reduce;
 mod state;
+pub mod timeline;
 mod units;
+mod window;
 pub mod words;
 
 pub use deed::{Deed, Kind};
@@ -76,13 +79,30 @@ pub fn explain(
     }
 }
 
+impl Explanation {
+    /// How much smaller the reduced history is, if there is one.
+    pub fn reduced_in_words(&self) -> Option<String> {
+        let reduction = self.reduction.as_ref()?;
+        let how = match reduction.minimal {
+            true => "nothing more can be left out",
+            false => "the budget ran out, more might go",
+        };
+        Some(format!(
+            "{} of {} records convict the same way ({} judgements; {how})",
+            reduction.history.records.len(),
+            self.records,
+            reduction.judgements
+        ))
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let violation = &self.violation;
         let property = violation.property;
         writeln!(f, "invalid: {} {}", property.code(), property.name())?;
         writeln!(f, "  {}", meaning::promise(property))?;
-        writeln!(f, "\n  found     {}", violation.reason)?;
+        writeln!(f, "\n  found     {}", words::plain(&violation.reason))?;
         for (index, deed) in self.convicting.iter().enumerate() {
             let title = if index == 0 { "convicts" } else { "" };
             writeln!(f, "  {title:<9} {}: {}", deed.who(), deed.what)?;
@@ -95,13 +115,14 @@ impl fmt::Display for Explanation {
             }
         }
         if !violation.state_before.is_empty() {
-            writeln!(f, "  before    {}", violation.state_before)?;
+            writeln!(f, "  before    {}", words::plain(&violation.state_before))?;
         }
         write!(f, "  class     {}", meaning::class(violation.class))?;
         match &self.reduction {
             Some(reduction) => {
-                writeln!(f)?;
-                tell(f, self.records, reduction)
+                let summary = self.reduced_in_words().unwrap_or_default();
+                write!(f, "\n\n  reduced   {summary}")?;
+                tell(f, &reduction.history)
             }
             None => Ok(()),
         }
@@ -109,33 +130,18 @@ impl fmt::Display for Explanation {
 }
 
 /// The reduced history, told.
-fn tell(f: &mut fmt::Formatter<'_>, records: usize, reduction: &Reduction) -> fmt::Result {
-    let how = match reduction.minimal {
-        true => "nothing more can be left out",
-        false => "the budget ran out, more might go",
-    };
-    write!(
-        f,
-        "\n  reduced   {} of {records} records convict the same way ({} judgements; {how})",
-        reduction.history.records.len(),
-        reduction.judgements
-    )?;
-    if let Start::Nodes { zxid, nodes } = &reduction.history.header.start {
+fn tell(f: &mut fmt::Formatter<'_>, reduced: &History) -> fmt::Result {
+    if let Start::Nodes { zxid, nodes } = &reduced.header.start {
         write!(
             f,
             "\n    start at zxid {zxid:#x} with {} nodes",
             nodes.len()
         )?;
         for node in nodes.iter().take(NODES_MAX) {
-            let data = match &node.data {
-                Some(data) => format!("{data:?}"),
-                None => "null".into(),
-            };
-            let (path, stat) = (words::path(&node.path), words::stat(&node.stat));
-            write!(f, "\n      {path} = {data}, {stat}")?;
+            write!(f, "\n      {}", words::node(node))?;
         }
     }
-    let story = Deed::all(&reduction.history);
+    let story = Deed::all(reduced);
     for deed in story.iter().take(STORY_MAX) {
         write!(f, "\n    {}: {}: {}", deed.when(), deed.who(), deed.what)?;
         if !deed.told.is_empty() {

@@ -6,7 +6,7 @@
 //!
 //! Answers to: `consistency.md` 3.5 ("session 2 read /a=1 at zxid 5 after …").
 
-use crate::history::{Acl, Answer, Body, ErrorCode, Op, Record, SessionEvent, Stat};
+use crate::history::{Acl, Answer, Body, ErrorCode, Op, Record, SessionEvent, StartNode, Stat};
 use std::fmt::Write as _;
 
 /// Most characters of a path that are shown.
@@ -173,6 +173,25 @@ pub fn path(path: &str) -> String {
         true => format!("{cut}{dots}"),
         false => format!("{cut:?}{dots}"),
     }
+}
+
+/// A node of a start state in words: `/a = "x", version 3, …`.
+pub fn node(node: &StartNode) -> String {
+    let (path, stat) = (path(&node.path), stat(&node.stat));
+    format!("{path} = {}, {stat}", value(&node.data))
+}
+
+/// Text as it may be printed anywhere: what controls a terminal becomes a sign for what cannot
+/// be shown.
+pub fn plain(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 fn value(data: &Option<crate::history::Value>) -> String {

@@ -22,7 +22,8 @@ Examples:
   zkcheck --open history.jsonl              other clients wrote too and were not recorded
   zkcheck --ignore-zxid registers.tsv       a register's history, judged without its zxids
   zkcheck --explain history.jsonl           a violation at length, reduced to what matters
-  zkcheck --reduce small.jsonl history.jsonl    and the reduced history as a file
+  zkcheck --reduce small.jsonl --html why.html history.jsonl
+                                            the reduced history and a page with a picture
   zkcheck properties                        what is judged, P1 to P20
 
 Exit code:

@@ -77,7 +77,7 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
     };
     let explained = match arguments.explain.wanted() {
         true => source::waiting(file, &history, || {
-            arguments.explain.apply(&history, options, &verdict)
+            arguments.explain.apply(file, &history, options, &verdict)
         })?,
         false => None,
     };

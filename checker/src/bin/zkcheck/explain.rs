@@ -1,7 +1,7 @@
 //! `--explain`, `--reduce` and `--html`: what a failure tells.
 
 use clap::Args;
-use gamekeeper_checker::explain::{self, Budget, Explanation};
+use gamekeeper_checker::explain::{self, Budget, Explanation, timeline};
 use gamekeeper_checker::history::{self, History};
 use gamekeeper_checker::{Options, Verdict};
 use std::fs::File;
@@ -17,6 +17,10 @@ pub struct ExplainArguments {
     /// Write the reduced history there (JSON lines; implies --explain; one input only).
     #[arg(long, value_name = "OUT")]
     pub reduce: Option<PathBuf>,
+    /// Write a page with a picture of the time around a violation (implies --explain; one input
+    /// only).
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
     /// Most judgements that a reduction may take.
     #[arg(long, value_name = "N", default_value_t = Budget::default().judgements)]
     pub judgements: u32,
@@ -25,12 +29,13 @@ pub struct ExplainArguments {
 impl ExplainArguments {
     /// True if a violation is to be explained.
     pub fn wanted(&self) -> bool {
-        self.explain || self.reduce.is_some()
+        self.explain || self.reduce.is_some() || self.html.is_some()
     }
 
     /// The flag that writes a file, of which there can be only one.
     pub fn writes(&self) -> Option<&'static str> {
-        self.reduce.as_ref().map(|_| "--reduce")
+        let reduce = self.reduce.as_ref().map(|_| "--reduce");
+        reduce.or(self.html.as_ref().map(|_| "--html"))
     }
 
     /// Explains a verdict, if it is one that can be, and writes what was asked for.
@@ -39,6 +44,7 @@ impl ExplainArguments {
     /// A file could not be written: one line that names it.
     pub fn apply(
         &self,
+        name: &Path,
         history: &History,
         options: &Options,
         verdict: &Verdict,
@@ -53,6 +59,12 @@ impl ExplainArguments {
         let explanation = explain::explain(history, options, violation, budget);
         if let (Some(file), Some(reduction)) = (&self.reduce, &explanation.reduction) {
             save(file, |output| history::write(output, &reduction.history))?;
+        }
+        if let Some(file) = &self.html {
+            let name = name.display().to_string();
+            let page = timeline::page(&name, history, &explanation, &[])
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            save(file, |output| output.write_all(page.as_bytes()))?;
         }
         Ok(Some(explanation))
     }
