@@ -9,16 +9,20 @@
 //! Answers to: `consistency.md` sections 3.1 and 4; the shape of a line follows Jepsen's
 //! (invoke, ok, fail, info).
 
+mod binary;
 mod digest;
 mod json;
 mod op;
+mod reader;
 mod value;
 
 use std::sync::Arc;
 
+pub use binary::{BinaryWriter, write_binary};
 pub use digest::digest_identity;
-pub use json::{LINE_BYTES_MAX, ReadError, Writer, read, read_each, write};
+pub use json::{LINE_BYTES_MAX, Writer, write};
 pub use op::{Acl, Answer, ErrorCode, Identity, Op, Stat, SubAnswer};
+pub use reader::{Entry, ReadError, Reader, read, read_each};
 pub use value::Value;
 
 /// A path or a child's name, shared cheaply.

@@ -34,7 +34,7 @@ use window::{Place, Rank, Window};
 pub const WINDOW: usize = 1 << 16;
 
 /// The window that is tried first on a history in memory: it stays in the cache.
-const NARROW: usize = 1 << 12;
+const NARROW: usize = 1 << 9;
 
 /// Why a stream is not acquitted out of hand. It convicts nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -391,13 +391,14 @@ impl<R: Borrow<Record>> Stream<R> {
 /// # Errors
 /// The doubt that is left after a window as long as the history.
 pub fn acquit(history: &History, options: &Options) -> Result<Summary, Doubt> {
-    let narrow = acquit_within(history, options, NARROW);
-    match narrow {
-        Err(_) if history.records.len() > NARROW => {
-            acquit_within(history, options, history.records.len())
+    let mut found = acquit_within(history, options, NARROW);
+    for window in [WINDOW, history.records.len()] {
+        // A wider window mends nothing but what came too late.
+        if found.is_err() && history.records.len() > window / 2 {
+            found = acquit_within(history, options, window);
         }
-        Ok(_) | Err(_) => narrow,
     }
+    found
 }
 
 fn acquit_within(history: &History, options: &Options, window: usize) -> Result<Summary, Doubt> {

@@ -8,6 +8,9 @@
 
 use super::Doubt;
 
+/// How far a new key is carried back at once; what lies further back is sorted later.
+const SIFT_MAX: usize = 32;
+
 /// Where an entry belongs: by zxid, and at one zxid the transaction first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(u64);
@@ -44,8 +47,10 @@ impl Place {
 
 /// Entries that wait for their turn.
 pub struct Window<E> {
-    /// Places of the entries and their index, sorted as far as `sorted`.
+    /// Places of the entries and their index.
     keys: Vec<(Place, u32)>,
+    /// Whether the keys are in order.
+    sorted: bool,
     entries: Vec<Option<E>>,
     /// Where the next entries go when the older half has left.
     spare: Vec<Option<E>>,
@@ -58,6 +63,7 @@ impl<E> Window<E> {
     pub fn new(size: usize) -> Self {
         Window {
             keys: Vec::new(),
+            sorted: true,
             entries: Vec::new(),
             spare: Vec::new(),
             last_left: None,
@@ -75,9 +81,25 @@ impl<E> Window<E> {
                 "an answer lies further back in the order than the window reaches",
             ));
         }
-        self.keys.push((place, self.entries.len() as u32));
+        let key = (place, self.entries.len() as u32);
         self.entries.push(Some(entry));
+        self.keys.push(key);
+        self.sift();
         Ok(self.keys.len() >= 2 * self.size)
+    }
+
+    /// Moves the last key to where it belongs if that is near, as it nearly always is.
+    fn sift(&mut self) {
+        let last = self.keys.len() - 1;
+        let mut at = last;
+        while at > 0 && self.keys[at - 1] > self.keys[last] && last - at < SIFT_MAX {
+            at -= 1;
+        }
+        if at > 0 && self.keys[at - 1] > self.keys[last] {
+            self.sorted = false;
+        } else if at < last {
+            self.keys[at..].rotate_right(1);
+        }
     }
 
     /// Lets the older entries leave until `keep` are left, in order.
@@ -90,7 +112,10 @@ impl<E> Window<E> {
         mut take: impl FnMut(Place, E) -> Result<(), Doubt>,
     ) -> Result<(), Doubt> {
         let count = self.keys.len().saturating_sub(keep);
-        self.keys.sort_unstable();
+        if !self.sorted {
+            self.keys.sort_unstable();
+            self.sorted = true;
+        }
         for &(place, index) in &self.keys[..count] {
             if place.is_transaction() && self.last_left == Some(place) {
                 return Err(Doubt::because("two requests at one zxid"));

@@ -1,0 +1,384 @@
+//! The JSON-lines form of a history: reader and writer.
+//!
+//! One object a line; the first is the header. Keys that are not known are ignored, so
+//! that a recorder may add its own. The reader never panics and holds one line at a time;
+//! what it refuses it names by line number and field.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `scan` | the usual line, taken apart by hand |
+//! | `read` | a line to a record |
+//! | `write` | records to lines |
+//!
+//! Answers to: `docs/FORMATS.md`, `consistency.md` section 4.
+
+mod read;
+mod scan;
+mod write;
+
+use super::op::{Acl, Identity, Stat};
+use super::reader::{Entry, Interner, ReadError};
+use super::value::Value;
+use super::{FORMAT_VERSION, Header, Path, Start, StartNode, SyncPromise, World};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+
+pub use write::{Writer, write};
+
+/// Longest line that is read, bytes: a multi of a full frame in base64, with room.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// A text that borrows from the line where it can.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct HeaderLine {
+    r#type: String,
+    version: u32,
+    #[serde(default)]
+    clock_error_ns: u64,
+    world: Option<String>,
+    sync: Option<String>,
+    tick_ms: Option<u64>,
+    sync_limit: Option<u64>,
+    timeout_ms_min: Option<u64>,
+    timeout_ms_max: Option<u64>,
+    #[serde(default)]
+    clock_drift_ppm: u64,
+    start: Option<StartLine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    txns: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StartLine {
+    Word(String),
+    Nodes {
+        zxid: i64,
+        nodes: Vec<StartNodeLine>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct StartNodeLine {
+    path: Path,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    stat: Stat,
+    #[serde(default)]
+    acl: Vec<AclLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AclLine {
+    perms: i32,
+    scheme: Arc<str>,
+    id: Arc<str>,
+}
+
+/// Every later line, and the parts of a multi: all keys of all kinds, each optional.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Line<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    r#type: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<u32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    session: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zxid: Option<i64>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    f: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    answer: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    error: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    event: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    path: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watch: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ephemeral: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequential: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acl: Option<Vec<AclLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stat: Option<Stat>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    names: Option<Vec<Text<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    ops: Option<Vec<Line<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<Line<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_zxid: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reattached: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    address: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    data: Option<Vec<Text<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    exist: Option<Vec<Text<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    child: Option<Vec<Text<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    scheme: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    id: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<u64>,
+}
+
+/// A field and what is wrong with it.
+type Fault = (&'static str, String);
+
+/// A history as lines, one at a time.
+pub struct Lines<B> {
+    input: B,
+    buffer: Vec<u8>,
+    number: u64,
+    interner: Interner,
+}
+
+impl<B: BufRead> Lines<B> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// There is none, or it is not of the format.
+    pub fn open(input: B) -> Result<(Self, Header), ReadError> {
+        let mut lines = Lines {
+            input,
+            buffer: Vec::new(),
+            number: 0,
+            interner: Interner::default(),
+        };
+        if !lines.advance()? {
+            let reason = "the file is empty, a header was expected".into();
+            return Err(refuse(lines.number, None, reason));
+        }
+        let text = text_of(&lines.buffer, lines.number)?;
+        let line: HeaderLine =
+            serde_json::from_str(text).map_err(|error| json_fault(lines.number, text, &error))?;
+        let header = header_of(line).map_err(|fault| blame(lines.number, fault))?;
+        Ok((lines, header))
+    }
+
+    /// The next entry; None at the end.
+    ///
+    /// # Errors
+    /// A line that is not of the format.
+    pub fn entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        if !self.advance()? {
+            return Ok(None);
+        }
+        let text = text_of(&self.buffer, self.number)?;
+        let line = match scan::line(text) {
+            Some(line) => line,
+            None => {
+                serde_json::from_str(text).map_err(|error| json_fault(self.number, text, &error))?
+            }
+        };
+        let entry = read::entry_of(&line, &mut self.interner);
+        entry.map(Some).map_err(|fault| blame(self.number, fault))
+    }
+
+    /// Reads the next line that is not empty; false at the end.
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        loop {
+            self.buffer.clear();
+            self.number += 1;
+            let bytes = (&mut self.input)
+                .take(LINE_BYTES_MAX as u64 + 1)
+                .read_until(b'\n', &mut self.buffer)?;
+            if bytes > LINE_BYTES_MAX {
+                let reason = format!("longer than {LINE_BYTES_MAX} bytes");
+                return Err(refuse(self.number, None, reason));
+            }
+            if bytes == 0 || !self.buffer.trim_ascii_end().is_empty() {
+                return Ok(bytes > 0);
+            }
+        }
+    }
+}
+
+fn text_of(buffer: &[u8], number: u64) -> Result<&str, ReadError> {
+    let text = std::str::from_utf8(buffer).map_err(|error| {
+        let reason = format!("invalid UTF-8 at byte {}", error.valid_up_to());
+        refuse(number, None, reason)
+    })?;
+    Ok(text.trim_end())
+}
+
+fn refuse(line: u64, field: Option<String>, reason: String) -> ReadError {
+    ReadError::Line {
+        line,
+        field,
+        reason,
+    }
+}
+
+fn blame(line: u64, (field, reason): Fault) -> ReadError {
+    refuse(line, Some(field.into()), reason)
+}
+
+fn json_fault(line: u64, text: &str, error: &serde_json::Error) -> ReadError {
+    refuse(line, field_before(text, error.column()), plain(error))
+}
+
+/// The header as one line, for the binary form.
+pub fn header_text(header: &Header) -> io::Result<String> {
+    Ok(serde_json::to_string(&write::header_line(header))?)
+}
+
+/// The header out of one line.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn header_from(text: &str) -> Result<Header, String> {
+    let line: HeaderLine = serde_json::from_str(text).map_err(|error| plain(&error))?;
+    header_of(line).map_err(|(field, reason)| format!("field `{field}`: {reason}"))
+}
+
+/// The error without its "at line 1 column n", which would be misread as the file's line.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_string()
+}
+
+/// The last key that starts before the given column: the field a JSON error is about.
+fn field_before(text: &str, column: usize) -> Option<String> {
+    let end = (0..=column.min(text.len()))
+        .rev()
+        .find(|&i| text.is_char_boundary(i))?;
+    let head = &text[..end];
+    let colon = head.rfind("\":")?;
+    let start = head[..colon].rfind('"')?;
+    Some(head[start + 1..colon].to_string())
+}
+
+fn header_of(line: HeaderLine) -> Result<Header, Fault> {
+    if line.r#type != "header" {
+        return Err((
+            "type",
+            format!(
+                "the first line must be of type \"header\", not {:?}",
+                line.r#type
+            ),
+        ));
+    }
+    if line.version != FORMAT_VERSION {
+        return Err((
+            "version",
+            format!(
+                "version {} is not known, only {FORMAT_VERSION} is",
+                line.version
+            ),
+        ));
+    }
+    let otherwise = Header::default();
+    let world = match line.world.as_deref() {
+        None | Some("closed") => World::Closed,
+        Some("open") => World::Open,
+        Some(other) => {
+            return Err((
+                "world",
+                format!("expected \"closed\" or \"open\", not {other:?}"),
+            ));
+        }
+    };
+    let sync = match line.sync.as_deref() {
+        None | Some("quorum") => SyncPromise::Quorum,
+        Some("leader") => SyncPromise::Leader,
+        Some(other) => {
+            return Err((
+                "sync",
+                format!("expected \"quorum\" or \"leader\", not {other:?}"),
+            ));
+        }
+    };
+    let start = match line.start {
+        None => Start::Fresh,
+        Some(StartLine::Word(word)) if word == "fresh" => Start::Fresh,
+        Some(StartLine::Word(word)) => {
+            return Err((
+                "start",
+                format!("expected \"fresh\" or nodes, not {word:?}"),
+            ));
+        }
+        Some(StartLine::Nodes { zxid, nodes }) => Start::Nodes {
+            zxid,
+            nodes: nodes.into_iter().map(StartNode::from).collect(),
+        },
+    };
+    Ok(Header {
+        clock_error_ns: line.clock_error_ns,
+        world,
+        sync,
+        tick_ms: line.tick_ms.unwrap_or(otherwise.tick_ms),
+        sync_limit: line.sync_limit.unwrap_or(otherwise.sync_limit),
+        timeout_ms_min: line.timeout_ms_min.unwrap_or(otherwise.timeout_ms_min),
+        timeout_ms_max: line.timeout_ms_max.unwrap_or(otherwise.timeout_ms_max),
+        clock_drift_ppm: line.clock_drift_ppm,
+        start,
+        txns: line.txns,
+    })
+}
+
+impl From<StartNodeLine> for StartNode {
+    fn from(line: StartNodeLine) -> Self {
+        let acl = line.acl.into_iter().map(Acl::from).collect();
+        StartNode {
+            path: line.path,
+            data: line.value,
+            stat: line.stat,
+            acl,
+        }
+    }
+}
+
+impl From<AclLine> for Acl {
+    fn from(line: AclLine) -> Self {
+        Acl {
+            perms: line.perms,
+            identity: Identity {
+                scheme: line.scheme,
+                id: line.id,
+            },
+        }
+    }
+}
+
+impl From<&Acl> for AclLine {
+    fn from(acl: &Acl) -> Self {
+        AclLine {
+            perms: acl.perms,
+            scheme: acl.identity.scheme.clone(),
+            id: acl.identity.id.clone(),
+        }
+    }
+}

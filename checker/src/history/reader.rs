@@ -1,0 +1,142 @@
+//! A history entry by entry, in whichever of our two forms it comes.
+//!
+//! The first byte tells them apart: a binary history begins with a zero, which JSON never
+//! does. What always holds: at most one line or block is in memory, and whatever is not of the format
+//! is refused in one line.
+//!
+//! Answers to: `docs/FORMATS.md`.
+
+use super::binary::{Blocks, MAGIC};
+use super::json::Lines;
+use super::{Header, History, Record, Txn};
+use rustc_hash::FxHashSet;
+use std::io::{self, BufRead};
+use std::sync::Arc;
+
+/// Why a history could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes could not be had at all, or those of a binary history are not of the format.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A line is not what the format says.
+    #[error("line {line}{}: {reason}", field.as_ref().map(|f| format!(", field `{f}`")).unwrap_or_default())]
+    Line {
+        /// Number of the line, from 1.
+        line: u64,
+        /// The field, where one is to blame.
+        field: Option<String>,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What a line, or an entry of a block, says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Something a client saw.
+    Record(Record),
+    /// A transaction of the servers' log.
+    Txn(Txn),
+}
+
+/// Most texts that are shared; a history that names more shares the first of them.
+const TEXTS_MAX: usize = 1 << 16;
+
+/// Shares equal texts.
+#[derive(Default)]
+pub struct Interner(FxHashSet<Arc<str>>);
+
+impl Interner {
+    /// The text, shared with earlier ones that are equal.
+    pub fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let fresh: Arc<str> = text.into();
+        if self.0.len() < TEXTS_MAX {
+            self.0.insert(fresh.clone());
+        }
+        fresh
+    }
+}
+
+/// Reads a history entry by entry, so that one larger than memory can be looked through.
+pub struct Reader<B> {
+    header: Header,
+    source: Source<B>,
+}
+
+enum Source<B> {
+    Lines(Lines<B>),
+    Blocks(Box<Blocks<B>>),
+}
+
+impl<B: BufRead> Reader<B> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// There is none, or it is not of the format.
+    pub fn new(mut input: B) -> Result<Self, ReadError> {
+        let binary = input.fill_buf()?.first() == MAGIC.first();
+        let (source, header) = match binary {
+            true => {
+                let (blocks, header) = Blocks::open(input)?;
+                (Source::Blocks(Box::new(blocks)), header)
+            }
+            false => {
+                let (lines, header) = Lines::open(input)?;
+                (Source::Lines(lines), header)
+            }
+        };
+        Ok(Reader { header, source })
+    }
+
+    /// What holds for the history as a whole.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next entry; None at the end.
+    ///
+    /// # Errors
+    /// The place that is not of the format, or that reading failed.
+    pub fn entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        match &mut self.source {
+            Source::Lines(lines) => lines.entry(),
+            Source::Blocks(blocks) => blocks.entry(),
+        }
+    }
+}
+
+/// Reads a whole history, JSON lines or binary.
+///
+/// # Errors
+/// [`ReadError`] at the first place that is not of the format, or when reading fails.
+pub fn read(input: impl BufRead) -> Result<History, ReadError> {
+    let mut reader = Reader::new(input)?;
+    let mut history = History::new(reader.header().clone());
+    while let Some(entry) = reader.entry()? {
+        match entry {
+            Entry::Record(record) => history.records.push(record),
+            Entry::Txn(txn) => history.txns.push(txn),
+        }
+    }
+    Ok(history)
+}
+
+/// Reads a history and hands out record after record. What the servers' log says is passed
+/// over. Returns the header.
+///
+/// # Errors
+/// As [`read`]; records before the bad place have been handed out by then.
+pub fn read_each(input: impl BufRead, mut take: impl FnMut(Record)) -> Result<Header, ReadError> {
+    let mut reader = Reader::new(input)?;
+    while let Some(entry) = reader.entry()? {
+        match entry {
+            Entry::Record(record) => take(record),
+            Entry::Txn(_) => {}
+        }
+    }
+    Ok(reader.header)
+}
