@@ -1,8 +1,9 @@
 //! The page: verdict on top, the picture, then the tables; one file that needs no other.
 //!
 //! What always holds: it loads nothing and runs nothing (no script, no address), and every
-//! text from a file went through [`escape`].
+//! text from a file went through [`escape`], or through the checker's template.
 
+use crate::failure;
 use crate::lanes::{Lanes, State};
 use crate::read::{Run, Verdict};
 use crate::summary::{Summary, counts, learners, seconds};
@@ -83,6 +84,7 @@ pub fn page(run: &Run, lanes: &Lanes, summary: &Summary) -> String {
         ),
     );
     verdict(&mut out, run, summary);
+    out.push_str(&failure::section(run, lanes).unwrap_or_default());
     pictures(&mut out, run, lanes);
     elections(&mut out, summary);
     servers(&mut out, summary);

@@ -9,6 +9,7 @@
 
 pub mod conviction;
 pub mod elections;
+pub mod failure;
 pub mod html;
 pub mod lanes;
 pub mod read;
