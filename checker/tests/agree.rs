@@ -6,7 +6,8 @@ mod naive;
 mod small;
 
 use gamekeeper_checker::history::History;
-use gamekeeper_checker::{Options, Verdict, judge, judge_verified};
+use gamekeeper_checker::verify::verify;
+use gamekeeper_checker::{Options, Verdict, judge_verified, judge_with_certificate};
 use small::Dice;
 
 /// Most requests of a history.
@@ -30,22 +31,28 @@ fn disagreement(history: &History) -> Option<String> {
     let mut bare = history.clone();
     bare.txns.clear();
     bare.header.txns = None;
-    let options = Options::default();
     let consistent = naive::consistent(history);
-    let judged = [
-        ("thoroughly", judge_verified(&bare, &options)),
-        ("thoroughly with the log", judge_verified(history, &options)),
-        ("at first", judge(&bare, &options)),
-        ("at first with the log", judge(history, &options)),
-    ];
-    judged.into_iter().find_map(|(how, verdict)| {
-        let agree = match &verdict {
-            Verdict::Valid(_) => consistent,
-            Verdict::Invalid(_) => !consistent,
-            Verdict::Unknown(_) | Verdict::Malformed { .. } => false,
-        };
-        (!agree).then(|| format!("consistent: {consistent}; judged {how}: {verdict}"))
-    })
+    [("", &bare), (" with the log", history)]
+        .into_iter()
+        .find_map(|(how, history)| {
+            let options = Options::default();
+            let (thorough, certificate) = judge_with_certificate(history, &options);
+            if let Some(certificate) = certificate
+                && let Err(refusal) = verify(history, &certificate, options.terms())
+            {
+                return Some(format!(
+                    "consistent: {consistent}; verifier{how}: {refusal}"
+                ));
+            }
+            let agrees = |verdict: &Verdict| match verdict {
+                Verdict::Valid(_) => consistent,
+                Verdict::Invalid(_) => !consistent,
+                Verdict::Unknown(_) | Verdict::Malformed { .. } => false,
+            };
+            let mut judged = [thorough, judge_verified(history, &options)].into_iter();
+            let other = judged.find(|verdict| !agrees(verdict))?;
+            Some(format!("consistent: {consistent}; judged{how}: {other}"))
+        })
 }
 
 /// Leaves out whole requests as long as the two still disagree.

@@ -1,13 +1,16 @@
 //! The second opinion confirms every acquittal, and refuses what is not proved.
 
+mod mutate;
 mod toy;
 
 use gamekeeper_checker::certificate::{Effect, Step};
 use gamekeeper_checker::history::{Answer, Body, Header, Op, Stat};
-use gamekeeper_checker::verify::verify;
+use gamekeeper_checker::verify::{verify, verify_zxids};
 use gamekeeper_checker::{
     Certificate, History, Options, Property, Verdict, judge_verified, judge_with_certificate,
 };
+use mutate::{Life, MUTATORS};
+use std::collections::{BTreeMap, BTreeSet};
 use toy::{Shape, valid_history};
 
 fn certified(history: &History, seed: u64) -> Certificate {
@@ -207,4 +210,52 @@ fn names_without_a_zxid_need_a_prefix_that_lists_them() {
             "{names:?}"
         );
     }
+}
+
+/// Where nothing was lost the zxids are the certificate: whatever is broken then is refused by
+/// the verifier alone, and by a rule that has to do with it. Notifications it does not see.
+#[test]
+fn what_is_broken_is_refused_by_the_zxids_alone() {
+    let mut rules: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for seed in 0..12 {
+        let shape = Shape {
+            losses: 0,
+            watches: 0,
+            ..Shape::default()
+        };
+        let history = valid_history(seed, shape);
+        let terms = Options::default().terms();
+        let honest = verify_zxids(&history, terms);
+        assert_eq!(honest.err(), None, "seed {seed}");
+        let life = Life::of(&history);
+        for (property, name, mutator) in MUTATORS {
+            if let Some(broken) = mutator(&life, &mut mutate::Dice(seed)) {
+                let refusal = verify_zxids(&broken, terms).err();
+                let refusal = refusal.unwrap_or_else(|| panic!("seed {seed}: {name} is proved"));
+                rules
+                    .entry(property.code())
+                    .or_default()
+                    .insert(refusal.rule);
+            }
+        }
+    }
+    let expected = [
+        ("P14", &["R1"][..]),
+        ("P15", &["W3"]),
+        ("P16", &["W3"]),
+        ("P17", &["R1"]),
+        ("P18", &["R1"]),
+        ("P19", &["form"]),
+        ("P2", &["W3"]),
+        ("P20", &["R1"]),
+        // A read that was sent between the two now sees what had not been asked for.
+        ("P3", &["R3", "W2"]),
+        ("P4", &["R2"]),
+        ("P5", &["R2", "R4"]),
+        ("P6", &["R1"]),
+        ("P7", &["R1"]),
+        ("P8", &["R4"]),
+    ];
+    let expected = expected.map(|(property, rules)| (property, rules.iter().copied().collect()));
+    assert_eq!(rules, BTreeMap::from(expected));
 }

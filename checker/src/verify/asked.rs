@@ -6,7 +6,8 @@
 //!
 //! Answers to: `consistency.md` 3.1 and P14.
 
-use super::tree::{Who, decided_by_state};
+use super::rights::Who;
+use super::tree::decided_by_state;
 use crate::history::{
     Answer, Body, ErrorCode, Header, History, Identity, Op, SessionEvent, SyncPromise,
 };
@@ -58,8 +59,8 @@ pub struct Life {
 pub struct Reading<'h> {
     /// Every request in the order sent.
     pub asked: Vec<Asked<'h>>,
-    /// The request of a record that asks.
-    pub number: BTreeMap<usize, usize>,
+    /// The request that each record asks, if it asks one.
+    number: Vec<Option<u32>>,
     /// Sessions by id.
     pub lives: BTreeMap<i64, Life>,
 }
@@ -85,7 +86,10 @@ impl Client {
 
 /// Reads a history that the judge has found well formed.
 pub fn read(history: &History) -> Reading<'_> {
-    let mut reading = Reading::default();
+    let mut reading = Reading {
+        number: vec![None; history.records.len()],
+        ..Reading::default()
+    };
     let mut clients: BTreeMap<u32, Client> = BTreeMap::new();
     for (index, record) in history.records.iter().enumerate() {
         let client = clients.entry(record.process).or_default();
@@ -98,7 +102,7 @@ pub fn read(history: &History) -> Reading<'_> {
                 };
                 let number = reading.asked.len();
                 client.open.insert(*xid, number);
-                reading.number.insert(index, number);
+                reading.number[index] = Some(number as u32);
                 if matches!(op, Op::Close) {
                     reading.life(session).close_sent.get_or_insert(record.time);
                 }
@@ -239,6 +243,12 @@ fn session_event(
 impl Reading<'_> {
     fn life(&mut self, session: i64) -> &mut Life {
         self.lives.entry(session).or_default()
+    }
+
+    /// The request that a record asks.
+    pub fn number_of(&self, record: usize) -> Option<usize> {
+        let number = self.number.get(record).copied().flatten()?;
+        Some(number as usize)
     }
 
     /// The earliest time at which a session can have expired.

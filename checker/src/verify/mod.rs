@@ -24,13 +24,14 @@
 //! Answers to: `consistency.md` 3.1 and 6.
 
 mod asked;
+mod rights;
 mod tree;
 
-use crate::certificate::{Certificate, Effect};
+use crate::certificate::{Certificate, Effect, Sight, Step};
 use crate::history::{Answer, ErrorCode, History, Op, Start, SyncPromise};
 use asked::{Asked, Reading};
 use std::collections::{BTreeMap, BTreeSet};
-use tree::{Caller, Tree, Who};
+use tree::{Caller, Tree};
 
 /// Which rules of the service hold; of [`crate::Options`] what a verifier must know too.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +79,42 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
 /// # Errors
 /// The first rule that it does not prove.
 pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Result<(), Refusal> {
+    prove(history, &asked::read(history), certificate, terms)
+}
+
+/// As [`verify`], for an acquittal that claims no more than this: the zxids are honest, and
+/// nothing of unknown fate took effect. Returns the certificate that says so.
+///
+/// # Errors
+/// The first rule that it does not prove.
+pub fn verify_zxids(history: &History, terms: Terms) -> Result<Certificate, Refusal> {
     let reading = asked::read(history);
+    let mut order = Vec::new();
+    for asked in reading.asked.iter().filter(|asked| asked.answer.is_some()) {
+        if asked.op.is_transaction() {
+            let (zxid, effect) = (asked.zxid, Effect::Request(asked.invoke));
+            order.push(Step { zxid, effect });
+        }
+    }
+    order.sort_by_key(|step| step.zxid);
+    let mut sights = Vec::new();
+    for asked in reading.asked.iter().filter(|asked| asked.answer.is_some()) {
+        if !asked.op.is_transaction() {
+            let prefix = order.partition_point(|step| step.zxid <= asked.zxid);
+            let invoke = asked.invoke;
+            sights.push(Sight { invoke, prefix });
+        }
+    }
+    let certificate = Certificate { order, sights };
+    prove(history, &reading, &certificate, terms).map(|()| certificate)
+}
+
+fn prove(
+    history: &History,
+    reading: &Reading<'_>,
+    certificate: &Certificate,
+    terms: Terms,
+) -> Result<(), Refusal> {
     let proof = Proof {
         history,
         reading,
@@ -92,10 +128,10 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
     proof.replay(&places)
 }
 
-struct Proof<'h> {
+struct Proof<'a, 'h> {
     history: &'h History,
-    reading: Reading<'h>,
-    certificate: &'h Certificate,
+    reading: &'a Reading<'h>,
+    certificate: &'a Certificate,
     terms: Terms,
 }
 
@@ -106,10 +142,10 @@ struct Places {
     sight: Vec<Option<usize>>,
 }
 
-impl<'h> Proof<'h> {
-    fn asked_at(&self, record: usize) -> Result<(usize, &Asked<'h>), Refusal> {
-        match self.reading.number.get(&record) {
-            Some(&number) => Ok((number, &self.reading.asked[number])),
+impl<'a, 'h> Proof<'a, 'h> {
+    fn asked_at(&self, record: usize) -> Result<(usize, &'a Asked<'h>), Refusal> {
+        match self.reading.number_of(record) {
+            Some(number) => Ok((number, &self.reading.asked[number])),
             None => refuse(
                 "form",
                 record,
@@ -323,6 +359,8 @@ impl<'h> Proof<'h> {
         struct Bound {
             written: usize,
             seen: usize,
+            /// Of what nobody asked for, such as new sessions, only the zxids tell.
+            zxid: i64,
         }
         let mut bounds: BTreeMap<i64, Bound> = BTreeMap::new();
         for (number, asked) in self
@@ -347,14 +385,14 @@ impl<'h> Proof<'h> {
                 }
             }
             if let Some(prefix) = places.sight[number] {
-                if prefix < bound.seen {
+                if prefix < bound.seen || asked.zxid > 0 && asked.zxid < bound.zxid {
                     return refuse(
                         "R2",
                         asked.invoke,
                         "it sees less than its session had seen or written",
                     );
                 }
-                bound.seen = prefix;
+                (bound.seen, bound.zxid) = (prefix, asked.zxid.max(bound.zxid));
             }
         }
         Ok(())
@@ -432,74 +470,58 @@ impl<'h> Proof<'h> {
     }
 }
 
-fn caller<'a>(asked: &'a Asked<'_>, who: &'a Who, zxid: i64) -> Caller<'a> {
+fn caller<'a>(asked: &'a Asked<'_>, zxid: i64, doubt: bool) -> Caller<'a> {
     Caller {
         session: asked.session,
-        who,
+        who: &asked.who,
         zxid,
+        doubt,
     }
 }
 
 /// Does a request of unknown fate; if it cannot succeed here, it failed here.
 fn attempt(tree: &mut Tree, asked: &Asked<'_>, zxid: i64) {
-    let single = std::slice::from_ref(asked.op);
-    let ops = if let Op::Multi { ops } = asked.op {
-        ops.as_slice()
-    } else {
-        single
+    let ops = match asked.op {
+        Op::Multi { ops } => ops.as_slice(),
+        single => std::slice::from_ref(single),
     };
-    if run(tree, ops, caller(asked, &asked.who, zxid), true).is_err() {
+    if run(tree, ops, caller(asked, zxid, true)).is_err() {
         tree.roll_back();
     }
 }
 
-fn run(tree: &mut Tree, ops: &[Op], by: Caller<'_>, doubt: bool) -> Result<(), ErrorCode> {
-    ops.iter().try_for_each(|op| {
-        tree.execute(op, op.path().map_or("", |path| path), by, doubt)
-            .map(|_| ())
-    })
+fn run(tree: &mut Tree, ops: &[Op], by: Caller<'_>) -> Result<(), ErrorCode> {
+    ops.iter()
+        .try_for_each(|op| tree.execute(op, path_of(op), by).map(|_| ()))
 }
 
-/// W3: an answered transaction.
+fn path_of(op: &Op) -> &str {
+    op.path().map_or("", |path| path)
+}
+
+/// W3: an answered transaction. Where it is not known whether the client may, the answer says.
 fn write(
     tree: &mut Tree,
     asked: &Asked<'_>,
     zxid: i64,
     answer: &Result<Answer, ErrorCode>,
 ) -> Result<(), Refusal> {
-    let by = caller(asked, &asked.who, zxid);
-    // Where it is not known whether the client may, the answer says.
-    let doubt = *answer != Err(ErrorCode::NO_AUTH);
-    let told = |done: &dyn std::fmt::Debug| {
-        refuse(
-            "W3",
-            asked.invoke,
-            format!("it gives {done:?}, not what was answered"),
-        )
-    };
+    let by = caller(asked, zxid, *answer != Err(ErrorCode::NO_AUTH));
     match (asked.op, answer) {
         (Op::Multi { ops }, Ok(Answer::Multi(results))) => match tree.multi(ops, by, results) {
             Ok(()) => Ok(()),
             Err(reason) => refuse("W3", asked.invoke, reason),
         },
         (Op::Multi { ops }, Err(code)) => {
-            let done = run(tree, ops, by, doubt);
+            let done = run(tree, ops, by);
             tree.roll_back();
-            if done == Err(*code) {
-                Ok(())
-            } else {
-                told(&done)
+            match done == Err(*code) {
+                true => Ok(()),
+                false => refuse("W3", asked.invoke, format!("it gives {done:?}")),
             }
         }
-        (op, answer) => {
-            let done = tree.execute(op, op.path().map_or("", |path| path), by, doubt);
-            let fits = match (&done, answer) {
-                (Ok(path), Ok(answer)) => tree.shows(op, path, answer, zxid != 0),
-                (Err(code), Err(told)) => code == told,
-                (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-            };
-            if fits { Ok(()) } else { told(&done) }
-        }
+        (op, answer) => single(tree, op, by, answer, zxid != 0)
+            .or_else(|done| refuse("W3", asked.invoke, format!("it gives {done}"))),
     }
 }
 
@@ -508,20 +530,31 @@ fn read(tree: &mut Tree, asked: &Asked<'_>) -> Result<(), Refusal> {
     let Some(answer) = asked.answer else {
         return Ok(());
     };
-    let doubt = *answer != Err(ErrorCode::NO_AUTH);
-    let path = asked.op.path().map_or("", |path| path);
-    let done = tree.execute(asked.op, path, caller(asked, &asked.who, 0), doubt);
+    let by = caller(asked, 0, *answer != Err(ErrorCode::NO_AUTH));
+    single(tree, asked.op, by, answer, asked.zxid > 0).or_else(|done| {
+        let reason = format!("at its prefix it gives {done}");
+        refuse("R1", asked.invoke, reason)
+    })
+}
+
+/// Does one request and compares; what it gives instead, in words, if that is not what was
+/// answered.
+fn single(
+    tree: &mut Tree,
+    op: &Op,
+    by: Caller<'_>,
+    answer: &Result<Answer, ErrorCode>,
+    whole: bool,
+) -> Result<(), String> {
+    let done = tree.execute(op, path_of(op), by);
     let fits = match (&done, answer) {
-        (Ok(path), Ok(answer)) => tree.shows(asked.op, path, answer, asked.zxid > 0),
+        (Ok(path), Ok(answer)) => tree.shows(op, path, answer, whole),
         (Err(code), Err(told)) => code == told,
         (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
     };
-    match fits {
-        true => Ok(()),
-        false => refuse(
-            "R1",
-            asked.invoke,
-            format!("at its prefix it gives {done:?}, not what was answered"),
-        ),
+    match (fits, done) {
+        (true, _) => Ok(()),
+        (false, Ok(path)) => Err(format!("another state of {path} than was answered")),
+        (false, Err(code)) => Err(format!("{code}, not what was answered")),
     }
 }

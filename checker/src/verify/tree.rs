@@ -1,20 +1,17 @@
 //! A znode tree that hides nothing: a map from path to node, changed in place.
 //!
 //! The second opinion on what each request does. It shares no line with the judge's model
-//! and is written for the eye, not for speed: paths are strings, every change goes through
-//! `put`, and a multi that fails is rolled back by putting the old nodes back.
+//! and is written for the eye: paths are strings, every change goes through `put`, and a
+//! multi that fails is rolled back by putting the old nodes back.
 //!
 //! Answers to: `protocol.md` 9, 10 and 13; `consistency.md` 3.0.
 
-use crate::history::{Acl, Answer, ErrorCode, Identity, Op, Path, Start, Stat, SubAnswer, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use super::rights::{ADMIN, CREATE, DELETE, READ, Rights, WRITE, Who, allows, granted, shown_as};
+use crate::history::{Acl, Answer, ErrorCode, Op, Path, Start, Stat, SubAnswer, Value};
+use rustc_hash::FxHashMap;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::rc::Rc;
-
-const READ: i32 = 1;
-const WRITE: i32 = 2;
-const CREATE: i32 = 4;
-const DELETE: i32 = 8;
-const ADMIN: i32 = 16;
 
 /// A number that the order does not always tell (a wall clock time, a zxid that was not
 /// recorded): who sees it first says what it is, and then it stays.
@@ -31,17 +28,6 @@ impl Learnt {
     }
 }
 
-/// Who asks: identities surely had when asking, and perhaps had when answered.
-#[derive(Debug, Clone, Default)]
-pub struct Who {
-    /// Had before the request was sent, on the connection that answered it.
-    pub surely: Rc<BTreeSet<Identity>>,
-    /// Offered before it was answered.
-    pub perhaps: Rc<BTreeSet<Identity>>,
-    /// Entries of scheme `ip` say nothing.
-    pub address_unknown: bool,
-}
-
 /// One request: by whom, in which session, as which transaction.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {
@@ -51,13 +37,17 @@ pub struct Caller<'a> {
     pub who: &'a Who,
     /// The transaction; 0 if its number is not known.
     pub zxid: i64,
+    /// What is assumed where it is not known whether the caller may.
+    pub doubt: bool,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Rights {
-    entries: Vec<Acl>,
-    /// Who stands behind an entry of scheme `auth` is not surely known.
-    unclear: bool,
+impl Caller<'_> {
+    fn may(&self, node: &Znode, permissions: i32) -> Result<(), ErrorCode> {
+        match allows(&node.rights, permissions, self.who).unwrap_or(self.doubt) {
+            true => Ok(()),
+            false => Err(ErrorCode::NO_AUTH),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -73,19 +63,29 @@ struct Znode {
     creates: i32,
     children: i32,
     owner: i64,
-    rights: Rights,
+    rights: Rc<Rights>,
     /// `/zookeeper/config`: the server's own affair.
     opaque: bool,
 }
 
 /// The tree after some prefix of the order.
 pub struct Tree {
-    nodes: BTreeMap<String, Znode>,
+    nodes: FxHashMap<Rc<str>, Znode>,
+    /// Parent and name of every node.
     names: BTreeSet<(String, String)>,
-    journal: Vec<(String, Option<Znode>)>,
+    journal: Vec<(Rc<str>, Option<Znode>)>,
     exists_needs_read: bool,
 }
 
+/// The version that was named, or any.
+fn expect(wanted: i32, version: i32) -> Result<(), ErrorCode> {
+    match wanted == -1 || wanted == version {
+        true => Ok(()),
+        false => Err(ErrorCode::BAD_VERSION),
+    }
+}
+
+/// The parent of a path, and its own name there.
 fn split(path: &str) -> Option<(String, String)> {
     let (parent, name) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty())?;
     let parent = if parent.is_empty() { "/" } else { parent };
@@ -95,7 +95,7 @@ fn split(path: &str) -> Option<(String, String)> {
 impl Tree {
     /// The tree before the first transaction.
     pub fn new(start: &Start, exists_needs_read: bool) -> Self {
-        let (nodes, names) = (BTreeMap::new(), BTreeSet::new());
+        let (nodes, names) = (FxHashMap::default(), BTreeSet::new());
         let mut tree = Tree {
             nodes,
             names,
@@ -132,7 +132,7 @@ impl Tree {
                     czxid,
                     mzxid,
                     pzxid,
-                    rights,
+                    rights: rights.into(),
                     opaque,
                     ..Znode::default()
                 }),
@@ -161,7 +161,7 @@ impl Tree {
                     creates: stat.cversion.wrapping_add(stat.num_children) / 2,
                     children: stat.num_children,
                     owner: stat.ephemeral_owner,
-                    rights,
+                    rights: rights.into(),
                     opaque: false,
                 };
                 tree.put(&given.path, Some(node));
@@ -184,140 +184,140 @@ impl Tree {
     }
 
     fn put(&mut self, path: &str, node: Option<Znode>) {
-        if let Some(name) = split(path) {
+        let known = self.nodes.get_key_value(path);
+        let known = known.map(|(path, _)| path.clone());
+        if known.is_some() != node.is_some()
+            && let Some(name) = split(path)
+        {
             match node {
                 Some(_) => self.names.insert(name),
                 None => self.names.remove(&name),
             };
         }
+        let path = known.unwrap_or_else(|| path.into());
         let old = match node {
-            Some(node) => self.nodes.insert(path.to_string(), node),
-            None => self.nodes.remove(path),
+            Some(node) => self.nodes.insert(path.clone(), node),
+            None => self.nodes.remove(&path),
         };
-        self.journal.push((path.to_string(), old));
+        self.journal.push((path, old));
     }
 
-    fn get(&self, path: &str) -> Result<Znode, ErrorCode> {
-        self.nodes.get(path).cloned().ok_or(ErrorCode::NO_NODE)
+    fn get(&self, path: &str) -> Result<&Znode, ErrorCode> {
+        self.nodes.get(path).ok_or(ErrorCode::NO_NODE)
     }
 
-    /// Does one request; `doubt` decides where it is not known whether the caller may.
-    /// Returns the path made, changed or looked at.
+    /// Does one request. Returns the path made, changed or looked at.
     ///
     /// # Errors
     /// What the server must answer; nothing has changed then.
-    pub fn execute(
+    pub fn execute<'p>(
         &mut self,
         op: &Op,
-        path: &str,
+        path: &'p str,
         by: Caller<'_>,
-        doubt: bool,
-    ) -> Result<String, ErrorCode> {
-        let may = |node: &Znode, permission| match allows(&node.rights, permission, by.who) {
-            Some(true) => Ok(()),
-            None if doubt => Ok(()),
-            Some(false) | None => Err(ErrorCode::NO_AUTH),
-        };
-        let is = |wanted: i32, version: i32| match wanted == -1 || wanted == version {
-            true => Ok(()),
-            false => Err(ErrorCode::BAD_VERSION),
-        };
+    ) -> Result<Cow<'p, str>, ErrorCode> {
         match op {
-            Op::Create {
-                data,
-                acl,
-                ephemeral,
-                sequential,
-                ..
-            } => {
-                let (parent, _) = split(path).ok_or(ErrorCode::NODE_EXISTS)?;
-                let mut above = self.get(&parent)?;
-                may(&above, CREATE)?;
-                let path = match sequential {
-                    true => format!("{path}{:010}", above.creates),
-                    false => path.to_string(),
-                };
-                if self.nodes.contains_key(&path) {
-                    return Err(ErrorCode::NODE_EXISTS);
-                }
-                if above.owner != 0 {
-                    return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
-                }
-                let zxid = Learnt::of_zxid(by.zxid);
-                let owner = if *ephemeral { by.session } else { 0 };
-                let (rights, data) = (granted(acl, by.who), data.clone());
-                let made = Znode {
-                    data,
-                    czxid: zxid,
-                    mzxid: zxid,
-                    pzxid: zxid,
-                    owner,
-                    rights,
-                    ..Znode::default()
-                };
-                self.put(&path, Some(made));
-                above.creates = above.creates.wrapping_add(1);
-                above.children += 1;
-                above.pzxid = zxid;
-                self.put(&parent, Some(above));
-                Ok(path)
-            }
-            Op::Delete { version, .. } => {
-                let (parent, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-                may(&self.get(&parent)?, DELETE)?;
-                let node = self.get(path)?;
-                is(*version, node.version)?;
-                match node.children {
-                    0 => self.remove(path, by.zxid),
-                    _ => return Err(ErrorCode::NOT_EMPTY),
-                }
-                Ok(path.to_string())
-            }
+            Op::Create { .. } => return self.create(op, path, by),
+            Op::Delete { version, .. } => self.delete(path, *version, by)?,
             Op::Set { data, version, .. } => {
-                let mut node = self.get(path)?;
-                may(&node, WRITE)?;
-                is(*version, node.version)?;
+                let mut node = self.get(path)?.clone();
+                by.may(&node, WRITE)?;
+                expect(*version, node.version)?;
                 node.version = node.version.wrapping_add(1);
-                (node.mzxid, node.mtime, node.data) =
-                    (Learnt::of_zxid(by.zxid), Learnt(None), data.clone());
+                (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
+                node.data = data.clone();
                 self.put(path, Some(node));
-                Ok(path.to_string())
             }
             Op::SetAcl { acl, version, .. } => {
-                let mut node = self.get(path)?;
-                may(&node, ADMIN)?;
-                is(*version, node.aversion)?;
+                let mut node = self.get(path)?.clone();
+                by.may(&node, ADMIN)?;
+                expect(*version, node.aversion)?;
                 node.aversion = node.aversion.wrapping_add(1);
-                node.rights = granted(acl, by.who);
+                node.rights = granted(acl, by.who).into();
                 self.put(path, Some(node));
-                Ok(path.to_string())
             }
             Op::Check { version, .. } => {
                 let node = self.get(path)?;
-                may(&node, READ)?;
-                is(*version, node.version).map(|()| path.to_string())
+                by.may(node, READ)?;
+                expect(*version, node.version)?;
             }
             // Where both answers are right, the one that was given is.
-            Op::Exists { .. } if !self.exists_needs_read && doubt => {
-                self.get(path).map(|_| path.to_string())
-            }
+            Op::Exists { .. } if !self.exists_needs_read && by.doubt => drop(self.get(path)?),
             Op::Exists { .. } | Op::Get { .. } | Op::Children { .. } => {
-                may(&self.get(path)?, READ).map(|()| path.to_string())
+                by.may(self.get(path)?, READ)?;
             }
-            Op::GetAcl { .. } => may(&self.get(path)?, READ | ADMIN).map(|()| path.to_string()),
-            Op::Close => {
-                self.end(by.session, by.zxid);
-                Ok(path.to_string())
-            }
-            Op::Sync { .. } => Ok(path.to_string()),
+            Op::GetAcl { .. } => by.may(self.get(path)?, READ | ADMIN)?,
+            Op::Close => self.end(by.session, by.zxid),
+            Op::Sync { .. } => {}
             // A multi in a multi is no request; one on its own comes part by part.
-            Op::Multi { .. } => Err(ErrorCode::MARSHALLING_ERROR),
+            Op::Multi { .. } => return Err(ErrorCode::MARSHALLING_ERROR),
         }
+        Ok(path.into())
+    }
+
+    fn create<'p>(
+        &mut self,
+        op: &Op,
+        path: &'p str,
+        by: Caller<'_>,
+    ) -> Result<Cow<'p, str>, ErrorCode> {
+        let Op::Create {
+            data,
+            acl,
+            ephemeral,
+            sequential,
+            ..
+        } = op
+        else {
+            return Err(ErrorCode::MARSHALLING_ERROR);
+        };
+        let (parent, _) = split(path).ok_or(ErrorCode::NODE_EXISTS)?;
+        let mut above = self.get(&parent)?.clone();
+        by.may(&above, CREATE)?;
+        let path = match sequential {
+            true => Cow::Owned(format!("{path}{:010}", above.creates)),
+            false => Cow::Borrowed(path),
+        };
+        if self.nodes.contains_key(&*path) {
+            return Err(ErrorCode::NODE_EXISTS);
+        }
+        if above.owner != 0 {
+            return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
+        }
+        let zxid = Learnt::of_zxid(by.zxid);
+        let made = Znode {
+            data: data.clone(),
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            owner: if *ephemeral { by.session } else { 0 },
+            rights: granted(acl, by.who).into(),
+            ..Znode::default()
+        };
+        self.put(&path, Some(made));
+        above.creates = above.creates.wrapping_add(1);
+        above.children += 1;
+        above.pzxid = zxid;
+        self.put(&parent, Some(above));
+        Ok(path)
+    }
+
+    fn delete(&mut self, path: &str, version: i32, by: Caller<'_>) -> Result<(), ErrorCode> {
+        let (parent, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        by.may(self.get(&parent)?, DELETE)?;
+        let node = self.get(path)?;
+        expect(version, node.version)?;
+        match node.children {
+            0 => self.remove(path, by.zxid),
+            _ => return Err(ErrorCode::NOT_EMPTY),
+        }
+        Ok(())
     }
 
     fn remove(&mut self, path: &str, zxid: i64) {
         self.put(path, None);
-        let above = split(path).and_then(|(parent, _)| Some((self.get(&parent).ok()?, parent)));
+        let above =
+            split(path).and_then(|(parent, _)| Some((self.get(&parent).ok()?.clone(), parent)));
         if let Some((mut node, parent)) = above {
             node.children -= 1;
             node.pzxid = Learnt::of_zxid(zxid);
@@ -328,7 +328,7 @@ impl Tree {
     /// Ends a session: all its ephemerals go, in one transaction.
     pub fn end(&mut self, session: i64, zxid: i64) {
         let owned = self.nodes.iter().filter(|(_, node)| node.owner == session);
-        let owned: Vec<String> = owned.map(|(path, _)| path.clone()).collect();
+        let owned: Vec<Rc<str>> = owned.map(|(path, _)| path.clone()).collect();
         owned.iter().for_each(|path| self.remove(path, zxid));
     }
 
@@ -436,7 +436,14 @@ impl Tree {
                     && rest
                         .iter()
                         .all(|result| *result == Err(ErrorCode::RUNTIME_INCONSISTENCY));
-                let done = self.execute(op, path, by, code != ErrorCode::NO_AUTH);
+                let done = self.execute(
+                    op,
+                    path,
+                    Caller {
+                        doubt: code != ErrorCode::NO_AUTH,
+                        ..by
+                    },
+                );
                 self.roll_back();
                 let fits = pattern && (done == Err(code) || !decided_by_state(code));
                 return if fits {
@@ -446,7 +453,7 @@ impl Tree {
                 };
             }
             let made = self
-                .execute(op, path, by, true)
+                .execute(op, path, Caller { doubt: true, ..by })
                 .map_err(|code| format!("part {part} must fail with {code}"))?;
             if let Ok(answer) = result
                 && !self.shows(op, &made, answer, by.zxid != 0)
@@ -472,105 +479,4 @@ pub fn decided_by_state(code: ErrorCode) -> bool {
         ErrorCode::NOT_EMPTY,
     ];
     decided.contains(&code)
-}
-
-/// The rights that `acl` gives when `who` sends it.
-fn granted(acl: &[Acl], who: &Who) -> Rights {
-    let (mut entries, mut unclear) = (Vec::<Acl>::new(), false);
-    for entry in acl {
-        let mut meant = vec![entry.clone()];
-        if &*entry.identity.scheme == "auth" {
-            unclear |= who.surely != who.perhaps;
-            let sure = who
-                .surely
-                .iter()
-                .filter(|identity| &*identity.scheme != "ip");
-            meant = sure
-                .map(|identity| Acl {
-                    perms: entry.perms,
-                    identity: identity.clone(),
-                })
-                .collect();
-        }
-        meant.retain(|entry| !entries.contains(entry));
-        entries.extend(meant);
-    }
-    Rights { entries, unclear }
-}
-
-/// Whether `who` has any of the permissions; None if that is not known.
-fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
-    let any = |identities: &BTreeSet<Identity>| {
-        let is_super = identities
-            .iter()
-            .any(|identity| &*identity.scheme == "super");
-        is_super
-            || rights.entries.iter().any(|entry| {
-                let Identity { scheme, id } = &entry.identity;
-                entry.perms & permissions != 0
-                    && match &**scheme {
-                        "world" => true,
-                        "ip" => identities
-                            .iter()
-                            .any(|mine| &*mine.scheme == "ip" && within(&mine.id, id)),
-                        _ => identities.contains(&entry.identity),
-                    }
-            })
-    };
-    let by_address = || {
-        rights
-            .entries
-            .iter()
-            .any(|entry| &*entry.identity.scheme == "ip")
-    };
-    if any(&who.surely) || rights.entries.is_empty() && !rights.unclear {
-        return Some(true);
-    }
-    let doubtful = rights.unclear || any(&who.perhaps) || who.address_unknown && by_address();
-    (!doubtful).then_some(false)
-}
-
-/// True if an address lies in a network `a.b.c.d/bits`.
-fn within(address: &str, network: &str) -> bool {
-    let number = |text: &str| -> Option<u32> {
-        let mut bytes = text.split('.').map(str::parse::<u8>);
-        let quad = [
-            bytes.next()?.ok()?,
-            bytes.next()?.ok()?,
-            bytes.next()?.ok()?,
-            bytes.next()?.ok()?,
-        ];
-        bytes.next().is_none().then(|| u32::from_be_bytes(quad))
-    };
-    let (base, bits) = network.split_once('/').unwrap_or((network, "32"));
-    match (number(address), number(base)) {
-        (Some(address), Some(base)) => {
-            let hidden = 32 - bits.parse().unwrap_or(32u32).min(32);
-            u64::from(address) >> hidden == u64::from(base) >> hidden
-        }
-        (_, _) => address == network,
-    }
-}
-
-/// True if a client may have been shown `seen`: the same entries in any order, the hash of
-/// a digest perhaps hidden.
-fn shown_as(rights: &Rights, seen: &[Acl]) -> bool {
-    let plain = |entry: &Acl| match &*entry.identity.scheme {
-        "digest" => {
-            let user = entry.identity.id.split(':').next().unwrap_or_default();
-            Acl::new(entry.perms, "digest", user)
-        }
-        _ => entry.clone(),
-    };
-    let hides = |seen: &Acl| seen.identity.id.ends_with(":x");
-    let fits = |mine: &Acl, seen: &Acl| mine == seen || hides(seen) && plain(mine) == plain(seen);
-    rights.unclear
-        || rights.entries.len() == seen.len()
-            && rights
-                .entries
-                .iter()
-                .all(|mine| seen.iter().any(|seen| fits(mine, seen)))
-            && seen
-                .iter()
-                .all(|seen| rights.entries.iter().any(|mine| fits(mine, seen)))
 }

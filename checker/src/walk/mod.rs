@@ -32,7 +32,7 @@ use crate::certificate::{Certificate, Sight, Step};
 use crate::history::{Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Summary, Verdict, Violation};
-use crate::verify::{Terms, verify};
+use crate::verify::{Terms, verify, verify_zxids};
 use case::RequestIndex;
 pub use case::{Role, role};
 pub(crate) use left::{Left, left_by};
@@ -144,12 +144,22 @@ pub fn judge_with_certificate(
 /// the verdict is unknown. An open world has no certificate that proves anything, so there the
 /// judge's word stands.
 pub fn judge_verified(history: &History, options: &Options) -> Verdict {
-    let (verdict, certificate) = judge_with_certificate(history, options);
-    let Some(certificate) = certificate.filter(|_| !options.open_world(history)) else {
-        return verdict;
-    };
+    let open_world = options.open_world(history);
     let terms = options.for_service(&history.header).terms();
-    match verify(history, &certificate, terms) {
+    let (verdict, opinion) = match stream::acquit(history, options) {
+        Ok(summary) if open_world => return Verdict::Valid(summary),
+        Ok(summary) => (
+            Verdict::Valid(summary),
+            verify_zxids(history, terms).map(|_| ()),
+        ),
+        Err(_) => match judge_with_certificate(history, options) {
+            (verdict, Some(certificate)) if !open_world => {
+                (verdict, verify(history, &certificate, terms))
+            }
+            (verdict, _) => return verdict,
+        },
+    };
+    match opinion {
         Ok(()) => verdict,
         Err(refusal) => Verdict::Unknown(format!(
             "internal contradiction: the judge found an order, but the verifier refuses it: {refusal}"

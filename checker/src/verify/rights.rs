@@ -1,0 +1,140 @@
+//! Who may do what, as far as a history tells: what is surely known of a client bounds its
+//! rights from below, what it perhaps had when it was answered from above.
+//!
+//! Answers to: `protocol.md` 13; `consistency.md` P20.
+
+use crate::history::{Acl, Identity};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// The permission READ.
+pub const READ: i32 = 1;
+/// The permission WRITE.
+pub const WRITE: i32 = 2;
+/// The permission CREATE.
+pub const CREATE: i32 = 4;
+/// The permission DELETE.
+pub const DELETE: i32 = 8;
+/// The permission ADMIN.
+pub const ADMIN: i32 = 16;
+
+/// Who asks: identities surely had when asking, and perhaps had when answered.
+#[derive(Debug, Clone, Default)]
+pub struct Who {
+    /// Had before the request was sent, on the connection that answered it.
+    pub surely: Rc<BTreeSet<Identity>>,
+    /// Offered before it was answered.
+    pub perhaps: Rc<BTreeSet<Identity>>,
+    /// Entries of scheme `ip` say nothing.
+    pub address_unknown: bool,
+}
+
+/// The rights on a node.
+#[derive(Debug, Clone, Default)]
+pub struct Rights {
+    /// As the server keeps them.
+    pub entries: Vec<Acl>,
+    /// Who stands behind an entry of scheme `auth` is not surely known.
+    pub unclear: bool,
+}
+
+/// The rights that `acl` gives when `who` sends it.
+pub fn granted(acl: &[Acl], who: &Who) -> Rights {
+    let (mut entries, mut unclear) = (Vec::<Acl>::new(), false);
+    for entry in acl {
+        let mut meant = vec![entry.clone()];
+        if &*entry.identity.scheme == "auth" {
+            unclear |= who.surely != who.perhaps;
+            let sure = who
+                .surely
+                .iter()
+                .filter(|identity| &*identity.scheme != "ip");
+            meant = sure
+                .map(|identity| Acl {
+                    perms: entry.perms,
+                    identity: identity.clone(),
+                })
+                .collect();
+        }
+        meant.retain(|entry| !entries.contains(entry));
+        entries.extend(meant);
+    }
+    Rights { entries, unclear }
+}
+
+/// Whether `who` has any of the permissions; None if that is not known.
+pub fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
+    let any = |identities: &BTreeSet<Identity>| {
+        let is_super = identities
+            .iter()
+            .any(|identity| &*identity.scheme == "super");
+        is_super
+            || rights.entries.iter().any(|entry| {
+                let Identity { scheme, id } = &entry.identity;
+                entry.perms & permissions != 0
+                    && match &**scheme {
+                        "world" => true,
+                        "ip" => identities
+                            .iter()
+                            .any(|mine| &*mine.scheme == "ip" && within(&mine.id, id)),
+                        _ => identities.contains(&entry.identity),
+                    }
+            })
+    };
+    let by_address = || {
+        rights
+            .entries
+            .iter()
+            .any(|entry| &*entry.identity.scheme == "ip")
+    };
+    if any(&who.surely) || rights.entries.is_empty() && !rights.unclear {
+        return Some(true);
+    }
+    let doubtful = rights.unclear || any(&who.perhaps) || who.address_unknown && by_address();
+    (!doubtful).then_some(false)
+}
+
+/// True if an address lies in a network `a.b.c.d/bits`.
+fn within(address: &str, network: &str) -> bool {
+    let number = |text: &str| -> Option<u32> {
+        let mut bytes = text.split('.').map(str::parse::<u8>);
+        let quad = [
+            bytes.next()?.ok()?,
+            bytes.next()?.ok()?,
+            bytes.next()?.ok()?,
+            bytes.next()?.ok()?,
+        ];
+        bytes.next().is_none().then(|| u32::from_be_bytes(quad))
+    };
+    let (base, bits) = network.split_once('/').unwrap_or((network, "32"));
+    match (number(address), number(base)) {
+        (Some(address), Some(base)) => {
+            let hidden = 32 - bits.parse().unwrap_or(32u32).min(32);
+            u64::from(address) >> hidden == u64::from(base) >> hidden
+        }
+        (_, _) => address == network,
+    }
+}
+
+/// True if a client may have been shown `seen`: the same entries in any order, the hash of
+/// a digest perhaps hidden.
+pub fn shown_as(rights: &Rights, seen: &[Acl]) -> bool {
+    let plain = |entry: &Acl| match &*entry.identity.scheme {
+        "digest" => {
+            let user = entry.identity.id.split(':').next().unwrap_or_default();
+            Acl::new(entry.perms, "digest", user)
+        }
+        _ => entry.clone(),
+    };
+    let hides = |seen: &Acl| seen.identity.id.ends_with(":x");
+    let fits = |mine: &Acl, seen: &Acl| mine == seen || hides(seen) && plain(mine) == plain(seen);
+    rights.unclear
+        || rights.entries.len() == seen.len()
+            && rights
+                .entries
+                .iter()
+                .all(|mine| seen.iter().any(|seen| fits(mine, seen)))
+            && seen
+                .iter()
+                .all(|seen| rights.entries.iter().any(|mine| fits(mine, seen)))
+}
