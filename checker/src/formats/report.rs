@@ -200,7 +200,7 @@ fn convicted<M: Model>(
         reason: conviction.reason.clone(),
         records: std::iter::once(first).chain(others).collect(),
         states: conviction.states.clone(),
-        prefix: Some(conviction.returned),
+        prefix: conviction.returned,
     }
 }
 

@@ -116,6 +116,24 @@ pub struct Conviction {
     /// The longest prefix of the history (by time of return) that is linearizable: an order
     /// that explains it. It may use operations of the object that return later.
     pub prefix: Vec<u32>,
-    /// How many operations of the object had returned by then.
-    pub returned: usize,
+    /// How many operations of the object had returned by then, where the search got there.
+    pub returned: Option<usize>,
+}
+
+impl Conviction {
+    /// A conviction by operations that contradict each other, with no prefix.
+    pub(super) fn brief(operations: &[u32], key: String, reason: &str) -> Self {
+        let others = operations.iter().skip(1);
+        Conviction {
+            operation: operations[0] as usize,
+            with: others
+                .map(|at| (*at as usize, "contradicts it".to_owned()))
+                .collect(),
+            key,
+            reason: reason.to_owned(),
+            states: Vec::new(),
+            prefix: Vec::new(),
+            returned: None,
+        }
+    }
 }

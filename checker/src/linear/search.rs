@@ -284,7 +284,7 @@ impl<M: Model> Task<'_, M> {
             reason,
             states: words,
             prefix,
-            returned,
+            returned: Some(returned),
         }
     }
 }

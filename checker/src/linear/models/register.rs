@@ -95,6 +95,8 @@ impl Model for Register {
             (RegisterOp::Read, Some(RegisterOutcome::Value(value))) => {
                 Some(Access::Read(u64::from(value.0)))
             }
+            // It cannot be told from the start.
+            (RegisterOp::Write(NIL), _) => None,
             (RegisterOp::Write(value), None | Some(RegisterOutcome::Done)) => {
                 Some(Access::Write(u64::from(value.0)))
             }
