@@ -42,11 +42,11 @@ done
 rolls=$(mktemp -d)
 trap 'rm -rf "$rolls"' EXIT
 
-binary() { # PROFILE: builds it, prints where it is
+build() { # PROFILE: its binary, set aside so that a build elsewhere does not change it
     local flag=()
     [ "$1" = release ] && flag=(--release)
     cargo build --quiet --locked "${flag[@]}" -p gamekeeper-sim --bin sim
-    echo "${CARGO_TARGET_DIR:-target}/$1/sim"
+    cp "${CARGO_TARGET_DIR:-target}/$1/sim" "$rolls/$1"
 }
 
 sweep() { # BINARY JOBS ROLL: exit codes 1 and 3 are verdicts, and verdicts are compared below
@@ -63,11 +63,16 @@ alone() { # BINARY ROLL: each seed in a process of its own
     done
 }
 
+for profile in release debug; do
+    case " $modes" in
+        *" $profile-"*) build "$profile" ;;
+    esac
+done
+
 reference=
 failed=0
 for mode in $modes; do
-    profile=${mode%%-*}
-    sim=$(binary "$profile")
+    sim=$rolls/${mode%%-*}
     roll=$rolls/$mode
     begun=$SECONDS
     case $mode in

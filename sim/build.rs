@@ -4,8 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What marks a road: the name follows as a literal.
-const MARKS: [&str; 2] = ["Probe(", "probe!("];
+/// What marks a road: the name follows as a literal. (`Look` is the way back to the election;
+/// its reason is told as a probe.)
+const MARKS: [&str; 4] = ["Probe(", "probe!(", "Look(", "probes.push("];
+/// What marks several: every literal up to the semicolon is a name.
+const LISTS: [&str; 1] = ["let probe ="];
 
 fn main() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
@@ -16,12 +19,20 @@ fn main() {
         let text = fs::read_to_string(&file).expect("sources are readable");
         // What tests mark is no road of the service.
         let service = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        // However the formatter broke the lines.
+        let service: String = service.split_whitespace().collect::<Vec<&str>>().join(" ");
+        let service = service.replace("( ", "(").replace(" .", ".");
         for mark in MARKS {
             for after in service.split(mark).skip(1) {
-                let after = after.trim_start();
                 if let Some(name) = after.strip_prefix('"').and_then(|t| t.split('"').next()) {
                     names.push(name.to_string());
                 }
+            }
+        }
+        for mark in LISTS {
+            for after in service.split(mark).skip(1) {
+                let until = after.split(';').next().unwrap_or("");
+                names.extend(until.split('"').skip(1).step_by(2).map(str::to_string));
             }
         }
     }

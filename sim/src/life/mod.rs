@@ -41,6 +41,27 @@ use gamekeeper_checker::history::{History, write};
 /// The names of all rare roads marked in the sources.
 pub const PROBES: &[&str] = include!(concat!(env!("OUT_DIR"), "/probes.rs"));
 
+/// Rare roads that no drawn life can walk, and why. Stories in `core/src/zab/testdata` walk
+/// them; a sweep does not tell that nobody did.
+pub const PROBES_BEYOND: &[(&str, &str)] = &[
+    (
+        "amnesiac gets its vote back",
+        "of two epoch copies one stays good (row D12)",
+    ),
+    (
+        "learner spoke out of its turn",
+        "all servers keep to the protocol, and frames have checksums",
+    ),
+    (
+        "relay of another version dropped",
+        "all servers are of one version",
+    ),
+    (
+        "wiped voter waits for rejoin",
+        "no voter's disk is wiped (row D15)",
+    ),
+];
+
 /// Lines of the short log that are kept.
 const LOG_LINES_MAX: usize = 200_000;
 /// How many in a thousand writes on a connection take only a part.
