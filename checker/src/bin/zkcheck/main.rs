@@ -27,6 +27,7 @@ mod source;
 
 use arguments::{Arguments, Verb};
 use clap::Parser;
+use gamekeeper_checker::explain::words::plain;
 use std::io;
 use std::process::ExitCode;
 
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
 
 /// Tells one line on standard error; the exit code that goes with it.
 fn complain(line: &str) -> ExitCode {
-    eprintln!("zkcheck: {line}");
+    eprintln!("zkcheck: {}", plain(line));
     ExitCode::from(EXIT_UNREADABLE)
 }
 

@@ -1,7 +1,7 @@
 //! A verdict in words, and as JSON.
 
 use crate::check::Outcome;
-use gamekeeper_checker::explain::{Deed, Explanation, meaning};
+use gamekeeper_checker::explain::{Deed, Explanation, meaning, words};
 use gamekeeper_checker::{Verdict, Violation};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -19,7 +19,9 @@ pub fn outcome(file: &Path, outcome: &Outcome, json: bool) -> io::Result<()> {
         (Outcome::Explained(explanation), false) => {
             writeln!(output, "{}: {explanation}", file.display())
         }
-        (Outcome::Unreadable(reason), false) => writeln!(io::stderr().lock(), "zkcheck: {reason}"),
+        (Outcome::Unreadable(reason), false) => {
+            writeln!(io::stderr().lock(), "zkcheck: {}", words::plain(reason))
+        }
         (outcome, true) => writeln!(output, "{}", json_of(file, outcome)),
     }
 }

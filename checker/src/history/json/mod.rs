@@ -12,6 +12,7 @@
 //!
 //! Answers to: `docs/FORMATS.md`, `consistency.md` section 4.
 
+mod bound;
 mod read;
 mod scan;
 mod write;
@@ -231,6 +232,10 @@ fn text_of(buffer: &[u8], number: u64) -> Result<&str, ReadError> {
         let reason = format!("invalid UTF-8 at byte {}", error.valid_up_to());
         refuse(number, None, reason)
     })?;
+    if bound::holds_too_many(text) {
+        let reason = format!("more than {} objects", bound::OBJECTS_MAX);
+        return Err(refuse(number, None, reason));
+    }
     Ok(text.trim_end())
 }
 
