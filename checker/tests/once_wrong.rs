@@ -1,0 +1,146 @@
+//! Histories that were once judged wrongly, as small as they could be made.
+//!
+//! Found by comparing the judges with an enumerator of all orders (`agree.rs`), or by breaking
+//! lives of the simulator (`mutators.rs`).
+
+mod story;
+
+use gamekeeper_checker::history::*;
+use gamekeeper_checker::{Options, Property, judge, judge_verified};
+use story::*;
+
+fn convicts(property: Property, lines: &[Line]) {
+    let history = history(start(), lines);
+    for judge in [judge, judge_verified] {
+        let verdict = judge(&history, &Options::default());
+        assert_eq!(verdict.property(), Some(property), "{verdict}");
+    }
+}
+
+fn answered(op: Op, zxid: i64, result: Result<Answer, ErrorCode>) -> Line {
+    let (session, time) = (1, (20, 21));
+    Request {
+        session,
+        time,
+        zxid,
+        op,
+        result,
+    }
+}
+
+/// Acquitted: of errors that a read cannot have, nothing was said.
+#[test]
+fn reads_and_syncs_fail_with_no_error_of_a_write() {
+    let path: Path = "/a".into();
+    let get = Op::Get {
+        path: path.clone(),
+        watch: false,
+    };
+    let refused = |op, code| [answered(op, 4, Err(code))];
+    let kind = Property::LinearizableWrites;
+    convicts(kind, &refused(get, ErrorCode::BAD_VERSION));
+    convicts(kind, &refused(Op::Sync { path }, ErrorCode::NO_NODE));
+}
+
+/// A panic: a close has no path that could be missing.
+#[test]
+fn a_close_fails_with_no_error_of_the_tree() {
+    let lines = [answered(Op::Close, 5, Err(ErrorCode::NO_NODE))];
+    convicts(Property::LinearizableWrites, &lines);
+}
+
+/// Acquitted: what was lost was placed before the history began.
+#[test]
+fn a_lost_delete_does_not_explain_the_state_before_it() {
+    let lost = Lost {
+        session: 2,
+        time: (0, 10),
+        op: Op::Delete {
+            path: "/a".into(),
+            version: -1,
+        },
+    };
+    let get = Op::Get {
+        path: "/a".into(),
+        watch: false,
+    };
+    let gone = |zxid| answered(get.clone(), zxid, Err(ErrorCode::NO_NODE));
+    convicts(Property::OneOrder, &[lost.clone(), gone(4)]);
+    let verdict = judge_verified(&history(start(), &[lost, gone(5)]), &Options::default());
+    assert_eq!(verdict.word(), "valid", "{verdict}");
+}
+
+/// Acquitted: the node had once been closed to others, so a notification of it might have
+/// been kept back. This one came, and too late.
+#[test]
+fn a_notification_that_came_was_not_kept_back() {
+    let acl = |acl: Vec<Acl>| Op::SetAcl {
+        path: "/a".into(),
+        acl: acl.into(),
+        version: -1,
+    };
+    let shown = |aversion, stat: Stat| Ok(Answer::Stat(Stat { aversion, ..stat }));
+    let closing = acl(vec![Acl::new(31, "digest", "owner:hash")]);
+    let lines = [
+        Note {
+            session: 3,
+            time: 0,
+            body: Body::Session(SessionEvent::Connected {
+                session: 3,
+                timeout_ms: 0,
+                reattached: false,
+                address: Some("10.0.0.1".into()),
+            }),
+        },
+        Note {
+            session: 3,
+            time: 0,
+            body: Body::Session(SessionEvent::Auth {
+                identity: Identity::new("digest", "owner:hash"),
+            }),
+        },
+        Note {
+            session: 3,
+            time: 1,
+            body: Body::Session(SessionEvent::AuthDone { ok: true }),
+        },
+        Request {
+            session: 3,
+            time: (2, 3),
+            zxid: 5,
+            op: closing,
+            result: shown(1, A0),
+        },
+        Request {
+            session: 3,
+            time: (4, 5),
+            zxid: 6,
+            op: acl(Acl::open().to_vec()),
+            result: shown(2, A0),
+        },
+        get_watching(1, (6, 7), "/a", "0", Stat { aversion: 2, ..A0 }, 6, true),
+        set(
+            2,
+            (8, 9),
+            "/a",
+            "1",
+            Stat {
+                aversion: 2,
+                ..after_set(1, 7, 1, "1")
+            },
+        ),
+        get(
+            1,
+            (10, 11),
+            "/a",
+            "1",
+            Stat {
+                aversion: 2,
+                ..after_set(1, 7, 1, "1")
+            },
+            7,
+        ),
+        notify(1, 12, EventType::NodeDataChanged, "/a", 7),
+    ];
+    convicts(Property::WatchBeforeData, &lines);
+}
