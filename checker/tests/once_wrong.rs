@@ -144,3 +144,21 @@ fn a_notification_that_came_was_not_kept_back() {
     ];
     convicts(Property::WatchBeforeData, &lines);
 }
+
+/// Acquitted: a lost create was placed at the number that belongs to a new epoch's start.
+#[test]
+fn nothing_happens_at_the_start_of_an_epoch() {
+    let lost = Lost {
+        session: 2,
+        time: (0, 10),
+        op: create_with("/a/k", false, false),
+    };
+    let parent = Stat {
+        num_children: 1,
+        cversion: 1,
+        pzxid: 1 << 32,
+        ..A0
+    };
+    let lines = [lost, exists(1, (20, 21), "/a", 1 << 32 | 1, Ok(parent))];
+    convicts(Property::ZxidSanity, &lines);
+}

@@ -33,7 +33,7 @@ mod witness;
 use crate::certificate::{Certificate, Sight, Step};
 use crate::history::{Body, Header, History, SyncPromise, World};
 use crate::stream;
-use crate::verdict::{Summary, Verdict, Violation};
+use crate::verdict::{Class, Property, Summary, Verdict, Violation};
 use crate::verify::{Terms, verify, verify_zxids};
 use case::RequestIndex;
 pub use case::{Role, role};
@@ -184,6 +184,7 @@ fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate)
     watches::watch_paths(&mut replay);
     prefix::trace_paths(&mut replay);
     replay.check_unique().map_err(Verdict::Invalid)?;
+    check_seen(&replay).map_err(Verdict::Invalid)?;
     let mut contradicted = None;
     if replay.uncertain
         && let Some(placed) = witness::placements(replay.case, &replay.candidates)
@@ -266,6 +267,25 @@ fn told(summary: Summary, replay: &Replay<'_, '_>, found: &Found) -> (Summary, C
         ..summary
     };
     (summary, certificate_of(replay, &found.placed))
+}
+
+/// P19: what somebody saw happen has a number that a transaction can have.
+fn check_seen(replay: &Replay<'_, '_>) -> Result<(), Box<Violation>> {
+    let start_of_epoch = |zxid: i64| zxid & 0xffff_ffff == 0;
+    let hole = replay.holes.iter().find(|(zxid, _)| start_of_epoch(*zxid));
+    let Some((zxid, evidence)) = hole else {
+        return Ok(());
+    };
+    let seen: Vec<u32> = evidence.iter().map(|seen| seen.record).take(1).collect();
+    Err(Box::new(Violation {
+        property: Property::ZxidSanity,
+        class: Class::Inconsistent,
+        records: times::records(replay.case, &seen),
+        state_before: String::new(),
+        reason: format!(
+            "a change is said to be of {zxid:#x}, but the start of an epoch belongs to no transaction"
+        ),
+    }))
 }
 
 /// What the walk found, in the words of the history.

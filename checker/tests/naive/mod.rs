@@ -47,11 +47,11 @@ pub fn consistent(history: &History) -> bool {
         maybes: maybes(&asked),
         asked,
     };
-    naive.answered_rules_hold() && {
-        let (state, _) = model::start();
-        naive.reads_hold(&state, i64::MIN, START_ZXID)
-            && naive.search(0, &state, &Placed::default())
-    }
+    let (state, _) = model::start();
+    let before = naive.numbers.first().map_or(i64::MAX, |first| first - 1);
+    naive.answered_rules_hold()
+        && naive.reads_hold(&state, i64::MIN, before)
+        && naive.search(0, &state, &Placed::default())
 }
 
 fn requests(history: &History) -> Vec<Asked<'_>> {
