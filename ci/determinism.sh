@@ -8,7 +8,7 @@
 # 0: all equal. Set MODES to a list of their names to go only some ways.
 #
 # A life is some 100 ms of processor in release and two seconds in debug: 200 seeds take a
-# quarter of an hour on two cores.
+# third of an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -127,11 +127,16 @@ mod tests {
         assert_eq!(ledger.last_of(Zxid::ZERO..=z(2, 0)), Some(z(1, u32::MAX)));
     }
 
+    /// Mostly close together, so that ends of ranges fall on what was said.
+    fn place() -> impl Strategy<Value = (u32, u32)> {
+        (0u32..4, prop_oneof![3 => 0u32..30, 1 => 0u32..20_000])
+    }
+
     proptest! {
         #[test]
         fn ledger_says_what_a_sorted_map_says(
-            said in prop::collection::vec((0u32..4, prop_oneof![0u32..40, 0u32..20_000]), 0..60),
-            asked in prop::collection::vec(((0u32..4, 0u32..20_000), (0u32..4, 0u32..20_000)), 20),
+            said in prop::collection::vec(place(), 0..60),
+            asked in prop::collection::vec((place(), place()), 20),
         ) {
             let (mut ledger, mut map) = (Ledger::default(), BTreeMap::new());
             for (n, (epoch, counter)) in said.into_iter().enumerate() {
