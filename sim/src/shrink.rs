@@ -89,7 +89,11 @@ impl Failure {
             Verdict::Invalid {
                 property, place, ..
             } => Some(Failure {
-                property: property.clone(),
+                // An ensemble can be lifeless in several ways, which only the words tell apart.
+                property: match property.as_str() {
+                    "liveness" => verdict.signature(),
+                    _ => property.clone(),
+                },
                 // Behind the place stands who was there; that may be another server.
                 place: (place.as_deref())
                     .map(|place| place.split(" (").next().unwrap_or_default().to_string()),
@@ -359,6 +363,15 @@ mod tests {
         let failure = |place| Failure::of(&at(place));
         assert_eq!(failure("zab.rs:3:9 (s1)"), failure("zab.rs:3:9 (s2)"));
         assert_ne!(failure("zab.rs:3:9 (s1)"), failure("zab.rs:4:9 (s1)"));
+    }
+
+    #[test]
+    fn ensemble_that_commits_nothing_is_not_one_whose_trees_differ() {
+        let no_write = invalid("liveness", "no write was committed within 60000 ms");
+        let sooner = invalid("liveness", "no write was committed within 9 ms");
+        let unequal = invalid("liveness", "no equal trees within 60000 ms");
+        assert_eq!(Failure::of(&no_write), Failure::of(&sooner));
+        assert_ne!(Failure::of(&no_write), Failure::of(&unequal));
     }
 
     #[test]
