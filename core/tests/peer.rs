@@ -2,6 +2,7 @@
 
 mod testbed;
 
+use bytes::Bytes;
 use gamekeeper_core::base::{ConnId, Now, ServerId, SessionId, Zxid};
 use gamekeeper_core::jute::Record;
 use gamekeeper_core::pipeline::TimeoutBounds;
@@ -121,6 +122,34 @@ fn a_leader_that_dies_is_replaced_and_nothing_is_lost() {
     c.run(20_000);
     assert_eq!(c.ask(next, conn, 5, &set("/kept", "w")).0.err, 0);
     assert!(c.agrees(), "the old leader has caught up");
+}
+
+#[test]
+fn only_a_leader_that_a_quorum_follows_calls_a_session_expired() {
+    let mut c = Cluster::new(3);
+    c.run(2000);
+    let leader = c.leader().expect("a leader");
+    let session = SessionId(0x0700_0000_0000_0001);
+    let request = ConnectRequest {
+        timeout_ms: 30_000,
+        session,
+        password: Some(password(session).to_vec().into()),
+        read_only: Some(false),
+        ..ConnectRequest::default()
+    };
+    assert!(c.handshake(leader, &request).is_none());
+    let refused = c.inbox.len() as u64;
+    assert_eq!(
+        c.inbox[&ConnId(refused)],
+        [Bytes::new()],
+        "told, then closed"
+    );
+    c.mute(leader);
+    assert!(c.handshake(leader, &request).is_none());
+    assert!(
+        !c.inbox.contains_key(&ConnId(refused + 1)),
+        "a successor may have opened it"
+    );
 }
 
 #[test]

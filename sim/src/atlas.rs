@@ -68,7 +68,7 @@ fn part_of(fault: &Fault) -> Part {
         Fault::RotLog { .. } | Fault::Misdirect { .. } | Fault::LoseTail { .. } => Part::Log,
         Fault::RotSnapshot { .. } => Part::Snapshots,
         Fault::RotEpoch { .. } => Part::Epochs,
-        Fault::Wipe { .. } => Part::Everything,
+        Fault::Rollback { .. } | Fault::Wipe { .. } => Part::Everything,
         other => unreachable!("{} damages nothing", other.kind()),
     }
 }

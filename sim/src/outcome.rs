@@ -308,7 +308,9 @@ fn family_of(kind: &str) -> Option<Family> {
         | "corrupt-bytes" => Family::Link,
         "kill" | "kill-all" | "crash-loop" | "kill-at" | "pause" => Family::Process,
         "fsync-error" | "write-error" | "disk-full" | "slow-disk" | "stuck-disk" | "rot-log"
-        | "rot-snapshot" | "rot-epoch" | "misdirect" | "lose-tail" | "wipe" => Family::Disk,
+        | "rot-snapshot" | "rot-epoch" | "misdirect" | "lose-tail" | "rollback" | "wipe" => {
+            Family::Disk
+        }
         "wall-jump" | "drift" => Family::Clock,
         _ => return None,
     })

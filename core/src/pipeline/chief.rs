@@ -3,7 +3,7 @@
 //! It exists only while this server leads, established; it is made anew at each leadership,
 //! with every session at its full timeout, and dropped with it, so nothing of an older
 //! leadership can act (ETCD-12528). It owns the session tracker, the overlay of outstanding
-//! changes and the syncs that wait for confirmation. Answers to `PrepRequestProcessor`,
+//! changes and the answers that wait for a quorum's confirmation. Answers to `PrepRequestProcessor`,
 //! `LeaderSessionTracker`, `Leader.processSync` (but confirmed by a quorum).
 //!
 //! What always holds: zxids are given in the order requests are judged; a session that is
@@ -69,7 +69,9 @@ pub struct Chief {
     overlay: Overlay,
     /// Requests that came while too many proposals were outstanding.
     backlog: VecDeque<Petition>,
-    syncs: VecDeque<(ConfirmId, ServerId, RequestId, Zxid)>,
+    /// Answers that are true only while this server leads, and the round that has to prove
+    /// that it did after they were asked for.
+    unconfirmed: VecDeque<(ConfirmId, ServerId, Relay)>,
     last_proposed: Zxid,
 }
 
@@ -86,7 +88,7 @@ impl Chief {
             tracker,
             overlay: Overlay::default(),
             backlog: VecDeque::new(),
-            syncs: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
             last_proposed: replica.last_zxid(),
         }
     }
@@ -160,21 +162,26 @@ impl Chief {
             }
             Relay::Attach { id, session } => {
                 let timeout_ms = self.tracker.attach(session, origin, tools.now.mono);
-                let fence = self.last_proposed;
-                tools.answers.push((
-                    origin,
-                    Relay::Attached {
-                        id,
-                        timeout_ms,
-                        fence,
-                    },
-                ));
+                let attached = Relay::Attached {
+                    id,
+                    timeout_ms,
+                    fence: self.last_proposed,
+                };
+                if timeout_ms.is_some() {
+                    tools.answers.push((origin, attached));
+                } else {
+                    // A leader that was deposed without noticing knows nothing of the
+                    // sessions its successor has opened: it must not call them expired.
+                    let confirm = tools.zab.confirm(tools.zab_out);
+                    self.unconfirmed.push_back((confirm, origin, attached));
+                }
             }
             Relay::Sync { id, session } => {
                 self.tracker.touch(session, tools.now.mono);
                 let confirm = tools.zab.confirm(tools.zab_out);
                 let upto = tools.zab.committed();
-                self.syncs.push_back((confirm, origin, id, upto));
+                let synced = Relay::Synced { id, upto };
+                self.unconfirmed.push_back((confirm, origin, synced));
             }
             Relay::Touch(sessions) => {
                 for session in sessions {
@@ -193,15 +200,16 @@ impl Chief {
         self.tracker.touch(session, now.mono);
     }
 
-    /// A quorum still follows: every sync asked for before is answered.
+    /// A quorum still follows: every sync asked for before is answered, and every session that
+    /// was not found is refused.
     pub fn confirmed(&mut self, upto: ConfirmId, answers: &mut Vec<(ServerId, Relay)>) {
         while self
-            .syncs
+            .unconfirmed
             .front()
             .is_some_and(|(confirm, ..)| *confirm <= upto)
         {
-            let (_, origin, id, upto) = self.syncs.pop_front().expect("front was seen");
-            answers.push((origin, Relay::Synced { id, upto }));
+            let (_, origin, answer) = self.unconfirmed.pop_front().expect("front was seen");
+            answers.push((origin, answer));
         }
     }
 

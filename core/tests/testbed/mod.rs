@@ -163,6 +163,12 @@ impl Cluster {
         }
     }
 
+    /// What others send to this server, and it to them, is lost from now on without a word.
+    pub fn mute(&mut self, id: ServerId) {
+        self.links
+            .retain(|(at, _), (other, _)| *at != id && *other != id);
+    }
+
     pub fn peer(&self, id: ServerId) -> &Peer {
         self.hosts[&id].peer.as_ref().expect("it is up")
     }

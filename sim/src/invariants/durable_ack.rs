@@ -22,13 +22,6 @@ pub struct DurableAck {
     delivered: Ledger<()>,
 }
 
-impl DurableAck {
-    /// This server's disk was damaged beyond the contract.
-    pub fn forgive(&mut self, server: ServerId) {
-        self.acked.remove(&server);
-    }
-}
-
 impl Invariant for DurableAck {
     fn acked(&mut self, by: Witness, zxid: Zxid) -> Result<(), Breach> {
         let acked = self.acked.entry(by.server).or_insert((zxid, by));

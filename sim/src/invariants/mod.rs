@@ -10,6 +10,8 @@
 //! | [`primary_order`] | `LocalPrimaryOrder`, `GlobalPrimaryOrder`, `PrimaryIntegrity` | a leader proposes in order, and knows all that was delivered before it | election ignores history |
 //! | [`durable_ack`] | (wall 2) | what was acknowledged and delivered is never missing after recovery | ack before fsync |
 //! | [`committed_quorum`] | `CommittedLogIsDurable` | at its first delivery a quorum of voters holds a transaction durably | commit with one ack too few |
+//! | [`established_quorum`] | (wall 2) | at the establishment of a leader a quorum of voters holds its epoch durably | NEWLEADER acknowledged with the epoch in memory |
+//! | [`explained_damage`] | (wall 2) | a server that finds damage has a damaged disk | a sync believed that never was |
 //! | [`tree_digest`] | (D in R2) | after the same zxid every tree is equal | apply that hangs on more than the transaction |
 //! | [`monotonic`] | `MonotonicRead` of epochs | epochs never fall on one disk, commits never in one process | an epoch not persisted |
 //!
@@ -21,6 +23,8 @@
 pub mod agreement;
 pub mod committed_quorum;
 pub mod durable_ack;
+pub mod established_quorum;
+pub mod explained_damage;
 pub mod integrity;
 pub mod leadership;
 pub mod ledger;
@@ -193,8 +197,11 @@ pub struct Invariants {
     primary_order: primary_order::PrimaryOrder,
     durable_ack: durable_ack::DurableAck,
     committed_quorum: committed_quorum::CommittedQuorum,
+    established_quorum: established_quorum::EstablishedQuorum,
+    explained_damage: explained_damage::ExplainedDamage,
     tree_digest: tree_digest::TreeDigest,
     monotonic: monotonic::Monotonic,
+    forgiven: bool,
 }
 
 impl Invariants {
@@ -209,16 +216,24 @@ impl Invariants {
             primary_order: Default::default(),
             durable_ack: Default::default(),
             committed_quorum: committed_quorum::CommittedQuorum::new(voters),
+            established_quorum: established_quorum::EstablishedQuorum::new(voters),
+            explained_damage: explained_damage::ExplainedDamage::new(voters),
             tree_digest: Default::default(),
             monotonic: Default::default(),
+            forgiven: false,
         }
     }
 
-    /// The disk of this server lost promises by a fault outside the contract (rows D14 to
-    /// D16): what it says from now on is not held against what it said before.
-    pub fn forgive(&mut self, server: ServerId) {
-        self.durable_ack.forgive(server);
-        self.monotonic.forgive(server);
+    /// Durable bytes of this server were damaged by a fault within the contract.
+    pub fn wounded(&mut self, server: ServerId) {
+        self.explained_damage.wounded(server);
+    }
+
+    /// A disk lost promises by a fault outside the contract (rows D14 to D16): what servers say
+    /// from now on breaks nothing that was promised. What clients see of it is the checker's
+    /// to judge.
+    pub fn forgive(&mut self) {
+        self.forgiven = true;
     }
 
     /// How many distinct transactions were delivered.
@@ -234,6 +249,12 @@ impl Invariants {
 
 impl Invariant for Invariants {
     fn observe(&mut self, by: Witness, event: &Event) -> Result<(), Breach> {
+        if self.forgiven {
+            // They still count.
+            let _commits = self.agreement.observe(by, event);
+            let _elections = self.leadership.observe(by, event);
+            return Ok(());
+        }
         // Agreement goes before the order pages: a transaction that differs convicts
         // better than the hole it leaves.
         self.agreement.observe(by, event)?;
@@ -244,6 +265,8 @@ impl Invariant for Invariants {
         self.primary_order.observe(by, event)?;
         self.durable_ack.observe(by, event)?;
         self.committed_quorum.observe(by, event)?;
+        self.established_quorum.observe(by, event)?;
+        self.explained_damage.observe(by, event)?;
         self.tree_digest.observe(by, event)?;
         self.monotonic.observe(by, event)
     }

@@ -5,7 +5,7 @@ use super::watch::Trigger;
 use super::wounds::{Segment, Wound};
 use crate::nemesis::{Condition, Damage, Dial, Hands, Node};
 use crate::plan::{DRIFT_PPM_MAX, Death};
-use crate::world::{DiskControl, DiskFault, HostId, Rot, SECTOR_BYTES, World};
+use crate::world::{DiskControl, DiskFault, DiskImage, HostId, Rot, SECTOR_BYTES, World};
 use gamekeeper_core::base::ServerId;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,6 +34,8 @@ pub struct WorldHands {
     drifts: Vec<i64>,
     latencies: BTreeMap<ServerId, u64>,
     wounds: BTreeMap<ServerId, Vec<Wound>>,
+    /// Disks as they were, for a later rollback.
+    remembered: BTreeMap<ServerId, DiskImage>,
     /// Processes killed, for the outcome.
     pub(super) kills: u64,
 }
@@ -57,6 +59,7 @@ impl WorldHands {
             drifts,
             latencies: BTreeMap::new(),
             wounds: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             kills: 0,
         }
     }
@@ -333,17 +336,33 @@ impl Hands for WorldHands {
     }
 
     fn damage(&mut self, server: ServerId, damage: Damage, draw: u64) -> bool {
-        match damage {
+        let done = match damage {
             Damage::RotLog => self.rot_log(server, draw),
             Damage::RotSnapshot => self.rot_snapshot(server, draw),
             Damage::RotEpoch => self.rot_epoch(server, draw),
             Damage::Misdirect => self.misdirect(server, draw),
             Damage::LoseTail => self.lose_tail(server),
+            Damage::Remember => {
+                let image = self.disk(server).image();
+                self.remembered.insert(server, image);
+                true
+            }
+            Damage::Rollback => {
+                let Some(image) = self.remembered.remove(&server) else {
+                    return false;
+                };
+                self.disk(server).restore(&image);
+                true
+            }
             Damage::Wipe => {
                 self.disk(server).wipe();
                 true
             }
+        };
+        if done {
+            self.stage.lock().invariants.wounded(server);
         }
+        done
     }
 
     fn is_rotten(&self, server: ServerId) -> bool {
@@ -356,7 +375,7 @@ impl Hands for WorldHands {
         self.world.jump_wall(self.host(server), by_ms);
     }
 
-    fn forgive(&mut self, server: ServerId) {
-        self.stage.lock().invariants.forgive(server);
+    fn forgive(&mut self) {
+        self.stage.lock().invariants.forgive();
     }
 }

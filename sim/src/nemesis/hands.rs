@@ -60,6 +60,10 @@ pub enum Damage {
     Misdirect,
     /// The durable end of the log, without a trace (D14).
     LoseTail,
+    /// Nothing yet: what is on the disk now is remembered.
+    Remember,
+    /// Everything is as it was when it was remembered (D16).
+    Rollback,
     /// Everything (D15).
     Wipe,
 }
@@ -88,6 +92,6 @@ pub trait Hands {
     fn is_rotten(&self, server: ServerId) -> bool;
     /// Moves a server's wall clock.
     fn jump_wall(&mut self, server: ServerId, by_ms: i64);
-    /// The invariants may no longer hold a server to what its disk promised.
-    fn forgive(&mut self, server: ServerId);
+    /// The contract is left: the invariants are silent from now on.
+    fn forgive(&mut self);
 }

@@ -78,6 +78,8 @@ enum Act {
         down_ns: u64,
     },
     Disarm(ServerId, Armed),
+    /// The disk of a server is what it was when it was remembered.
+    Rollback(ServerId),
 }
 
 impl Nemesis {
@@ -265,6 +267,16 @@ impl Nemesis {
                     };
                     self.plan_act(now_ns + down_ns + up_ns, again);
                 }
+            }
+            Act::Rollback(server) => {
+                if !self.patient(server).down {
+                    let draw = self.draw(now_ns / NS_PER_MS, "rollback");
+                    self.fell(server, hands);
+                    hands.kill(server, Death::PowerCut, draw);
+                }
+                hands.damage(server, Damage::Rollback, 0);
+                hands.forgive();
+                self.plan_act(now_ns + self.restart_ns, Act::Start(server));
             }
             Act::Disarm(server, armed) => {
                 if self.patient(server).armed == Some(armed) {

@@ -162,6 +162,16 @@ impl Nemesis {
             Fault::LoseTail { target } => {
                 self.damage(planned, *target, Damage::LoseTail, end_ns, hands)?;
             }
+            Fault::Rollback { target } => {
+                let server = self.resolve(*target);
+                let agreed = self.atlas.may_damage(server, fault);
+                agreed.map_err(|refusal| refusal.reason())?;
+                if !hands.damage(server, Damage::Remember, draw) {
+                    return Err("nothing there to damage");
+                }
+                self.atlas.damaged(server, fault);
+                self.plan_act(end_ns, Act::Rollback(server));
+            }
             Fault::Wipe { target } => {
                 self.damage(planned, *target, Damage::Wipe, end_ns, hands)?;
             }
@@ -223,7 +233,7 @@ impl Nemesis {
         }
         self.atlas.damaged(server, fault);
         if fault.breaks_the_promise() {
-            hands.forgive(server);
+            hands.forgive();
         }
         Ok(())
     }

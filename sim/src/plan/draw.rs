@@ -275,6 +275,7 @@ impl Drawer {
             | Fault::StuckDisk { .. }
             | Fault::Drift { .. }
             | Fault::LoseTail { .. }
+            | Fault::Rollback { .. }
             | Fault::Wipe { .. } => usual,
         };
         PlannedFault {

@@ -328,6 +328,12 @@ pub enum Fault {
         /// Whose.
         target: Target,
     },
+    /// Negative (row D16): at the end of the duration the machine loses its power, and comes
+    /// back with its whole disk as it was at the beginning.
+    Rollback {
+        /// Whose.
+        target: Target,
+    },
     /// Negative (row D15): the server dies and comes back with an empty disk.
     Wipe {
         /// Whose.
@@ -384,6 +390,7 @@ impl Fault {
             Fault::WallJump { .. } => "wall-jump",
             Fault::Drift { .. } => "drift",
             Fault::LoseTail { .. } => "lose-tail",
+            Fault::Rollback { .. } => "rollback",
             Fault::Wipe { .. } => "wipe",
         }
     }
@@ -419,6 +426,7 @@ impl Fault {
             | Fault::RotEpoch { .. }
             | Fault::Misdirect { .. }
             | Fault::LoseTail { .. }
+            | Fault::Rollback { .. }
             | Fault::Wipe { .. } => Family::Disk,
             Fault::WallJump { .. } | Fault::Drift { .. } => Family::Clock,
         }
@@ -433,14 +441,18 @@ impl Fault {
                 | Fault::RotEpoch { .. }
                 | Fault::Misdirect { .. }
                 | Fault::LoseTail { .. }
+                | Fault::Rollback { .. }
                 | Fault::Wipe { .. }
         )
     }
 
-    /// True for what the ensemble promises nothing about (rows D14, D15): a scenario that
+    /// True for what the ensemble promises nothing about (rows D14 to D16): a scenario that
     /// names it is a negative test.
     pub fn breaks_the_promise(&self) -> bool {
-        matches!(self, Fault::LoseTail { .. } | Fault::Wipe { .. })
+        matches!(
+            self,
+            Fault::LoseTail { .. } | Fault::Rollback { .. } | Fault::Wipe { .. }
+        )
     }
 
     /// Every target it names.
@@ -476,6 +488,7 @@ impl Fault {
             | Fault::WallJump { target, .. }
             | Fault::Drift { target, .. }
             | Fault::LoseTail { target }
+            | Fault::Rollback { target }
             | Fault::Wipe { target } => vec![*target],
         }
     }
