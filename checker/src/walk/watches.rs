@@ -169,19 +169,6 @@ fn tables_of(event: EventType) -> &'static [Table] {
     }
 }
 
-/// The zxid that a notification names.
-fn notified_at(case: &Case<'_>, record: u32) -> i64 {
-    match case.history.records[record as usize].body {
-        Body::Notify { zxid, .. } => zxid,
-        Body::Invoke { .. }
-        | Body::Return { .. }
-        | Body::Lost { .. }
-        | Body::Session(_)
-        | Body::Ping { .. }
-        | Body::Final => 0,
-    }
-}
-
 impl<'c, 'h> Watcher<'c, 'h> {
     fn run(mut self) -> Result<usize, Box<Violation>> {
         let history = self.case.history;
@@ -365,6 +352,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
         path: &'h str,
     ) -> Result<(), Box<Violation>> {
         self.matched += 1;
+        self.check_in_time(index, process, zxid, path)?;
         let keys = || tables_of(event).iter().map(|&table| (table, path));
         let connection = self.connections.entry(process).or_default();
         let fits = |live: &Live<'h>| {
@@ -382,6 +370,15 @@ impl<'c, 'h> Watcher<'c, 'h> {
                     .map(|live| (key, *live))
             })
             .collect();
+        // Whatever else was registered there has fired with it: a second notification
+        // needs a registration of its own.
+        let mut perhaps = false;
+        for key in keys() {
+            if connection.perhaps.remove(&key) {
+                connection.used_up.insert(key);
+                perhaps = true;
+            }
+        }
         if let Some(&(_, live)) = fired.first() {
             for (key, _) in fired {
                 connection.remove(key);
@@ -402,7 +399,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
             return Ok(());
         }
         let connection = self.connections.entry(process).or_default();
-        if keys().any(|key| connection.perhaps.contains(&key)) {
+        if perhaps {
             return Ok(());
         }
         if !connection.again.is_empty() {
@@ -410,6 +407,28 @@ impl<'c, 'h> Watcher<'c, 'h> {
             return Ok(());
         }
         self.unexplained(index, process, event, path)
+    }
+
+    /// P10 for a notification that names its transaction, whoever asked for it and when: a
+    /// server tells it as it applies the transaction, before anything that shows as much.
+    fn check_in_time(
+        &mut self,
+        index: u32,
+        process: u32,
+        zxid: i64,
+        path: &str,
+    ) -> Result<(), Box<Violation>> {
+        let connection = self.connections.entry(process).or_default();
+        let Some((newest, answer)) = connection.newest_answer else {
+            return Ok(());
+        };
+        if self.replay.is_none() || zxid <= 0 || zxid > newest {
+            return Ok(());
+        }
+        let reason = format!(
+            "a notification of {path} at {zxid:#x} came after an answer that showed {newest:#x}"
+        );
+        Err(self.violation(Property::WatchBeforeData, &[answer, index], reason))
     }
 
     fn unexplained(
@@ -469,19 +488,6 @@ impl<'c, 'h> Watcher<'c, 'h> {
             return Ok(());
         }
         let connection = self.connections.entry(process).or_default();
-        // One that came was not kept back for want of rights, so it must have come in time.
-        if let Some((newest, answer)) = connection.newest_answer
-            && !live.again
-            && notified_at(self.case, index) == fires.zxid
-            && newest >= fires.zxid
-        {
-            let reason = format!(
-                "the watch on {} fires at {:#x}, but an answer at {newest:#x} came before its notification",
-                live.path, fires.zxid
-            );
-            let indices = [live.record, answer, index];
-            return Err(self.violation(Property::WatchBeforeData, &indices, reason));
-        }
         if fires.zxid < connection.last_zxid {
             let reason = format!(
                 "a notification of {:#x} came after one of {:#x}",

@@ -84,6 +84,7 @@ pub fn gone_early(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
         .filter(|read| {
             let owner = read.stat().map_or(0, |stat| stat.ephemeral_owner);
             read.is_read()
+                && !watches(read.op)
                 && last_write.get(&owner).is_some_and(|&last| last > read.zxid)
                 && life.is_clear(read.path())
                 && life.is_alone(read)

@@ -16,7 +16,7 @@ pub fn invented(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     let places: Vec<&Asked<'_>> = life
         .asked
         .iter()
-        .filter(|read| told_bytes(read) > 0 && life.is_alone(read))
+        .filter(|read| told_bytes(read) > 0 && is_written(life, read) && life.is_alone(read))
         .collect();
     with_other_bytes(life, dice.pick(&places)?)
 }
@@ -28,10 +28,16 @@ pub fn differs_from_twin(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
         .iter()
         .filter(|read| {
             let same_kind = |twin: &Asked<'_>| matches!(twin.op, Op::Get { .. });
-            told_bytes(read) > 0 && life.twins(read).any(same_kind)
+            told_bytes(read) > 0 && is_written(life, read) && life.twins(read).any(same_kind)
         })
         .collect();
     with_other_bytes(life, dice.pick(&places)?)
+}
+
+/// True if it is known who wrote what was read; else its bytes might be told of the writer.
+fn is_written(life: &Life<'_>, read: &Asked<'_>) -> bool {
+    read.stat()
+        .is_some_and(|stat| life.writes.contains_key(&stat.mzxid))
 }
 
 fn told_bytes(read: &Asked<'_>) -> usize {

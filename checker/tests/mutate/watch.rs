@@ -105,13 +105,13 @@ pub fn unasked(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     Some(history)
 }
 
-/// P12: a change of data is told as a deletion.
+/// P12: a change of data is told as a creation.
 pub fn of_another_type(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     let mut places = told(life);
     places.retain(|told| told.event == EventType::NodeDataChanged);
     let mut history = life.history.clone();
     if let Body::Notify { event, .. } = &mut history.records[dice.pick(&places)?.at].body {
-        *event = EventType::NodeDeleted;
+        *event = EventType::NodeCreated;
     }
     Some(history)
 }
