@@ -14,6 +14,10 @@ use std::path::Path;
 pub fn outcome(file: &Path, outcome: &Outcome, json: bool) -> io::Result<()> {
     let mut output = io::stdout().lock();
     match (outcome, json) {
+        (Outcome::Judged(verdict @ Verdict::Unknown(_)), false) => {
+            let cure = meaning::UNKNOWN_CURE;
+            writeln!(output, "{}: {verdict}\n  {cure}", file.display())
+        }
         (Outcome::Judged(verdict), false) => writeln!(output, "{}: {verdict}", file.display()),
         (Outcome::Foreign(report), false) => writeln!(output, "{}: {report}", file.display()),
         (Outcome::Explained(explanation), false) => {
@@ -46,7 +50,7 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
         Outcome::Judged(Verdict::Invalid(violation)) => json_of_violation(file, violation),
         Outcome::Explained(explanation) => json_of_explanation(file, explanation),
         Outcome::Judged(Verdict::Unknown(budget)) => {
-            json!({ "file": file, "verdict": "unknown", "reason": budget })
+            json!({ "file": file, "verdict": "unknown", "reason": budget, "cure": meaning::UNKNOWN_CURE })
         }
         Outcome::Judged(Verdict::Malformed { record, reason }) => {
             json!({ "file": file, "verdict": "unreadable", "record": record + 1, "reason": reason })
