@@ -326,3 +326,28 @@ fn the_help_teaches() {
     let properties = text(&run(&["properties"], &[]).stdout);
     assert_eq!(properties.lines().count(), 20);
 }
+
+/// The first block of that kind in a document.
+fn block<'a>(document: &'a str, kind: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("```{kind}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_guide_tells_todays_truth() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CHECKER.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let folder = Folder::new("guide");
+    folder.file("lost.jsonl", block(&guide, "jsonl"));
+    let output = zkcheck()
+        .args(["--explain", "lost.jsonl"])
+        .current_dir(&folder.0)
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), block(&guide, "text"));
+    for line in text(&run(&["properties"], &[]).stdout).lines() {
+        let mut words = line.split_whitespace();
+        let (code, name) = (words.next().unwrap(), words.next().unwrap());
+        assert!(guide.contains(&format!("| {code} | {name} |")), "{line}");
+    }
+}

@@ -32,6 +32,23 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// A foreign history can be judged, but not reduced and drawn.
+    fn unless_asked_for_more(
+        self,
+        file: &Path,
+        arguments: &CheckArguments,
+    ) -> Result<Outcome, String> {
+        match (&self, arguments.explain.writes()) {
+            (Outcome::Foreign(_), Some(flag)) => Err(format!(
+                "{}: {flag} works on ZooKeeper histories in our own formats only; without it the file is judged",
+                file.display()
+            )),
+            (_, _) => Ok(self),
+        }
+    }
+}
+
 /// Judges every file in turn. Returns the exit code.
 ///
 /// # Errors
@@ -49,7 +66,7 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
     let mut worst = 0;
     for file in &arguments.files {
         let outcome = match foreign::check(file, &arguments.foreign) {
-            Some(outcome) => outcome,
+            Some(outcome) => outcome.unless_asked_for_more(file, arguments)?,
             None => check(file, &options, arguments)?,
         };
         print::outcome(file, &outcome, arguments.json).or_else(output_error)?;
