@@ -12,8 +12,9 @@
 # Three servers on loopback, one killed with SIGKILL (the leader every other time) and started
 # again every few seconds. At once: `zkcli record` straight at the servers, and `zkcli proxy` before
 # them with `zkcli record` and kazoo clients behind it. Then zkcheck judges the three histories.
-# WORKLOAD says what the first recorder does, ROUNDS=0 kills nobody. What is kept lies in $KEEP
-# (a new folder under /tmp without it). Exit code: the worst of zkcheck's.
+# WORKLOAD says what the first recorder does, ROUNDS=0 kills nobody, EXCLUSIVE= (empty) lets the
+# proxy record an open world. What is kept lies in $KEEP (a new folder under /tmp without it).
+# Exit code: the worst of zkcheck's.
 set -u
 cd "$(dirname "$0")/.."
 seconds=${1:-60} seed=${2:-1}
@@ -70,7 +71,7 @@ done
 
 hosts=127.0.0.1:22181,127.0.0.1:22182,127.0.0.1:22183
 doors=127.0.0.1:32181,127.0.0.1:32182,127.0.0.1:32183
-"$bin/zkcli" proxy --out "$keep/proxy.jsonl" --exclusive --tick-ms 500 --sync-limit 5 \
+"$bin/zkcli" proxy --out "$keep/proxy.jsonl" ${EXCLUSIVE---exclusive} --tick-ms 500 --sync-limit 5 \
   --listen 127.0.0.1:32181=127.0.0.1:22181 --listen 127.0.0.1:32182=127.0.0.1:22182 \
   --listen 127.0.0.1:32183=127.0.0.1:22183 > "$keep/proxy.out" 2>&1 &
 proxy=$!; pids+=($proxy)

@@ -125,7 +125,9 @@ fn reply(number: i32) -> Vec<u8> {
 #[tokio::test]
 async fn bytes_pass_unchanged_whatever_they_are() {
     let stage = Stage::new(1).await;
-    let noise: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    let noise: Vec<u8> = (0..300_000u32)
+        .map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8)
+        .collect();
     for odd in [
         &b"ruok"[..],
         &[0xff; 9],

@@ -7,7 +7,7 @@
 use crate::trouble::Trouble;
 use gamekeeper_checker::history::{Start, StartNode, Value};
 use gamekeeper_client::{Client, ClientConfig, ClientError, State};
-use gamekeeper_core::proto::{Request, Response, WatchRequest};
+use gamekeeper_core::proto::{ErrorCode, Request, Response, WatchRequest};
 use gamekeeper_runtime::TokioRuntime;
 use gamekeeper_workload::convert;
 use std::collections::VecDeque;
@@ -35,12 +35,13 @@ enum Flaw {
     Closed(String),
 }
 
-impl From<ClientError> for Flaw {
-    fn from(error: ClientError) -> Flaw {
-        match error {
-            ClientError::Server(code) => Flaw::Closed(format!("{code:?}")),
-            _ => Flaw::Moved,
-        }
+/// What an error at a path means for the reading.
+fn flaw(path: &str, error: ClientError) -> Flaw {
+    match error {
+        // It went between the list that named it and the look at it.
+        ClientError::Server(ErrorCode::NoNode) => Flaw::Moved,
+        ClientError::Server(code) => Flaw::Closed(format!("{code:?} at {path}")),
+        _ => Flaw::Moved,
     }
 }
 
@@ -50,7 +51,11 @@ impl From<ClientError> for Flaw {
 ///
 /// No server answers, some node may not be read, the tree is too large or never still.
 pub(super) async fn read_tree(rt: &TokioRuntime, servers: &[SocketAddr]) -> Result<Start, Trouble> {
-    let cannot = |why: &str| Trouble::new(format!("--exclusive: the tree cannot be read: {why}"));
+    let cannot = |why: &str| {
+        Trouble::new(format!(
+            "--exclusive: the tree cannot be read: {why}; without it the world is open"
+        ))
+    };
     let tries = async {
         for _ in 0..TRIES {
             let config = ClientConfig {
@@ -104,7 +109,7 @@ async fn read_once(client: &Client) -> Result<Start, Flaw> {
             acl: Vec::new(),
         };
         for request in asked {
-            let (zxid, response) = client.submit(request).await?;
+            let (zxid, response) = client.submit(request).await.map_err(|e| flaw(&path, e))?;
             if *as_of.get_or_insert(zxid) != zxid {
                 return Err(Flaw::Moved);
             }
