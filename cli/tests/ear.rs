@@ -224,6 +224,11 @@ fn what_would_make_later_records_mean_something_else_ends_the_listening() {
         auth: None,
     });
     assert_eq!(why(framed(&other.frame(xid::AUTH))), Why::Identity);
+    let above_all = Request::Auth(AuthPacket {
+        scheme: Some("digest".into()),
+        auth: Some("super:owl".into()),
+    });
+    assert_eq!(why(framed(&above_all.frame(xid::AUTH))), Why::Identity);
     assert_eq!(why(framed(&[1, 2, 3])), Why::Garbled);
     assert_eq!(why(vec![0xff, 0, 0, 0]), Why::Garbled);
     // A number that is not its own.

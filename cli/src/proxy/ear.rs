@@ -25,6 +25,10 @@ use std::collections::VecDeque;
 /// Most requests of one connection that wait for an answer.
 pub const WAITING_MAX: usize = 1 << 16;
 
+/// The user whom servers may take for one that stands above all ACLs
+/// (`DigestAuthenticationProvider.superDigest`).
+const SUPER: &str = "super:";
+
 /// Something said on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
@@ -104,7 +108,7 @@ pub enum Why {
     Garbled,
     /// Persistent watches, or watches taken away.
     Watches,
-    /// Identities that the bytes do not tell: SASL, schemes other than digest.
+    /// Identities that the bytes do not tell: SASL, schemes other than digest, super-users.
     Identity,
     /// A server that serves reads cut off from its ensemble.
     ReadOnly,
@@ -420,6 +424,10 @@ fn auth(packet: &AuthPacket) -> Heard {
     match (packet.scheme.as_deref(), packet.auth.as_deref()) {
         (Some("digest"), Some(secret)) => {
             let identity = seen::digest_identity(&String::from_utf8_lossy(secret));
+            if identity.id.starts_with(SUPER) {
+                // Perhaps it may do anything; the bytes do not tell.
+                return Heard::LeftOut(Why::Identity);
+            }
             Heard::Session(SessionEvent::Auth { identity })
         }
         // Adds nothing: the address counts without it.
