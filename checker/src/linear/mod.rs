@@ -39,6 +39,43 @@ pub use witness::{Witnessed, check_zookeeper};
 
 /// What is checked against: a sequential object.
 ///
+/// A counter that answers what it held before it was incremented:
+///
+/// ```
+/// use gamekeeper_checker::linear::{Model, Operation, check};
+///
+/// struct Counter;
+///
+/// impl Model for Counter {
+///     type Op = ();
+///     type Outcome = u64;
+///     type State = u64;
+///     type Key = ();
+///
+///     fn start(&self, _: &()) -> u64 {
+///         0
+///     }
+///
+///     fn step(&self, state: &u64, _: &(), outcome: Option<&u64>) -> Option<u64> {
+///         outcome.is_none_or(|told| told == state).then_some(state + 1)
+///     }
+///
+///     fn key(&self, _: &()) {}
+/// }
+///
+/// let increment = |client, call, ret, told| Operation {
+///     client,
+///     call,
+///     ret: Some(ret),
+///     op: (),
+///     outcome: Some(told),
+/// };
+/// let together = [increment(1, 0, 10, 1), increment(2, 5, 15, 0)];
+/// assert_eq!(check(&Counter, &together).word(), "valid");
+/// let one_after_another = [increment(1, 0, 10, 1), increment(2, 11, 15, 0)];
+/// assert_eq!(check(&Counter, &one_after_another).word(), "invalid");
+/// ```
+///
 /// Only `start`, `step` and `key` must be written; the rest makes the search faster
 /// ([`Model::class`]) or its reasons clearer. All methods must be functions of their
 /// arguments: the search calls them in any order and remembers the answers.
