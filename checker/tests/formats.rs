@@ -290,3 +290,78 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_export_is_what_was_seen_in_the_words_of_others() {
+    use gamekeeper_checker::formats::export;
+    use gamekeeper_checker::history::{Answer, Body, Header, History, Op, World};
+    let mut history = History::new(Header::default());
+    let ask = |xid, op| Body::Invoke {
+        session: 1,
+        xid,
+        op,
+    };
+    let create = |path: &str, sequential| Op::Create {
+        path: path.into(),
+        data: None,
+        acl: [].into(),
+        ephemeral: false,
+        sequential,
+        stat: false,
+    };
+    let done = |xid, answer| Body::Return {
+        xid,
+        zxid: i64::from(xid),
+        result: Ok(answer),
+    };
+    history.push(1, 0, ask(1, create("/a", false)));
+    history.push(1, 1, done(1, Answer::Path("/a".into())));
+    history.push(1, 2, ask(2, create("/a/n-", true)));
+    history.push(1, 3, done(2, Answer::Path("/a/n-0000000000".into())));
+    history.push(
+        1,
+        4,
+        ask(
+            3,
+            Op::Children {
+                path: "/a".into(),
+                watch: false,
+                stat: false,
+            },
+        ),
+    );
+    history.push(1, 5, done(3, Answer::Names(vec!["n-0000000000".into()])));
+    history.push(
+        1,
+        6,
+        ask(
+            4,
+            Op::Delete {
+                path: "/a/n-0000000000".into(),
+                version: -1,
+            },
+        ),
+    );
+    history.push(1, 7, Body::Lost { xid: 4 });
+    let mut edn = Vec::new();
+    export::edn(&history, &mut edn).expect("a vector takes all");
+    let edn = String::from_utf8(edn).expect("it is text");
+    assert_eq!(edn.lines().count(), 5, "{edn}");
+    assert!(
+        edn.contains(":f :write, :value [\"/a/n-0000000000\" nil]"),
+        "{edn}"
+    );
+    assert_eq!(verdict(&edn), "valid", "{edn}");
+    // Without the delete the children are a list.
+    history.records.truncate(6);
+    let mut lists = Vec::new();
+    export::list_append(&history, &mut lists).expect("a vector takes all");
+    let lists = String::from_utf8(lists).expect("it is text");
+    assert!(
+        lists.contains("[[:r \"/a\" [\"n-0000000000\"]]]"),
+        "{lists}"
+    );
+    assert_eq!(verdict(&lists), "valid", "{lists}");
+    history.header.world = World::Open;
+    assert!(export::edn(&history, Vec::new()).is_err());
+}

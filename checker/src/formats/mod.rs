@@ -15,6 +15,7 @@
 
 mod edn;
 mod events;
+pub mod export;
 mod jepsen;
 mod judge;
 mod report;

@@ -4,6 +4,7 @@
 //! switch of judging: a field of [`CheckArguments`] or a group flattened into it.
 
 use crate::explain::ExplainArguments;
+use crate::export::ExportArguments;
 use crate::foreign::ForeignArguments;
 use crate::generate::GenerateArguments;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -60,6 +61,8 @@ pub enum Verb {
     Properties,
     /// Draws a register history and prints it as tab-separated lines.
     Generate(GenerateArguments),
+    /// Prints a history of ours as EDN registers or as Elle's list-append.
+    Export(ExportArguments),
 }
 
 /// What to judge, and how.

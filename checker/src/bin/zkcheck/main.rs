@@ -11,6 +11,7 @@
 //! | `check` | `zkcheck FILE…`: read, judge, print |
 //! | `explain` | `--explain`, `--reduce`, `--html`: what a failure tells |
 //! | `foreign` | histories that others wrote |
+//! | `export` | `zkcheck export`: a history of ours in a format of others |
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
 //! | `print` | a verdict in words and as JSON |
@@ -19,6 +20,7 @@
 mod arguments;
 mod check;
 mod explain;
+mod export;
 mod foreign;
 mod generate;
 mod print;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let done = match &arguments.verb {
         None => check::run(&arguments.check),
         Some(Verb::Properties) => properties::run(),
+        Some(Verb::Export(arguments)) => export::run(arguments),
         Some(Verb::Generate(arguments)) => generate::run(arguments),
     };
     match done {
