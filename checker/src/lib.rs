@@ -18,6 +18,6 @@ mod walk;
 
 pub use certificate::Certificate;
 pub use history::{Header, History, Record};
-pub use stream::{Doubt, Stream, WINDOW, acquit};
+pub use stream::{Doubt, NARROW_WINDOW, Stream, WINDOW, acquit};
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
 pub use walk::{Options, judge, judge_verified, judge_with_certificate};

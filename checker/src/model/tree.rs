@@ -221,6 +221,45 @@ impl<'h> Tree<'h> {
         (self.session_ids.len() - 1) as SessionIndex
     }
 
+    /// Forgets every path at which nothing is, so that a tree that is replayed for long needs
+    /// memory for what there is, not for what there ever was. Numbers of paths change.
+    pub fn forget_absent(&mut self) {
+        assert!(
+            self.events.is_empty() && self.traces.is_empty() && !self.keep_undo,
+            "whoever looks back needs what is absent now"
+        );
+        let mut paths = Paths::new();
+        let mut fresh = vec![NO_PATH; self.nodes.len()];
+        let mut nodes = Vec::new();
+        for (old, node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            // Parents have smaller numbers than their children, and exist if these do.
+            if node.exists || old == 0 {
+                fresh[old] = paths.id_of(self.paths.name(old as PathId));
+                nodes.push(node);
+            }
+        }
+        assert_eq!(paths.len(), nodes.len(), "a node without its parent");
+        self.ephemeral_known.clear();
+        for (session, list) in self.ephemerals.iter_mut().enumerate() {
+            let session = session as SessionIndex;
+            list.retain_mut(|id| {
+                *id = fresh[*id as usize];
+                let owned = nodes.get(*id as usize);
+                owned.is_some_and(|node: &Node| node.owner == session)
+            });
+            let known = list.iter().map(|&id| (session, id));
+            self.ephemeral_known.extend(known);
+        }
+        let closed = std::mem::take(&mut self.closed);
+        let closed = closed.into_iter().map(|id| fresh[id as usize]);
+        self.closed = closed.filter(|&id| id != NO_PATH).collect();
+        self.marks = vec![0; nodes.len()];
+        self.generation = 0;
+        self.undo.clear();
+        self.fired.clear();
+        (self.paths, self.nodes) = (paths, nodes);
+    }
+
     /// From here on keep what [`Tree::rewind`] needs.
     pub fn keep_undo(&mut self) {
         self.keep_undo = true;

@@ -30,11 +30,18 @@ use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
 use window::{Place, Rank, Window};
 
-/// Answers that a stream keeps for sorting, if nothing else is said.
+/// Answers that a stream keeps for sorting, if memory and not time matters.
 pub const WINDOW: usize = 1 << 16;
 
-/// The window that is tried first on a history in memory: it stays in the cache.
-const NARROW: usize = 1 << 9;
+/// The window to try first: it stays in the cache, and the answers of a healthy service come
+/// far less disordered.
+pub const NARROW_WINDOW: usize = 1 << 10;
+
+/// The node whose content and Stat are the server's own affair.
+const OPAQUE: &str = "/zookeeper/config";
+
+/// Paths of absent nodes that may gather.
+const PATHS_SLACK: usize = 1 << 16;
 
 /// Why a stream is not acquitted out of hand. It convicts nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +50,24 @@ pub struct Doubt {
     pub record: usize,
     /// Why.
     pub reason: &'static str,
+    /// True if all that is wrong is that the window was too narrow for an answer.
+    pub late: bool,
 }
 
 impl Doubt {
     fn because(reason: &'static str) -> Self {
-        Doubt { record: 0, reason }
+        Doubt {
+            record: 0,
+            reason,
+            late: false,
+        }
+    }
+
+    fn late() -> Self {
+        Doubt {
+            late: true,
+            ..Doubt::because("an answer lies further back in the order than the window reaches")
+        }
     }
 }
 
@@ -79,6 +99,8 @@ pub struct Stream<R> {
     tree: Tree<'static>,
     /// A node whose Stat is not judged, so that it must not be read at all.
     opaque: PathId,
+    /// With more paths than this, those at which nothing is are forgotten.
+    paths_max: usize,
     summary: Summary,
 }
 
@@ -99,7 +121,7 @@ impl<R: Borrow<Record>> Stream<R> {
         let mut tree = Tree::new(&header.start, paths, acls, ids, |id| {
             sessions.find(id).unwrap_or(NO_SESSION)
         });
-        let opaque = tree.paths.id_of("/zookeeper/config");
+        let opaque = tree.paths.id_of(OPAQUE);
         Stream {
             start_zxid,
             options: options.for_service(header),
@@ -111,6 +133,7 @@ impl<R: Borrow<Record>> Stream<R> {
             window: Window::new(window),
             tree,
             opaque,
+            paths_max: PATHS_SLACK,
             summary: Summary::default(),
             header: header.clone(),
         }
@@ -374,7 +397,13 @@ impl<R: Borrow<Record>> Stream<R> {
         let (tree, opaque) = (&mut self.tree, self.opaque);
         let needs_read = self.options.exists_needs_read;
         self.window
-            .make_room(|place, answered| replay(tree, opaque, needs_read, place, &answered))
+            .make_room(|place, answered| replay(tree, opaque, needs_read, place, &answered))?;
+        if self.tree.paths.len() > self.paths_max {
+            self.tree.forget_absent();
+            self.opaque = self.tree.paths.id_of(OPAQUE);
+            self.paths_max = 2 * self.tree.paths.len() + PATHS_SLACK;
+        }
+        Ok(())
     }
 
     fn settle(&mut self, keep: usize) -> Result<(), Doubt> {
@@ -391,10 +420,9 @@ impl<R: Borrow<Record>> Stream<R> {
 /// # Errors
 /// The doubt that is left after a window as long as the history.
 pub fn acquit(history: &History, options: &Options) -> Result<Summary, Doubt> {
-    let mut found = acquit_within(history, options, NARROW);
+    let mut found = acquit_within(history, options, NARROW_WINDOW);
     for window in [WINDOW, history.records.len()] {
-        // A wider window mends nothing but what came too late.
-        if found.is_err() && history.records.len() > window / 2 {
+        if found.is_err_and(|doubt| doubt.late) {
             found = acquit_within(history, options, window);
         }
     }

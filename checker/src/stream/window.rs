@@ -52,8 +52,8 @@ pub struct Window<E> {
     /// Whether the keys are in order.
     sorted: bool,
     entries: Vec<Option<E>>,
-    /// Where the next entries go when the older half has left.
-    spare: Vec<Option<E>>,
+    /// Where entries have left.
+    free: Vec<u32>,
     last_left: Option<Place>,
     size: usize,
 }
@@ -65,7 +65,7 @@ impl<E> Window<E> {
             keys: Vec::new(),
             sorted: true,
             entries: Vec::new(),
-            spare: Vec::new(),
+            free: Vec::new(),
             last_left: None,
             size: size.clamp(1, u32::MAX as usize / 2),
         }
@@ -77,13 +77,19 @@ impl<E> Window<E> {
     /// Its turn is over.
     pub fn push(&mut self, place: Place, entry: E) -> Result<bool, Doubt> {
         if self.last_left.is_some_and(|last| place < last) {
-            return Err(Doubt::because(
-                "an answer lies further back in the order than the window reaches",
-            ));
+            return Err(Doubt::late());
         }
-        let key = (place, self.entries.len() as u32);
-        self.entries.push(Some(entry));
-        self.keys.push(key);
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.entries[index as usize] = Some(entry);
+                index
+            }
+            None => {
+                self.entries.push(Some(entry));
+                (self.entries.len() - 1) as u32
+            }
+        };
+        self.keys.push((place, index));
         self.sift();
         Ok(self.keys.len() >= 2 * self.size)
     }
@@ -124,14 +130,9 @@ impl<E> Window<E> {
             if let Some(entry) = self.entries[index as usize].take() {
                 take(place, entry)?;
             }
+            self.free.push(index);
         }
         self.keys.drain(..count);
-        self.spare.clear();
-        for (fresh, (_, index)) in self.keys.iter_mut().enumerate() {
-            self.spare.push(self.entries[*index as usize].take());
-            *index = fresh as u32;
-        }
-        std::mem::swap(&mut self.entries, &mut self.spare);
         Ok(())
     }
 

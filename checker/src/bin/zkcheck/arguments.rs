@@ -3,10 +3,12 @@
 //! To add a verb: a variant of [`Verb`], a file with `run`, a line in `main`. To add a
 //! switch of judging: a field of [`CheckArguments`] or a group flattened into it.
 
+use crate::convert::ConvertArguments;
 use crate::explain::ExplainArguments;
 use crate::export::ExportArguments;
 use crate::foreign::ForeignArguments;
 use crate::generate::GenerateArguments;
+use crate::pass::PassArguments;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use gamekeeper_checker::Options;
@@ -25,6 +27,8 @@ Examples:
   zkcheck --explain history.jsonl           a violation at length, reduced to what matters
   zkcheck --reduce small.jsonl --html why.html history.jsonl
                                             the reduced history and a page with a picture
+  zkcheck --follow soak.jsonl               judge a history while it grows, in bounded memory
+  zkcheck convert history.jsonl history.gkh     the same in the binary form; back with OUT.jsonl
   zkcheck properties                        what is judged, P1 to P20
 
 Exit code:
@@ -59,6 +63,8 @@ pub struct Arguments {
 pub enum Verb {
     /// Lists the properties that are judged, P1 to P20, one line each.
     Properties,
+    /// Turns a history from JSON lines into the binary form, or back.
+    Convert(ConvertArguments),
     /// Draws a register history and prints it as tab-separated lines.
     Generate(GenerateArguments),
     /// Prints a history of ours as EDN registers or as Elle's list-append.
@@ -68,7 +74,7 @@ pub enum Verb {
 /// What to judge, and how.
 #[derive(Args, Debug)]
 pub struct CheckArguments {
-    /// Histories as JSON lines; `-` reads standard input.
+    /// Histories as JSON lines or binary; `-` reads standard input.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// One JSON object a file instead of words.
@@ -83,6 +89,9 @@ pub struct CheckArguments {
     /// Take the judge's word for a valid verdict: do not check its certificate a second time.
     #[arg(long)]
     pub no_verify: bool,
+    /// How histories are read.
+    #[command(flatten)]
+    pub pass: PassArguments,
     /// Histories that others wrote.
     #[command(flatten)]
     pub foreign: ForeignArguments,

@@ -1,6 +1,7 @@
 //! `zkcheck FILE…`: reads, judges, prints; the exit code is the worst verdict.
 
 use crate::arguments::CheckArguments;
+use crate::pass::{self, Begun};
 use crate::{EXIT_UNREADABLE, foreign, output_error, print, source};
 use gamekeeper_checker::explain::Explanation;
 use gamekeeper_checker::formats;
@@ -80,8 +81,13 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
         true => judge,
         false => judge_verified,
     };
-    let history = match source::read(file) {
-        Ok(history) => history,
+    let history = match pass::begin(file, options, &arguments.pass) {
+        Ok(Begun::Whole(history)) => history,
+        Ok(Begun::Acquitted(summary)) => return Ok(Outcome::Judged(Verdict::Valid(summary))),
+        Ok(Begun::Doubted(doubt)) => {
+            let reason = format!("one pass does not decide, {doubt}; judge it without --follow");
+            return Ok(Outcome::Judged(Verdict::Unknown(reason)));
+        }
         Err(reason) => return Ok(Outcome::Unreadable(reason)),
     };
     let verdict = match source::waiting(file, &history, || judge(&history, options)) {

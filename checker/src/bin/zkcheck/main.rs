@@ -9,20 +9,24 @@
 //! |---|---|
 //! | `arguments` | the command line and its help |
 //! | `check` | `zkcheck FILE…`: read, judge, print |
+//! | `convert` | `zkcheck convert`: JSON lines to binary and back |
 //! | `explain` | `--explain`, `--reduce`, `--html`: what a failure tells |
 //! | `foreign` | histories that others wrote |
 //! | `export` | `zkcheck export`: a history of ours in a format of others |
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
+//! | `pass` | long histories judged while they are read; `--follow` |
 //! | `print` | a verdict in words and as JSON |
 //! | `properties` | `zkcheck properties`: what is judged |
 
 mod arguments;
 mod check;
+mod convert;
 mod explain;
 mod export;
 mod foreign;
 mod generate;
+mod pass;
 mod print;
 mod properties;
 mod source;
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         None => check::run(&arguments.check),
         Some(Verb::Properties) => properties::run(),
         Some(Verb::Export(arguments)) => export::run(arguments),
+        Some(Verb::Convert(arguments)) => convert::run(arguments),
         Some(Verb::Generate(arguments)) => generate::run(arguments),
     };
     match done {

@@ -3,30 +3,47 @@
 //! What always holds: nothing is drawn unless standard error is a terminal and the input is
 //! large or its size unknown.
 
-use gamekeeper_checker::history::{self, History};
-use indicatif::{ProgressBar, ProgressStyle};
+use gamekeeper_checker::history::{Entry, History, Reader};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Files smaller than this are read without a bar, bytes.
 const BAR_BYTES_MIN: u64 = 16 << 20;
 /// Histories shorter than this are judged without a sign of life, records.
 const BAR_RECORDS_MIN: usize = 200_000;
+/// How long to wait before looking whether a file has grown.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Reads a history; `-` is standard input.
+/// Bytes on their way to a reader.
+pub type Input = BufReader<Box<dyn Read>>;
+
+/// Opens a history, ours in either form; `-` is standard input.
 ///
 /// # Errors
-/// One line that names the file, and the line and field if one is to blame.
-pub fn read(file: &Path) -> Result<History, String> {
+/// One line that names the file.
+pub fn open(file: &Path) -> Result<Reader<Input>, String> {
+    open_for(file, None)
+}
+
+/// As [`open`], for a file that still grows: it has ended when nothing came for so long.
+///
+/// # Errors
+/// One line that names the file.
+pub fn open_growing(file: &Path, idle: Duration) -> Result<Reader<Input>, String> {
+    open_for(file, Some(idle))
+}
+
+fn open_for(file: &Path, idle: Option<Duration>) -> Result<Reader<Input>, String> {
     let named = |reason: String| format!("{}: {reason}", file.display());
     let bar = bar_of(file);
-    let history = match file.as_os_str() == "-" {
-        true => read_all(io::stdin().lock(), &bar),
-        false => {
+    let bytes: Box<dyn Read> = match (file.as_os_str() == "-", idle) {
+        (true, _) => Box::new(bar.wrap_read(io::stdin().lock())),
+        (false, idle) => {
             let opened = File::open(file).map_err(|error| named(error.to_string()))?;
             if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
                 return Err(named(format!(
@@ -34,15 +51,67 @@ pub fn read(file: &Path) -> Result<History, String> {
                     file.join("history.jsonl").display()
                 )));
             }
-            read_all(opened, &bar)
+            match idle {
+                Some(idle) => Box::new(Tail { opened, idle }),
+                None => Box::new(bar.wrap_read(opened)),
+            }
         }
     };
-    bar.finish_and_clear();
-    history.map_err(|error| named(error.to_string()))
+    let input = BufReader::with_capacity(BUFFER_BYTES, bytes);
+    Reader::new(input).map_err(|error| named(error.to_string()))
 }
 
-fn read_all(input: impl Read, bar: &ProgressBar) -> Result<History, history::ReadError> {
-    history::read(BufReader::with_capacity(BUFFER_BYTES, bar.wrap_read(input)))
+/// A file that somebody still writes.
+struct Tail {
+    opened: File,
+    idle: Duration,
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        loop {
+            let bytes = self.opened.read(buffer)?;
+            if bytes > 0 || began.elapsed() >= self.idle {
+                return Ok(bytes);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+/// Reads the rest of a history on top of what was read of it.
+///
+/// # Errors
+/// One line that names the file, and the line and field if one is to blame.
+pub fn read_rest(
+    file: &Path,
+    reader: &mut Reader<Input>,
+    history: &mut History,
+    records_max: usize,
+) -> Result<bool, String> {
+    while history.records.len() < records_max {
+        let entry = reader
+            .entry()
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        match entry {
+            Some(Entry::Record(record)) => history.records.push(record),
+            Some(Entry::Txn(txn)) => history.txns.push(txn),
+            None => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// Reads a whole history; `-` is standard input.
+///
+/// # Errors
+/// As [`read_rest`].
+pub fn read(file: &Path) -> Result<History, String> {
+    let mut reader = open(file)?;
+    let mut history = History::new(reader.header().clone());
+    read_rest(file, &mut reader, &mut history, usize::MAX)?;
+    Ok(history)
 }
 
 /// Does `work` on a history, with a sign of life beside it if it is long.
@@ -67,15 +136,19 @@ fn bar_of(file: &Path) -> ProgressBar {
         return spinner("{spinner} read {bytes} ({binary_bytes_per_sec})");
     }
     match std::fs::metadata(file).map(|metadata| metadata.len()) {
-        Ok(length) if length >= BAR_BYTES_MIN => ProgressBar::new(length).with_style(style(
-            "reading {wide_bar} {bytes}/{total_bytes} ({binary_bytes_per_sec}, {eta} left)",
-        )),
+        Ok(length) if length >= BAR_BYTES_MIN => ProgressBar::new(length)
+            .with_finish(ProgressFinish::AndClear)
+            .with_style(style(
+                "reading {wide_bar} {bytes}/{total_bytes} ({binary_bytes_per_sec}, {eta} left)",
+            )),
         Ok(_) | Err(_) => ProgressBar::hidden(),
     }
 }
 
 fn spinner(template: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_style(style(template));
+    let bar = ProgressBar::new_spinner()
+        .with_finish(ProgressFinish::AndClear)
+        .with_style(style(template));
     if !bar.is_hidden() {
         bar.enable_steady_tick(Duration::from_millis(200));
     }
