@@ -301,3 +301,67 @@ fn what_is_not_of_the_format_is_named_by_line_and_field() {
         .to_string();
     assert!(error.starts_with("line 2: invalid UTF-8"), "{error}");
 }
+
+/// The examples of the section on our own histories in `docs/FORMATS.md`, block by block.
+fn documented() -> Vec<Vec<&'static str>> {
+    let text = include_str!("../../docs/FORMATS.md");
+    let section = text.split("\n## Checker histories\n").nth(1);
+    let section = section.and_then(|rest| rest.split("\n## ").next());
+    let mut blocks = section.expect("the section is there").split("```jsonl\n");
+    blocks.next();
+    let lines = |block: &'static str| {
+        let block = block.split("```").next().unwrap_or_default();
+        block.lines().collect()
+    };
+    blocks.map(lines).collect()
+}
+
+#[test]
+fn the_documented_examples_are_read_and_written_as_documented() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for block in documented() {
+        let alone = block[0].contains("\"type\":\"header\"");
+        let header = match alone {
+            true => String::new(),
+            false => "{\"type\":\"header\",\"version\":1}\n".to_string(),
+        };
+        let text = header + &block.join("\n");
+        let history = read(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let mut binary = Vec::new();
+        write_binary(&mut binary, &history).unwrap();
+        assert_eq!(read(&binary[..]).unwrap(), history);
+        let mut again = Vec::new();
+        write(&mut again, &history).unwrap();
+        assert_eq!(read(&again[..]).unwrap(), history);
+        for line in &block {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            for key in ["type", "f", "answer", "event"] {
+                kinds.extend(line[key].as_str().map(|name| format!("{key} {name}")));
+            }
+        }
+    }
+    // Everything that the reader knows has an example.
+    for (key, names) in [
+        (
+            "type",
+            "header invoke ok fail info notify ping final session txn",
+        ),
+        (
+            "f",
+            "create create2 delete exists get set children children2 get_acl set_acl sync multi close",
+        ),
+        (
+            "answer",
+            "done path created stat data names names_stat acl multi",
+        ),
+        (
+            "event",
+            "connecting connected disconnected expired abandoned set_watches set_watches_done auth auth_done",
+        ),
+    ] {
+        for name in names.split(' ') {
+            let kind = format!("{key} {name}");
+            assert!(kinds.contains(&kind), "no example of {kind}");
+        }
+    }
+}

@@ -252,7 +252,8 @@ impl<B: BufRead> Blocks<B> {
             .map_err(|reason| refuse(&name_of(self.number - 1), reason))
     }
 
-    /// Reads a block; false if it is the end.
+    /// Reads a block; false if it is the end. What follows the end is not looked at: nothing
+    /// may ever come of a file that is followed.
     fn next_block(&mut self) -> Result<bool, ReadError> {
         let name = name_of(self.number);
         let mut head = [0; 12];
@@ -268,9 +269,6 @@ impl<B: BufRead> Blocks<B> {
         self.ended = count == 0;
         if self.ended && !bytes.is_empty() {
             return Err(refuse(&name, "holds more than it counts"));
-        }
-        if self.ended && !self.input.fill_buf()?.is_empty() {
-            return Err(refuse(&name, "is the end, but bytes follow it"));
         }
         self.spare = self.block.begin(bytes, count);
         Ok(!self.ended)
