@@ -256,12 +256,14 @@ impl Reading<'_> {
         let Some(life) = self.lives.get(&session).filter(|life| life.timeout_ns > 0) else {
             return 0;
         };
-        // Followers pass on every half tick whom they heard, and a leader drops those that
-        // say nothing for syncLimit ticks: who went on answering for longer had told it.
+        // Followers pass on every half tick whom they heard. A leader drops those that say
+        // nothing for syncLimit ticks, and they wait as long for its word: who went on
+        // answering for longer than both together had told it.
         let lag = header
             .tick_ms
             .saturating_mul(1_000_000)
-            .saturating_mul(header.sync_limit.saturating_add(1));
+            .saturating_mul(header.sync_limit.saturating_add(1))
+            .saturating_mul(2);
         let told = life.talk.values().filter_map(|talk| {
             let last = talk.iter().map(|(sent, _)| *sent).max()?;
             let passed_on = talk

@@ -104,11 +104,14 @@ impl Session {
     }
 }
 
-/// How long a server goes on answering when its leader does not hear it: a leader looks up
-/// once a tick who is silent, and followers pass on who was heard every half tick.
+/// How long a server goes on answering when its leader does not hear it. Where only the way
+/// to the leader is cut, the leader sends for syncLimit ticks more before it drops the silent
+/// follower, and the follower waits as long again for the word that does not come any more;
+/// both look up once a tick.
 fn lag_ns(header: &Header) -> u64 {
     let tick = header.tick_ms.saturating_mul(1_000_000);
-    tick.saturating_mul(header.sync_limit.saturating_add(1))
+    let patience = tick.saturating_mul(header.sync_limit.saturating_add(1));
+    patience.saturating_mul(2)
 }
 
 /// A history cut into requests and sessions.

@@ -62,10 +62,9 @@ pub fn collect<'h>(case: &Case<'h>, paths: &mut Paths<'h>) -> Holes<'h> {
         holes: Holes::new(),
     };
     for request in &case.requests {
-        let Some(Ok(answer)) = request.answer else {
-            continue;
-        };
-        collector.request(request, answer, paths);
+        each_stat(request, paths, |path, stat, data| {
+            collector.stat(request.done, path, stat, data);
+        });
     }
     for (index, record) in case.history.records.iter().enumerate() {
         if let Body::Notify { zxid, event, path } = &record.body
@@ -92,47 +91,47 @@ struct Collector<'h> {
     holes: Holes<'h>,
 }
 
-impl<'h> Collector<'h> {
-    fn request(&mut self, request: &Request<'h>, answer: &'h Answer, paths: &mut Paths<'h>) {
-        match answer {
-            Answer::Multi(results) => {
-                let Op::Multi { ops } = request.op else {
-                    return;
-                };
-                for (op, result) in ops.iter().zip(results) {
-                    if let (Some(path), Ok(answer)) = (op.path(), result) {
-                        let path = made(answer).unwrap_or(path);
-                        let path = paths.id(path);
-                        self.answer(request, path, answer);
-                    }
-                }
+/// The bytes that came with a Stat, if they were read.
+type Bytes<'h> = Option<Option<&'h Value>>;
+
+/// Visits every Stat that a request was answered with.
+pub fn each_stat<'h>(
+    request: &Request<'h>,
+    paths: &mut Paths<'h>,
+    mut visit: impl FnMut(PathId, &'h Stat, Bytes<'h>),
+) {
+    let Some(Ok(answer)) = request.answer else {
+        return;
+    };
+    if let (Answer::Multi(results), Op::Multi { ops }) = (answer, request.op) {
+        for (op, result) in ops.iter().zip(results) {
+            if let (Some(path), Ok(answer)) = (op.path(), result)
+                && let Some((stat, data)) = stat_of(answer)
+            {
+                visit(paths.id(made(answer).unwrap_or(path)), stat, data);
             }
-            Answer::Created { path, .. } => {
-                let path = paths.id(path);
-                self.answer(request, path, answer);
-            }
-            Answer::Done
-            | Answer::Path(_)
-            | Answer::Stat(_)
-            | Answer::Data { .. }
-            | Answer::Names(_)
-            | Answer::NamesStat { .. }
-            | Answer::Acl { .. } => self.answer(request, request.path, answer),
         }
-    }
-
-    fn answer(&mut self, request: &Request<'h>, path: PathId, answer: &'h Answer) {
-        let (stat, data) = match answer {
-            Answer::Created { stat, .. }
-            | Answer::Stat(stat)
-            | Answer::NamesStat { stat, .. }
-            | Answer::Acl { stat, .. } => (stat, None),
-            Answer::Data { data, stat } => (stat, Some(data.as_ref())),
-            Answer::Done | Answer::Path(_) | Answer::Names(_) | Answer::Multi(_) => return,
+    } else if let Some((stat, data)) = stat_of(answer) {
+        let path = match made(answer) {
+            Some(path) => paths.id(path),
+            None => request.path,
         };
-        self.stat(request.done, path, stat, data);
+        visit(path, stat, data);
     }
+}
 
+fn stat_of(answer: &Answer) -> Option<(&Stat, Bytes<'_>)> {
+    match answer {
+        Answer::Created { stat, .. }
+        | Answer::Stat(stat)
+        | Answer::NamesStat { stat, .. }
+        | Answer::Acl { stat, .. } => Some((stat, None)),
+        Answer::Data { data, stat } => Some((stat, Some(data.as_ref()))),
+        Answer::Done | Answer::Path(_) | Answer::Names(_) | Answer::Multi(_) => None,
+    }
+}
+
+impl<'h> Collector<'h> {
     fn stat(&mut self, record: u32, path: PathId, stat: &'h Stat, data: Option<Option<&'h Value>>) {
         let Stat {
             czxid,

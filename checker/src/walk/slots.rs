@@ -7,7 +7,6 @@
 
 use super::case::{Case, Role};
 use super::evidence::Evidence;
-use super::replay::Item;
 use super::unanswered::CandidateIndex;
 use crate::history::Body;
 use std::collections::BTreeMap;
@@ -15,8 +14,8 @@ use std::collections::BTreeMap;
 /// Most numbers after the last one seen of an epoch that are looked at.
 const TAIL_MAX: i64 = 64;
 
-/// Up to this size every number of a gap is offered.
-const SMALL_GAP: usize = 8;
+/// How many numbers are looked at for the lowest open one of a stretch.
+const LOOK_AHEAD: usize = 64;
 
 /// Which numbers are taken.
 pub struct Slots {
@@ -64,46 +63,124 @@ impl Slots {
         }
     }
 
-    /// Visits places in `(low, high)` from the highest. The numbers of a gap, which no item
-    /// and nothing placed divides, are alike but for the room they leave on either side: of
-    /// a small gap all are visited, of a large one the middle. Where a number is held by
-    /// something placed, visits the holder. Returns true if there were more than `places_max`.
+    /// Visits places from the highest. Numbers that nothing divides which the one to place
+    /// could notice, or whoever notices it, are alike but for the room they leave on either
+    /// side: of those the highest, the middle and the lowest are visited. Where such a
+    /// stretch has no room, visits what holds it. Returns true if there were more places than
+    /// `places_max`.
     pub fn between(
         &self,
-        low: i64,
-        high: i64,
-        items: &[Item],
+        search: &Stretches<'_>,
         assigned: &BTreeMap<i64, CandidateIndex>,
         places_max: usize,
         mut visit: impl FnMut(Result<i64, CandidateIndex>),
     ) -> bool {
-        let low = low.max(self.start);
-        let mut gap: Vec<i64> = Vec::new();
-        let (mut bound, mut behind, mut places) = (high, usize::MAX, 0);
-        while let Some(place) = self.free_below(bound).filter(|&place| place > low) {
-            bound = place;
-            let before = items.partition_point(|&(zxid, _)| zxid < place);
-            if before != behind || assigned.contains_key(&place) {
-                places += flush(&mut gap, &mut visit);
-                behind = before;
+        let first = self.epochs.keys().next().map_or(0, |epoch| epoch << 32);
+        let low = search.low.max(first);
+        let (mut bound, mut places) = (search.high, 0);
+        while let Some(place) = self.open_below(bound, low, search.excluded) {
+            let edge = last_below(search.marks, place).max(low);
+            if let Some(&holder) = assigned.get(&place) {
+                let next = first_from(search.marks, place);
+                if !self.has_room(edge, next.min(search.high - 1), search, assigned) {
+                    visit(Err(holder));
+                }
+                bound = place;
+                continue;
             }
-            match assigned.get(&place) {
-                Some(&holder) => visit(Err(holder)),
-                None => gap.push(place),
+            let held = assigned.range(..place).next_back();
+            let edge = held.map_or(edge, |(&held, _)| edge.max(held));
+            for each in self.spread(edge, place, search, assigned) {
+                visit(Ok(each));
+                places += 1;
             }
             if places > places_max {
                 return true;
             }
-            if gap.len() as i64 >= TAIL_MAX {
-                // On with the next item below: such a gap is wide enough for everybody.
-                match before.checked_sub(1) {
-                    Some(last) => bound = items[last].0.saturating_add(1).min(place),
-                    None => break,
-                }
+            bound = edge.saturating_add(1);
+        }
+        false
+    }
+
+    /// The highest, the middle and the lowest open number in `(edge, highest]`, without
+    /// repetition; the highest is known to be open.
+    fn spread(
+        &self,
+        edge: i64,
+        highest: i64,
+        search: &Stretches<'_>,
+        assigned: &BTreeMap<i64, CandidateIndex>,
+    ) -> Vec<i64> {
+        let mut spread = vec![highest];
+        let lowest = (edge + 1..highest)
+            .take(LOOK_AHEAD)
+            .find(|&number| self.is_open(number, search, assigned));
+        let Some(lowest) = lowest else {
+            return spread;
+        };
+        let middle = lowest + (highest - lowest) / 2;
+        if lowest < middle && middle < highest && self.is_open(middle, search, assigned) {
+            spread.push(middle);
+        }
+        spread.push(lowest);
+        spread
+    }
+
+    /// True if a number can be taken: nothing answered or seen has it, nothing is placed
+    /// there, and it is where the search looks.
+    pub fn is_open(
+        &self,
+        number: i64,
+        search: &Stretches<'_>,
+        assigned: &BTreeMap<i64, CandidateIndex>,
+    ) -> bool {
+        search.low < number
+            && number < search.high
+            && self.free_below(number + 1) == Some(number)
+            && !assigned.contains_key(&number)
+            && (search.excluded)(number).is_none()
+    }
+
+    /// True if `(edge, upto]` has an open number at which nothing is placed.
+    fn has_room(
+        &self,
+        edge: i64,
+        upto: i64,
+        search: &Stretches<'_>,
+        assigned: &BTreeMap<i64, CandidateIndex>,
+    ) -> bool {
+        let mut bound = upto.saturating_add(1);
+        while let Some(place) = self.open_below(bound, edge, search.excluded) {
+            if !assigned.contains_key(&place) {
+                return true;
+            }
+            bound = place;
+        }
+        false
+    }
+
+    /// The greatest number in `(low, bound)` that is free and not excluded.
+    fn open_below(
+        &self,
+        bound: i64,
+        low: i64,
+        excluded: &dyn Fn(i64) -> Option<i64>,
+    ) -> Option<i64> {
+        let mut place = self.free_below(bound)?;
+        while place > low {
+            match excluded(place) {
+                None => return Some(place),
+                Some(after) => place = self.free_below(after.saturating_add(1))?,
             }
         }
-        flush(&mut gap, &mut visit);
-        false
+        None
+    }
+
+    /// True if a free number lies below one that was seen in its epoch: then it is some
+    /// transaction's.
+    pub fn is_somebodys(&self, number: i64) -> bool {
+        let last = self.epochs.get(&(number >> 32));
+        last.is_some_and(|&last| number < last) && self.free_below(number + 1) == Some(number)
     }
 
     /// The greatest number below `bound` that is free and at which nothing is placed.
@@ -135,22 +212,37 @@ impl Slots {
     }
 }
 
-/// Visits what a gap has to offer, from the highest, and empties it.
-fn flush(gap: &mut Vec<i64>, visit: &mut impl FnMut(Result<i64, CandidateIndex>)) -> usize {
-    let offered = match gap.len() <= SMALL_GAP {
-        true => 0..gap.len(),
-        false => gap.len() / 2..gap.len() / 2 + 1,
-    };
-    let count = offered.len();
-    gap[offered].iter().for_each(|&place| visit(Ok(place)));
-    gap.clear();
-    count
+/// Where to look for places.
+pub struct Stretches<'a> {
+    /// Above this number.
+    pub low: i64,
+    /// Below this number.
+    pub high: i64,
+    /// Sorted lists of the numbers at which there is something that would notice.
+    pub marks: &'a [&'a [i64]],
+    /// The end below which to go on, where a number is ruled out.
+    pub excluded: &'a dyn Fn(i64) -> Option<i64>,
+}
+
+fn last_below(marks: &[&[i64]], place: i64) -> i64 {
+    let lasts = marks.iter().filter_map(|list| {
+        let end = list.partition_point(|&mark| mark < place);
+        end.checked_sub(1).map(|last| list[last])
+    });
+    lasts.max().unwrap_or(i64::MIN)
+}
+
+fn first_from(marks: &[&[i64]], place: i64) -> i64 {
+    let firsts = marks.iter().filter_map(|list| {
+        let begin = list.partition_point(|&mark| mark < place);
+        list.get(begin).copied()
+    });
+    firsts.min().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walk::replay::What;
 
     fn slots(taken: &[i64], last: &[i64], tail: i64) -> Slots {
         let epochs = last.iter().map(|&zxid| (zxid >> 32, zxid)).collect();
@@ -162,42 +254,54 @@ mod tests {
         }
     }
 
-    fn visited(slots: &Slots, low: i64, high: i64, items: &[i64]) -> Vec<i64> {
-        let items: Vec<Item> = items.iter().map(|&zxid| (zxid, What::Read(0))).collect();
+    fn visited(slots: &Slots, low: i64, high: i64, marks: &[i64]) -> Vec<i64> {
         let mut seen = Vec::new();
-        slots.between(low, high, &items, &BTreeMap::new(), 100, |slot| {
-            seen.extend(slot)
-        });
+        let search = Stretches {
+            low,
+            high,
+            marks: &[marks],
+            excluded: &|number| (number == 4).then_some(3),
+        };
+        slots.between(&search, &BTreeMap::new(), 100, |slot| seen.extend(slot));
         seen
     }
 
     #[test]
-    fn every_number_of_a_small_gap_is_visited() {
-        let slots = slots(&[1, 2, 6, 7], &[7], 0);
-        assert_eq!(visited(&slots, 0, 7, &[1, 2, 6, 7]), [5, 4, 3]);
-        assert_eq!(visited(&slots, 0, 7, &[1, 2, 4, 6, 7]), [5, 4, 3]);
-        assert_eq!(visited(&slots, 0, 100, &[1, 2, 6, 7]), [5, 4, 3]);
-        assert_eq!(visited(&slots, 4, 7, &[1, 2, 4, 6, 7]), [5]);
+    fn numbers_that_nothing_divides_are_visited_at_their_ends() {
+        let slots = slots(&[1, 2, 8, 9], &[9], 0);
+        assert_eq!(visited(&slots, 0, 9, &[1, 2, 8, 9]), [7, 5, 3]);
+        assert_eq!(visited(&slots, 0, 9, &[1, 2, 5, 9]), [7, 6, 5, 3]);
+        assert_eq!(visited(&slots, 0, 100, &[2, 9]), [7, 5, 3]);
+        assert_eq!(visited(&slots, 4, 9, &[]), [7, 6, 5]);
         assert_eq!(visited(&slots, 0, 3, &[1, 2]), [0; 0]);
     }
 
     #[test]
-    fn nothing_unseen_lies_before_the_start() {
-        let slots = Slots {
-            start: 4,
-            ..slots(&[6], &[6], 0)
+    fn holder_is_visited_only_where_there_is_no_room_beside_it() {
+        let slots = slots(&[1, 2, 5, 6], &[6], 0);
+        let search = Stretches {
+            low: 0,
+            high: 6,
+            marks: &[&[2, 5]],
+            excluded: &|_| None,
         };
-        assert_eq!(visited(&slots, 0, 7, &[6]), [5]);
-        assert_eq!(slots.next_free(5, &BTreeMap::new()), None);
+        let visited = |held: &[i64]| {
+            let assigned = held.iter().map(|&place| (place, place as u32)).collect();
+            let mut seen = Vec::new();
+            slots.between(&search, &assigned, 100, |slot| seen.push(slot));
+            seen
+        };
+        assert_eq!(visited(&[4]), [Ok(3)]);
+        assert_eq!(visited(&[3, 4]), [Err(4), Err(3)]);
     }
 
     #[test]
     fn the_end_of_an_epoch_has_room_for_what_nobody_saw() {
         let second = 1i64 << 32;
         let slots = slots(&[1, 2, second + 1], &[2, second + 1], 3);
-        let items = [1, 2, second + 1];
-        assert_eq!(visited(&slots, 0, second + 1, &items), [5, 4, 3]);
-        let both = [second + 4, second + 3, second + 2, 5, 4, 3];
+        let items = [2, second + 1];
+        assert_eq!(visited(&slots, 0, second + 1, &items), [5, 3]);
+        let both = [second + 4, second + 3, second + 2, 5, 3];
         assert_eq!(visited(&slots, 0, second + 5, &items), both);
     }
 }

@@ -9,6 +9,7 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "fenced".
 
 use super::case::{Case, RequestIndex, Role};
+use super::quiet::{Place, changed_by};
 use super::times::Times;
 use super::wants::{Want, provided};
 use crate::history::Op;
@@ -29,6 +30,8 @@ pub struct Candidate {
     pub low: i64,
     /// It lies before this zxid.
     pub high: i64,
+    /// What it changes, if it takes effect; of the end of a session that is not known before.
+    pub parts: Vec<Place>,
     /// Where it lies, as the walk assumes at the moment.
     pub assigned: Option<i64>,
     /// It is placed only because it was sent before something else, and may have failed.
@@ -53,6 +56,7 @@ impl Candidates {
             session,
             low: i64::MAX,
             high: i64::MIN,
+            parts: Vec::new(),
             assigned: None,
             may_fail: false,
         };
@@ -60,6 +64,16 @@ impl Candidates {
             list: (0..sessions as SessionIndex).map(nothing).collect(),
             providing: FxHashMap::default(),
             end_of: (0..sessions as CandidateIndex).collect(),
+        }
+    }
+}
+
+impl Candidates {
+    /// A session cannot have ended before its ephemerals were last seen.
+    pub fn outlive(&mut self, seen: &[i64]) {
+        for (&end, &seen) in self.end_of.iter().zip(seen) {
+            let end = &mut self.list[end as usize];
+            end.low = end.low.max(seen);
         }
     }
 }
@@ -101,11 +115,17 @@ pub fn collect<'h>(
             Role::Read | Role::Sync => last_seen[session] = last_seen[session].max(request.zxid),
             Role::Unanswered if !matches!(request.op, Op::Close) => {
                 let number = candidates.list.len() as CandidateIndex;
+                let mut parts = Vec::new();
+                changed_by(request.op, paths, &mut parts);
                 candidates.list.push(Candidate {
                     request: Some(index as RequestIndex),
                     session: request.session,
-                    low: times.known_before(request.call).max(last_seen[session]),
+                    low: times
+                        .known_before(request.call)
+                        .max(last_seen[session])
+                        .max(case.start_zxid),
                     high: i64::MAX,
+                    parts,
                     assigned: None,
                     may_fail: false,
                 });
@@ -131,8 +151,12 @@ pub fn collect<'h>(
         candidates.list.push(Candidate {
             request: None,
             session: session as SessionIndex,
-            low: times.known_before(begin).max(last_write[session]),
+            low: times
+                .known_before(begin)
+                .max(last_write[session])
+                .max(case.start_zxid),
             high: close[session],
+            parts: Vec::new(),
             assigned: None,
             may_fail: false,
         });

@@ -10,19 +10,29 @@
 //! that provides one of its wants; what that one needs in turn shows as the next mismatch.
 
 use crate::history::{ErrorCode, Op};
-use crate::model::{Diff, NO_PATH, PathId, Paths};
+use crate::model::{Diff, NO_PATH, PathId, Paths, SessionIndex};
 
-/// Half of a node: what it is itself, or what it knows of its children. Two a path.
+/// A third of a node, or the life of a session: what choices can be about.
 pub type Aspect = u64;
 
 /// Existence, data, version, ACL, owner.
 pub fn itself(path: PathId) -> Aspect {
-    u64::from(path) * 2
+    u64::from(path) * 3
 }
 
-/// Children, their count and counter.
+/// Which children there are, how many, and when that changed last.
 pub fn kids(path: PathId) -> Aspect {
-    u64::from(path) * 2 + 1
+    u64::from(path) * 3 + 1
+}
+
+/// How many children were ever made: the source of sequence numbers.
+pub fn counter(path: PathId) -> Aspect {
+    u64::from(path) * 3 + 2
+}
+
+/// Whether a session has ended.
+pub fn life(session: SessionIndex) -> Aspect {
+    1 << 40 | u64::from(session)
 }
 
 /// A change that would help.
@@ -73,18 +83,104 @@ pub fn provided<'h>(op: &'h Op, paths: &mut Paths<'h>, provides: &mut Vec<Want>)
 
 /// Everything a write changes or its outcome hangs on.
 pub fn aspects<'h>(op: &'h Op, paths: &mut Paths<'h>, aspects: &mut Vec<Aspect>) {
+    changes(op, paths, aspects);
+    hangs_on(op, paths, aspects);
+}
+
+/// What a write changes, if it is carried out.
+pub fn changes<'h>(op: &'h Op, paths: &mut Paths<'h>, changed: &mut Vec<Aspect>) {
     if let Op::Multi { ops } = op {
-        return ops.iter().for_each(|op| self::aspects(op, paths, aspects));
+        return ops.iter().for_each(|op| changes(op, paths, changed));
     }
     let Some(path) = op.path() else { return };
     let path = paths.id(path);
     let parent = paths.parent(path);
     match op {
-        Op::Create { .. } => aspects.extend([itself(path), itself(parent), kids(parent)]),
-        Op::Delete { .. } => {
-            aspects.extend([itself(path), kids(path), itself(parent), kids(parent)])
+        Op::Create { .. } => changed.extend([itself(path), kids(parent), counter(parent)]),
+        Op::Delete { .. } => changed.extend([itself(path), kids(parent)]),
+        Op::Set { .. } | Op::SetAcl { .. } => changed.push(itself(path)),
+        Op::Exists { .. }
+        | Op::Get { .. }
+        | Op::Children { .. }
+        | Op::GetAcl { .. }
+        | Op::Check { .. }
+        | Op::Multi { .. }
+        | Op::Sync { .. }
+        | Op::Close => {}
+    }
+}
+
+/// What the outcome of a write hangs on.
+pub fn hangs_on<'h>(op: &'h Op, paths: &mut Paths<'h>, needed: &mut Vec<Aspect>) {
+    if let Op::Multi { ops } = op {
+        return ops.iter().for_each(|op| hangs_on(op, paths, needed));
+    }
+    let Some(path) = op.path() else { return };
+    let path = paths.id(path);
+    let parent = paths.parent(path);
+    match op {
+        Op::Create { sequential, .. } => {
+            needed.extend([itself(path), itself(parent)]);
+            if *sequential {
+                needed.push(counter(parent));
+            }
         }
-        _ => aspects.extend([itself(path), kids(path)]),
+        Op::Delete { .. } => needed.extend([itself(path), kids(path), itself(parent)]),
+        Op::Set { .. } | Op::SetAcl { .. } | Op::Check { .. } => needed.push(itself(path)),
+        Op::Exists { .. }
+        | Op::Get { .. }
+        | Op::Children { .. }
+        | Op::GetAcl { .. }
+        | Op::Multi { .. }
+        | Op::Sync { .. }
+        | Op::Close => {}
+    }
+}
+
+/// What a difference hangs on.
+pub fn diff_hangs_on(diff: &Diff, paths: &Paths<'_>, needed: &mut Vec<Aspect>) {
+    // A sequential node has its name from its parent's counter.
+    let existence = |path: PathId, needed: &mut Vec<Aspect>| {
+        needed.push(itself(path));
+        if path != NO_PATH && number_of(paths.name(path)).is_some() {
+            needed.push(counter(paths.parent(path)));
+        }
+    };
+    match *diff {
+        Diff::Missing(path) | Diff::Extra(path) | Diff::Data(path) | Diff::Acl(path) => {
+            existence(path, needed);
+        }
+        Diff::NameMissing {
+            path,
+            child: NO_PATH,
+        } => needed.extend([kids(path), counter(path)]),
+        Diff::NameMissing { child, .. }
+        | Diff::NameExtra { child, .. }
+        | Diff::NameTwice { child, .. } => existence(child, needed),
+        Diff::Stat { path, field, .. } => {
+            existence(path, needed);
+            match field {
+                "children made" => needed.push(counter(path)),
+                "numChildren" | "cversion" | "pzxid" => needed.extend([kids(path), counter(path)]),
+                _ => {}
+            }
+        }
+        Diff::Access { path, .. } => {
+            existence(path, needed);
+            existence(paths.parent(path), needed);
+        }
+        Diff::Name { expected, .. } => {
+            let parent = paths.parent(expected);
+            needed.extend([counter(parent), itself(parent)]);
+        }
+        Diff::Outcome { path, .. } => {
+            existence(path, needed);
+            needed.push(kids(path));
+            if path != NO_PATH {
+                existence(paths.parent(path), needed);
+            }
+        }
+        Diff::MultiForm | Diff::Kind => {}
     }
 }
 
@@ -161,6 +257,11 @@ fn unwanted(expected: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants:
         Some(ErrorCode::NODE_EXISTS) => wants.push(Want::Absent(path)),
         Some(ErrorCode::NOT_EMPTY) => wants.push(Want::FewerKids(path)),
         Some(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS) => wants.push(Want::Absent(parent)),
+        Some(ErrorCode::NO_AUTH) => {
+            for path in [path, parent] {
+                wants.extend([Want::Acl(path), Want::Absent(path), Want::Exists(path)]);
+            }
+        }
         Some(_) | None => {}
     }
 }

@@ -1,0 +1,438 @@
+//! The choices: what could have happened before a mismatch so that there is none.
+//!
+//! Answers to: `consistency.md` 3.2, unanswered transactions.
+
+use super::case::RequestIndex;
+use super::evidence::Deed;
+use super::replay::{Mismatch, Replay, What};
+use super::slots::Stretches;
+use super::unanswered::{Candidate, CandidateIndex};
+use super::wants::{Aspect, Want, itself, kids, wants};
+use crate::history::{EventType, Op};
+use crate::model::{Diff, NO_PATH, PathId, SessionIndex};
+
+/// How far apart, in requests of unknown fate, two of one connection may be to be looked at
+/// together.
+const BURST_MAX: i64 = 64;
+
+impl Replay<'_, '_> {
+    /// What could be placed where to mend a mismatch at `place`; the best last. What stands
+    /// in the way is added to `relevant`.
+    pub(super) fn alternatives(
+        &mut self,
+        place: i64,
+        what: What,
+        why: &Mismatch,
+        relevant: &mut Vec<Aspect>,
+    ) -> Vec<(CandidateIndex, i64)> {
+        let mut alternatives = Vec::new();
+        let mut in_the_way = Vec::new();
+        // A read sees what happened at its own zxid.
+        let bound = match (what, why) {
+            (What::Read(_), Mismatch::Differs(_)) => place.saturating_add(1),
+            (_, _) => place,
+        };
+        let wanted = self.sorted(self.wanted(what, why));
+        let unlikely = match why {
+            Mismatch::Differs(_) | Mismatch::OtherDeed(_) | Mismatch::Misplaced(_, Some(_)) => {
+                let mut others = self.sorted(self.changing(relevant));
+                others.retain(|other| !wanted.contains(other));
+                others
+            }
+            Mismatch::Unclaimed(_) | Mismatch::AfterEnd | Mismatch::Misplaced(_, None) => {
+                Vec::new()
+            }
+        };
+        let mut could_be = Vec::new();
+        for number in unlikely {
+            // One that is left out means that the search is no proof.
+            if self.search.thorough || !self.search.cut_short {
+                self.places(number, bound, &mut could_be, &mut in_the_way);
+                self.search.cut_short |= !self.search.thorough && !could_be.is_empty();
+            }
+        }
+        if self.search.thorough {
+            alternatives.append(&mut could_be);
+        }
+        let begin = alternatives.len();
+        for number in wanted {
+            self.places(number, bound, &mut alternatives, &mut in_the_way);
+        }
+        let alternatives_wanted = &mut alternatives[begin..];
+        // What happens mostly happens soon after it can, and what a client sent together
+        // happens together: the nearest place is tried first.
+        alternatives_wanted.sort_by_key(|&(number, slot)| {
+            let likely = self.likely(number);
+            let wait = slot - self.candidates.list[number as usize].low;
+            let far = likely.map_or(wait, |likely| (slot - likely).abs());
+            (std::cmp::Reverse(far), slot, number)
+        });
+        if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
+            for number in self.sorted(self.suspects(hole as usize)) {
+                if self.candidates.list[number as usize].assigned.is_some() {
+                    if !self.claimed.contains_key(&number) {
+                        in_the_way.push(number);
+                    }
+                    continue;
+                }
+                let (after, before) = self.among_siblings(number);
+                if place <= after || place >= before {
+                    in_the_way.extend(self.placed_siblings(number));
+                } else if self.fits_hole(number, place, hole as usize) {
+                    alternatives.push((number, place));
+                }
+            }
+        }
+        in_the_way.sort_unstable();
+        in_the_way.dedup();
+        for holder in in_the_way {
+            self.touched(holder, relevant);
+        }
+        alternatives
+    }
+
+    /// Where a candidate lies if it and something placed that its client sent on the same
+    /// connection follow each other closely.
+    fn likely(&self, number: CandidateIndex) -> Option<i64> {
+        let survey = self.survey.as_ref()?;
+        let [mut before, mut after] = survey.neighbours[number as usize];
+        for step in 1..=BURST_MAX {
+            for (other, step) in [(before, step), (after, -step)] {
+                let assigned = other.map(|other| &self.candidates.list[other as usize].assigned);
+                if let Some(Some(place)) = assigned {
+                    return Some(place + step);
+                }
+            }
+            before = before.and_then(|before| survey.neighbours[before as usize][0]);
+            after = after.and_then(|after| survey.neighbours[after as usize][1]);
+        }
+        None
+    }
+
+    /// What a client sent just before and just after something placed, on the numbers just
+    /// before and after it, as far as these surely are somebody's.
+    pub(super) fn burst_around(
+        &self,
+        number: CandidateIndex,
+        place: i64,
+    ) -> Vec<(CandidateIndex, i64)> {
+        let mut burst = Vec::new();
+        let Some(survey) = &self.survey else {
+            return burst;
+        };
+        for (side, step) in [(0, -1), (1, 1)] {
+            let (mut number, mut place) = (number, place);
+            while let Some(next) = survey.neighbours[number as usize][side] {
+                (number, place) = (next, place + step);
+                let candidate = &self.candidates.list[number as usize];
+                let (after, before) = self.among_siblings(number);
+                let fits = candidate.low.max(after) < place && place < candidate.high.min(before);
+                if !fits
+                    || candidate.assigned.is_some()
+                    || self.assigned.contains_key(&place)
+                    || !self.slots.is_somebodys(place)
+                {
+                    break;
+                }
+                burst.push((number, place));
+            }
+        }
+        burst
+    }
+
+    /// Where one candidate could lie before `bound`.
+    fn places(
+        &mut self,
+        number: CandidateIndex,
+        bound: i64,
+        found: &mut Vec<(CandidateIndex, i64)>,
+        in_the_way: &mut Vec<CandidateIndex>,
+    ) {
+        let candidate = &self.candidates.list[number as usize];
+        if candidate.assigned.is_some() {
+            if !self.claimed.contains_key(&number) {
+                in_the_way.push(number);
+            }
+            return;
+        }
+        let (low, high) = (candidate.low, candidate.high.min(bound));
+        let (after, before) = self.among_siblings(number);
+        if after > low || before < high {
+            in_the_way.extend(self.placed_siblings(number));
+        }
+        let mut concerned = Vec::new();
+        self.touched(number, &mut concerned);
+        let survey = self.survey.as_ref();
+        let marks: Vec<&[i64]> = concerned
+            .iter()
+            .filter_map(|aspect| survey?.marks.get(aspect).map(Vec::as_slice))
+            .collect();
+        let parts = &self.candidates.list[number as usize].parts;
+        let search = Stretches {
+            low: low.max(after),
+            high: high.min(before),
+            marks: &marks,
+            excluded: &|zxid| survey?.quiet.excludes(parts, zxid, true),
+        };
+        if let Some(likely) = self.likely(number)
+            && self.slots.is_open(likely, &search, &self.assigned)
+        {
+            found.push((number, likely));
+        }
+        let places_max = self.options.places_max;
+        let cut = self
+            .slots
+            .between(&search, &self.assigned, places_max, |slot| match slot {
+                Ok(free) => found.push((number, free)),
+                Err(holder) => in_the_way.push(holder),
+            });
+        self.search.cut_short |= cut;
+    }
+
+    /// Candidates that change something of what a mismatch hangs on.
+    fn changing(&self, relevant: &[Aspect]) -> Vec<CandidateIndex> {
+        let mut found = Vec::new();
+        for aspect in relevant {
+            let requests = self
+                .survey
+                .as_ref()
+                .and_then(|survey| survey.changing.get(aspect));
+            found.extend(requests.into_iter().flatten());
+        }
+        for (session, &end) in self.candidates.end_of.iter().enumerate() {
+            let mut ephemerals = self.tree.ephemerals_ever(session as SessionIndex);
+            if ephemerals.any(|path| {
+                relevant.contains(&itself(path))
+                    || relevant.contains(&kids(self.tree.paths.parent(path)))
+            }) {
+                found.push(end);
+            }
+        }
+        found
+    }
+
+    fn sorted(&self, mut found: Vec<CandidateIndex>) -> Vec<CandidateIndex> {
+        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].low, number));
+        found.dedup();
+        found
+    }
+
+    /// Candidates one of which must have happened before, if anything is to mend a mismatch.
+    fn wanted(&self, what: What, why: &Mismatch) -> Vec<CandidateIndex> {
+        let diff = match (why, what) {
+            (Mismatch::Differs(diff), _) => diff,
+            (Mismatch::Misplaced(_, Some(diff)), _) => diff,
+            (Mismatch::Unclaimed(_), What::Hole(hole)) => {
+                return self.makers_of_ephemerals(hole as usize);
+            }
+            (Mismatch::Misplaced(_, None) | Mismatch::AfterEnd, _) => return Vec::new(),
+            (Mismatch::OtherDeed(index), What::Hole(hole)) => {
+                // A sequential node may have got another name for want of an earlier sibling.
+                let evidence = self.holes[hole as usize].1[*index];
+                let mut found = Vec::new();
+                if matches!(
+                    evidence.deed,
+                    Deed::Created | Deed::Modified | Deed::Fired(EventType::NodeCreated)
+                ) {
+                    let parent = self.tree.paths.parent(evidence.path);
+                    self.providers(Want::MoreKids(parent), &mut found);
+                }
+                return found;
+            }
+            (Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => return Vec::new(),
+        };
+        let mut found = Vec::new();
+        for want in wants(diff, &self.tree.paths) {
+            self.providers(want, &mut found);
+        }
+        // A close that left no child to take away would have left the parent alone.
+        if let Diff::Stat {
+            path,
+            field: "pzxid",
+            expected,
+            got,
+        } = *diff
+            && got < expected
+            && self
+                .transaction_at(expected)
+                .is_some_and(|close| matches!(self.case.requests[close as usize].op, Op::Close))
+        {
+            self.providers(Want::FewerKids(path), &mut found);
+        }
+        found
+    }
+
+    fn providers(&self, want: Want, found: &mut Vec<CandidateIndex>) {
+        found.extend(self.candidates.providing.get(&want).into_iter().flatten());
+        match want {
+            Want::Exists(path) if path != NO_PATH => {
+                let name = self.tree.paths.name(path);
+                let siblings = self
+                    .candidates
+                    .providing
+                    .get(&Want::MoreKids(self.tree.paths.parent(path)));
+                found.extend(siblings.into_iter().flatten().filter(|&&number| {
+                    let request = self.candidates.list[number as usize].request;
+                    request.is_some_and(|request| {
+                        may_name(self.case.requests[request as usize].op, name)
+                    })
+                }));
+            }
+            Want::Absent(path) => self.ends(found, |ever| ever == path),
+            Want::FewerKids(parent) => {
+                self.ends(found, |ever| self.tree.paths.parent(ever) == parent)
+            }
+            Want::Exists(_) | Want::Set(_) | Want::Acl(_) | Want::MoreKids(_) => {}
+        }
+    }
+
+    /// Ends of sessions that ever made an ephemeral at such a path.
+    fn ends(&self, found: &mut Vec<CandidateIndex>, at: impl Fn(PathId) -> bool) {
+        for (session, &end) in self.candidates.end_of.iter().enumerate() {
+            if self.tree.ephemerals_ever(session as SessionIndex).any(&at) {
+                found.push(end);
+            }
+        }
+    }
+
+    /// Candidates that may be the transaction seen at a hole.
+    pub(super) fn suspects(&self, hole: usize) -> Vec<CandidateIndex> {
+        let mut found = Vec::new();
+        let Some(evidence) = self.holes[hole].1.first() else {
+            return found;
+        };
+        let (path, parent) = (evidence.path, self.tree.paths.parent(evidence.path));
+        let wants: &[Want] = match evidence.deed {
+            Deed::Created | Deed::Fired(EventType::NodeCreated) => &[Want::Exists(path)],
+            Deed::Modified | Deed::Fired(EventType::NodeDataChanged) => {
+                &[Want::Exists(path), Want::Set(path)]
+            }
+            Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+                &[Want::MoreKids(path), Want::FewerKids(path)]
+            }
+            Deed::Fired(EventType::NodeDeleted) => &[Want::Absent(path), Want::FewerKids(parent)],
+        };
+        wants
+            .iter()
+            .for_each(|&want| self.providers(want, &mut found));
+        found
+    }
+
+    /// An unseen ephemeral may have to be made before the end of its session can explain a hole.
+    fn makers_of_ephemerals(&self, hole: usize) -> Vec<CandidateIndex> {
+        let mut found = Vec::new();
+        for evidence in &self.holes[hole].1 {
+            let wants = match evidence.deed {
+                Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+                    Want::MoreKids(evidence.path)
+                }
+                Deed::Fired(EventType::NodeDeleted) => Want::Exists(evidence.path),
+                Deed::Created | Deed::Modified | Deed::Fired(_) => continue,
+            };
+            self.providers(wants, &mut found);
+        }
+        found.retain(|&number| {
+            let request = self.candidates.list[number as usize].request;
+            request.is_some_and(|request| makes_ephemeral(self.case.requests[request as usize].op))
+        });
+        found
+    }
+
+    /// Between which zxids a candidate must lie for the sake of those of its session that
+    /// are placed: requests in the order sent, the end after them all.
+    pub(super) fn among_siblings(&self, number: CandidateIndex) -> (i64, i64) {
+        let order = |candidate: &Candidate| candidate.request.unwrap_or(RequestIndex::MAX);
+        let me = &self.candidates.list[number as usize];
+        let (mut after, mut before) = (i64::MIN, i64::MAX);
+        for (&place, &other) in &self.assigned {
+            let other = &self.candidates.list[other as usize];
+            if other.session != me.session {
+                continue;
+            }
+            match order(other) < order(me) {
+                true => after = after.max(place),
+                false => before = before.min(place),
+            }
+        }
+        (after, before)
+    }
+
+    fn placed_siblings(&self, number: CandidateIndex) -> Vec<CandidateIndex> {
+        let session = self.candidates.list[number as usize].session;
+        let placed = self.assigned.values().copied();
+        placed
+            .filter(|&other| self.candidates.list[other as usize].session == session)
+            .collect()
+    }
+
+    /// True if a candidate can be the transaction seen at a hole, as far as what was seen tells.
+    pub(super) fn fits_hole(&self, number: CandidateIndex, place: i64, hole: usize) -> bool {
+        let candidate = &self.candidates.list[number as usize];
+        let quiet = self.survey.as_ref().map(|survey| &survey.quiet);
+        let excluded = quiet.and_then(|quiet| quiet.excludes(&candidate.parts, place, false));
+        if place <= candidate.low || place >= candidate.high || excluded.is_some() {
+            return false;
+        }
+        let evidence = &self.holes[hole].1;
+        match candidate.request {
+            Some(request) => {
+                let op = self.case.requests[request as usize].op;
+                evidence.iter().all(|evidence| self.could_be(op, evidence))
+            }
+            // The end of a session only takes away.
+            None => evidence.iter().all(|evidence| match evidence.deed {
+                Deed::ChildChanged
+                | Deed::Fired(EventType::NodeDeleted | EventType::NodeChildrenChanged) => true,
+                Deed::Created
+                | Deed::Modified
+                | Deed::Fired(EventType::NodeCreated | EventType::NodeDataChanged) => false,
+            }),
+        }
+    }
+
+    /// True if something that nobody was told of could have fired `event` on a path.
+    pub fn could_have_fired(&self, event: EventType, path: PathId) -> bool {
+        let wants: &[Want] = match event {
+            EventType::NodeCreated => &[Want::Exists(path)],
+            EventType::NodeDeleted => &[Want::Absent(path)],
+            EventType::NodeDataChanged => &[Want::Set(path)],
+            EventType::NodeChildrenChanged => &[Want::MoreKids(path), Want::FewerKids(path)],
+        };
+        let mut found = Vec::new();
+        wants
+            .iter()
+            .for_each(|&want| self.providers(want, &mut found));
+        !found.is_empty()
+    }
+
+    /// True if something that nobody was told of could have changed the ACL of a path.
+    pub fn could_have_acl(&self, path: PathId) -> bool {
+        let mut found = Vec::new();
+        self.providers(Want::Acl(path), &mut found);
+        !found.is_empty()
+    }
+}
+
+/// True if a create, or a part of a multi, could have made the sequential node of that name.
+pub fn may_name(op: &Op, name: &str) -> bool {
+    match op {
+        Op::Create {
+            path,
+            sequential: true,
+            ..
+        } => name
+            .strip_prefix(&**path)
+            .is_some_and(|number| number.parse::<i32>().is_ok()),
+        Op::Multi { ops } => ops.iter().any(|op| may_name(op, name)),
+        _ => false,
+    }
+}
+
+/// True if a create, or a part of a multi, makes an ephemeral.
+pub fn makes_ephemeral(op: &Op) -> bool {
+    match op {
+        Op::Create { ephemeral, .. } => *ephemeral,
+        Op::Multi { ops } => ops.iter().any(makes_ephemeral),
+        _ => false,
+    }
+}

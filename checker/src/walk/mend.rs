@@ -1,0 +1,400 @@
+//! The search: what of unknown fate to place where, so that the walk agrees.
+//!
+//! Where something does not agree, only what is not known may be to blame: the fate of an
+//! unanswered request, the moment a session ended. The walk places one of them at a free
+//! zxid before the mismatch, goes back there, and walks on; when nothing is left to place, it
+//! returns to the last decision that has to do with the paths in question.
+//!
+//! Answers to: `consistency.md` 3.2, unanswered transactions, "mismatch".
+
+use super::blame;
+use super::replay::{Mismatch, Replay, What};
+use super::unanswered::CandidateIndex;
+use super::wants::{Aspect, aspects, counter, diff_hangs_on, hangs_on, itself, kids, life};
+use crate::verdict::{Verdict, Violation};
+
+/// The choice to place nothing.
+const NOTHING: (CandidateIndex, i64) = (CandidateIndex::MAX, i64::MIN);
+
+/// A choice, kept until it is known to be right or wrong.
+struct Decision {
+    /// Candidates and zxids not tried yet, best last.
+    rest: Vec<(CandidateIndex, i64)>,
+    /// The one being tried.
+    current: Vec<(CandidateIndex, i64)>,
+    /// What it has to do with; sorted.
+    relevant: Vec<Aspect>,
+    /// The item whose sake it is for.
+    at: usize,
+    /// How many placements for the sake of other placements led here.
+    depth: u32,
+    /// Not all that could be tried is: finding nothing here proves nothing.
+    cut_short: bool,
+}
+
+/// How one walk searches.
+struct Level {
+    /// How far the placing of one thing may ask for the placing of another.
+    depth_max: u32,
+    /// Whether all that a client sent before something on its connection is placed with it.
+    in_bursts: bool,
+    /// Whether what is not known to mend a mismatch, but touches it, is tried too.
+    thorough: bool,
+    /// How many placements are tried before the next walk.
+    tries_max: u64,
+}
+
+const fn level(depth_max: u32, in_bursts: bool, thorough: bool, tries_max: u64) -> Level {
+    Level {
+        depth_max,
+        in_bursts,
+        thorough,
+        tries_max,
+    }
+}
+
+/// Walk after walk, each looking further than the one before.
+const LEVELS: [Level; 7] = [
+    level(0, false, false, 10_000),
+    level(0, true, false, 50_000),
+    level(1, true, false, 50_000),
+    level(1, false, false, 100_000),
+    level(2, false, false, 100_000),
+    level(5, false, false, 200_000),
+    level(5, false, true, u64::MAX),
+];
+
+/// Where a search stands.
+#[derive(Default)]
+pub struct Search {
+    /// What was chosen, in the order chosen.
+    decisions: Vec<Decision>,
+    /// How far the placing of one thing may ask for the placing of another.
+    depth_max: u32,
+    /// Whether what a client sent together is placed together.
+    in_bursts: bool,
+    /// Whether what is not known to mend a mismatch, but touches it, is tried too.
+    pub(super) thorough: bool,
+    tries_max: u64,
+    /// Items walked over.
+    pub(super) steps: u64,
+    tries: u64,
+    /// What is chosen from, or what ended the search, was cut short.
+    pub(super) cut_short: bool,
+    /// The mismatch furthest along the order that nothing could mend.
+    furthest: Option<(usize, Box<Violation>)>,
+}
+
+impl Replay<'_, '_> {
+    /// Walks to the end: first placing nothing for the sake of other placements, which
+    /// nearly always suffices, then looking further and further.
+    ///
+    /// # Errors
+    /// The verdict, if it is not valid.
+    pub fn run(&mut self) -> Result<(), Verdict> {
+        let mut outcome = Ok(());
+        for level in LEVELS {
+            self.search = Search {
+                depth_max: level.depth_max,
+                in_bursts: level.in_bursts,
+                thorough: level.thorough,
+                tries_max: level.tries_max.min(self.options.tries_max),
+                ..Search::default()
+            };
+            self.guess_bursts();
+            outcome = self.walk();
+            match outcome {
+                Err(Verdict::Unknown(_)) => self.start_over(),
+                Ok(()) | Err(_) => return outcome,
+            }
+        }
+        outcome
+    }
+
+    /// Puts what a client sent together with something that was seen next to it: if servers
+    /// took the one, they mostly took the others, too. Each guess can be taken back.
+    fn guess_bursts(&mut self) {
+        if !self.search.in_bursts {
+            return;
+        }
+        for (number, place) in self.claimed.clone() {
+            let burst = self.burst_around(number, place);
+            if burst.is_empty() {
+                continue;
+            }
+            let mut relevant = Vec::new();
+            for &(each, place) in &burst {
+                self.touched(each, &mut relevant);
+                self.assigned.insert(place, each);
+                let candidate = &mut self.candidates.list[each as usize];
+                (candidate.assigned, candidate.may_fail) = (Some(place), true);
+            }
+            relevant.sort_unstable();
+            relevant.dedup();
+            self.search.decisions.push(Decision {
+                rest: vec![NOTHING],
+                current: burst,
+                relevant,
+                at: 0,
+                depth: 0,
+                cut_short: false,
+            });
+        }
+        self.next_assigned = self.assigned_from(i64::MIN);
+    }
+
+    /// Something does not agree at `place`: places what may have happened before it, or
+    /// takes an earlier decision back. Returns the item to go on from.
+    pub(super) fn mend(
+        &mut self,
+        at: usize,
+        place: i64,
+        what: What,
+        why: Mismatch,
+    ) -> Result<usize, Verdict> {
+        if self.uncertain && self.survey() {
+            self.guess_bursts();
+            return Ok(self.go_back(i64::MIN));
+        }
+        let mut relevant = self.relevant(what, &why);
+        // What does not agree any more because of what was placed for the sake of a later
+        // item asks for more to be placed: one deeper.
+        let depth = self.search.decisions.last().map_or(0, |last| {
+            let deeper = matches!(why, Mismatch::Misplaced(..)) || at < last.at;
+            if deeper {
+                last.depth + 1
+            } else if at == last.at {
+                last.depth
+            } else {
+                0
+            }
+        });
+        self.search.cut_short = false;
+        let mut rest = Vec::new();
+        if depth <= self.search.depth_max {
+            rest = self.alternatives(place, what, &why, &mut relevant);
+        } else {
+            self.search.cut_short = true;
+        }
+        if rest.is_empty()
+            && self
+                .search
+                .furthest
+                .as_ref()
+                .is_none_or(|(known, _)| *known < at)
+        {
+            let violation = blame::blame(self, place, what, &why);
+            self.search.furthest = Some((at, violation));
+        }
+        relevant.sort_unstable();
+        relevant.dedup();
+        self.search.decisions.push(Decision {
+            rest,
+            current: Vec::new(),
+            relevant,
+            at,
+            depth,
+            cut_short: self.search.cut_short,
+        });
+        self.advance(place)
+    }
+
+    /// Tries the next alternative of the last decision, or of one before it.
+    fn advance(&mut self, place: i64) -> Result<usize, Verdict> {
+        let mut back_to = place;
+        while let Some(last) = self.search.decisions.last_mut() {
+            let undone = std::mem::take(&mut last.current);
+            let next = last.rest.pop();
+            back_to = back_to.min(self.take_off(&undone));
+            if let Some((number, place)) = next {
+                let placed = self.placement(number, place);
+                let last = self.search.decisions.last_mut();
+                let mut touched =
+                    last.map_or_else(Vec::new, |last| std::mem::take(&mut last.relevant));
+                for &(each, place) in &placed {
+                    self.touched(each, &mut touched);
+                    self.assigned.insert(place, each);
+                    let candidate = &mut self.candidates.list[each as usize];
+                    // All but the one that is wanted may have failed.
+                    (candidate.assigned, candidate.may_fail) = (Some(place), each != number);
+                    back_to = back_to.min(place);
+                }
+                touched.sort_unstable();
+                touched.dedup();
+                if let Some(last) = self.search.decisions.last_mut() {
+                    (last.relevant, last.current) = (touched, placed);
+                }
+                self.search.tries += 1;
+                if self.search.tries > self.search.tries_max
+                    || self.search.steps > self.options.steps_max(self.items.len())
+                {
+                    return Err(Verdict::Unknown(format!(
+                        "{} placements of requests of unknown fate tried, {} steps walked",
+                        self.search.tries, self.search.steps
+                    )));
+                }
+                return Ok(self.go_back(back_to));
+            }
+            self.give_up_last(&mut back_to);
+        }
+        match (self.search.cut_short, self.search.furthest.take()) {
+            (false, Some((_, violation))) if !self.search.in_bursts => {
+                Err(Verdict::Invalid(violation))
+            }
+            (_, _) => Err(Verdict::Unknown(format!(
+                "requests of unknown fate were placed {} deep and at {} places each, and more may be needed",
+                self.search.depth_max, self.options.places_max
+            ))),
+        }
+    }
+
+    /// Drops the last decision, which nothing can save, and those before it that have
+    /// nothing to do with it, so that the last one left is one that may be to blame.
+    fn give_up_last(&mut self, back_to: &mut i64) {
+        let Some(hopeless) = self.search.decisions.pop() else {
+            return;
+        };
+        self.search.cut_short = hopeless.cut_short;
+        while let Some(last) = self.search.decisions.last_mut() {
+            if intersects(&last.relevant, &hopeless.relevant) {
+                last.cut_short |= hopeless.cut_short;
+                last.relevant.extend(hopeless.relevant);
+                last.relevant.sort_unstable();
+                last.relevant.dedup();
+                return;
+            }
+            let undone = std::mem::take(&mut last.current);
+            *back_to = (*back_to).min(self.take_off(&undone));
+            self.search.decisions.pop();
+        }
+    }
+
+    /// Takes what was placed off the order again; returns the lowest place.
+    fn take_off(&mut self, placed: &[(CandidateIndex, i64)]) -> i64 {
+        let mut lowest = i64::MAX;
+        for &(number, place) in placed {
+            self.assigned.remove(&place);
+            let candidate = &mut self.candidates.list[number as usize];
+            (candidate.assigned, candidate.may_fail) = (None, false);
+            lowest = lowest.min(place);
+        }
+        lowest
+    }
+
+    /// What to place where, so that a candidate lies at `place`; in bursts with all that its
+    /// client had sent before it on the same connection. Wanted last.
+    fn placement(&self, number: CandidateIndex, place: i64) -> Vec<(CandidateIndex, i64)> {
+        if (number, place) == NOTHING {
+            return Vec::new();
+        }
+        let mut placed = vec![(number, place)];
+        let candidate = &self.candidates.list[number as usize];
+        let Some(request) = candidate.request.filter(|_| self.search.in_bursts) else {
+            return placed;
+        };
+        let connection = self.case.requests[request as usize].connection;
+        let (mut bound, mut earlier) = (place, number);
+        while let Some(before) = earlier.checked_sub(1) {
+            let sibling = &self.candidates.list[before as usize];
+            earlier = before;
+            let Some(sent) = sibling.request else { break };
+            if sibling.session != candidate.session {
+                continue;
+            }
+            if sibling.assigned.is_some()
+                || self.case.requests[sent as usize].connection != connection
+            {
+                break;
+            }
+            let (after, _) = self.among_siblings(before);
+            let free = self
+                .slots
+                .next_free(bound.min(sibling.high), &self.assigned);
+            match free.filter(|&free| free > sibling.low.max(after)) {
+                Some(free) => {
+                    placed.push((before, free));
+                    bound = free;
+                }
+                None => break,
+            }
+        }
+        placed.reverse();
+        placed
+    }
+
+    fn go_back(&mut self, place: i64) -> usize {
+        self.tree.rewind(place);
+        self.next_assigned = self.assigned_from(place);
+        self.items.partition_point(|&(zxid, _)| zxid < place)
+    }
+
+    /// What a mismatch hangs on: earlier choices about anything else are not to blame.
+    pub(super) fn relevant(&mut self, what: What, why: &Mismatch) -> Vec<Aspect> {
+        let mut relevant = Vec::new();
+        let case = self.case;
+        match (why, what) {
+            (Mismatch::Misplaced(number, _), _) => {
+                // The item after it is not to blame for it.
+                let candidate = &self.candidates.list[*number as usize];
+                relevant.push(life(candidate.session));
+                if let Some(request) = candidate.request {
+                    let op = case.requests[request as usize].op;
+                    hangs_on(op, &mut self.tree.paths, &mut relevant);
+                }
+            }
+            (Mismatch::AfterEnd, What::Transaction(request)) => {
+                relevant.push(life(case.requests[request as usize].session));
+            }
+            (Mismatch::Differs(diff), What::Transaction(request)) => {
+                let op = case.requests[request as usize].op;
+                hangs_on(op, &mut self.tree.paths, &mut relevant);
+                diff_hangs_on(diff, &self.tree.paths, &mut relevant);
+            }
+            (Mismatch::Differs(diff), What::Read(request)) => {
+                relevant.push(itself(case.requests[request as usize].path));
+                diff_hangs_on(diff, &self.tree.paths, &mut relevant);
+            }
+            (Mismatch::Differs(_) | Mismatch::OtherDeed(_), What::Hole(hole)) => {
+                let (zxid, seen) = &self.holes[hole as usize];
+                for evidence in seen {
+                    let parent = self.tree.paths.parent(evidence.path);
+                    relevant.extend([itself(evidence.path), kids(evidence.path)]);
+                    relevant.extend([counter(evidence.path), counter(parent)]);
+                }
+                if let Some(&number) = self.assigned.get(zxid) {
+                    self.touched(number, &mut relevant);
+                }
+            }
+            // Whoever can have been it and lies elsewhere stands in the way, and is added.
+            (Mismatch::Unclaimed(_), _) => {}
+            (Mismatch::AfterEnd | Mismatch::OtherDeed(_), _) => {
+                unreachable!("only transactions come after an end, only holes are deeds")
+            }
+        }
+        relevant
+    }
+
+    /// What a candidate changes or hangs on.
+    pub(super) fn touched(&mut self, number: CandidateIndex, touched: &mut Vec<Aspect>) {
+        let candidate = &self.candidates.list[number as usize];
+        match candidate.request {
+            Some(request) => {
+                aspects(
+                    self.case.requests[request as usize].op,
+                    &mut self.tree.paths,
+                    touched,
+                );
+            }
+            None => {
+                touched.push(life(candidate.session));
+                for path in self.tree.ephemerals_ever(candidate.session) {
+                    touched.extend([itself(path), kids(self.tree.paths.parent(path))]);
+                }
+            }
+        }
+    }
+}
+
+fn intersects(left: &[Aspect], right: &[Aspect]) -> bool {
+    left.iter().any(|path| right.binary_search(path).is_ok())
+}

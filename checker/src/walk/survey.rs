@@ -1,0 +1,134 @@
+//! What a search needs to know of a history, gathered once, when the first mismatch comes.
+//!
+//! Nothing in here depends on where anything is placed.
+
+use super::case::Case;
+use super::choices::makes_ephemeral;
+use super::quiet::Quiet;
+use super::replay::{Replay, What};
+use super::sightings;
+use super::unanswered::CandidateIndex;
+use super::wants::{Aspect, aspects, changes, counter, itself, kids};
+use crate::history::Op;
+use crate::model::{Paths, SessionIndex};
+use rustc_hash::FxHashMap;
+
+/// What a search needs to know.
+pub struct Survey {
+    /// Where nothing can have happened.
+    pub quiet: Quiet,
+    /// The zxids of items that have to do with an aspect, sorted.
+    pub marks: FxHashMap<Aspect, Vec<i64>>,
+    /// The requests of unknown fate that change an aspect, if they take effect.
+    pub changing: FxHashMap<Aspect, Vec<CandidateIndex>>,
+    /// For each candidate, what its client sent before and after it on the same connection,
+    /// of unknown fate too.
+    pub neighbours: Vec<[Option<CandidateIndex>; 2]>,
+}
+
+impl Replay<'_, '_> {
+    /// Gathers the survey and claims what it can; false if that was done before.
+    pub(super) fn survey(&mut self) -> bool {
+        if self.survey.is_some() {
+            return false;
+        }
+        let quiet = Quiet::of(self.case, &self.holes, &mut self.tree.paths);
+        self.candidates.outlive(&quiet.alive);
+        sightings::narrow(self.case, &mut self.tree.paths, &mut self.candidates);
+        let mut changing: FxHashMap<Aspect, Vec<CandidateIndex>> = FxHashMap::default();
+        for (number, candidate) in (0..).zip(&self.candidates.list) {
+            let mut changed: Vec<Aspect> = Vec::new();
+            if let Some(request) = candidate.request {
+                let op = self.case.requests[request as usize].op;
+                changes(op, &mut self.tree.paths, &mut changed);
+            }
+            changed.sort_unstable();
+            changed.dedup();
+            for aspect in changed {
+                changing.entry(aspect).or_default().push(number);
+            }
+        }
+        self.survey = Some(Survey {
+            quiet,
+            marks: self.marks(),
+            changing,
+            neighbours: self.neighbours(),
+        });
+        self.claim_seen();
+        true
+    }
+
+    fn neighbours(&self) -> Vec<[Option<CandidateIndex>; 2]> {
+        let list = &self.candidates.list;
+        let mut neighbours = vec![[None, None]; list.len()];
+        let mut last: FxHashMap<(SessionIndex, u32), CandidateIndex> = FxHashMap::default();
+        for (number, candidate) in (0..).zip(list) {
+            let Some(request) = candidate.request else {
+                continue;
+            };
+            let connection = self.case.requests[request as usize].connection;
+            if let Some(before) = last.insert((candidate.session, connection), number) {
+                neighbours[number as usize][0] = Some(before);
+                neighbours[before as usize][1] = Some(number);
+            }
+        }
+        neighbours
+    }
+
+    fn marks(&mut self) -> FxHashMap<Aspect, Vec<i64>> {
+        let (case, paths) = (self.case, &mut self.tree.paths);
+        let ephemerals = ephemerals_asked_for(case, paths);
+        let mut marks: FxHashMap<Aspect, Vec<i64>> = FxHashMap::default();
+        let mut concerned: Vec<Aspect> = Vec::new();
+        for &(zxid, what) in &self.items {
+            match what {
+                What::Hole(hole) => {
+                    for evidence in &self.holes[hole as usize].1 {
+                        let parent = paths.parent(evidence.path);
+                        concerned.extend([itself(evidence.path), kids(evidence.path)]);
+                        concerned.extend([itself(parent), kids(parent)]);
+                        concerned.extend([counter(evidence.path), counter(parent)]);
+                    }
+                }
+                What::Transaction(request) => {
+                    let request = &case.requests[request as usize];
+                    aspects(request.op, paths, &mut concerned);
+                    if matches!(request.op, Op::Close) {
+                        concerned.extend(ephemerals.get(&request.session).into_iter().flatten());
+                    }
+                }
+                What::Read(request) => {
+                    let path = case.requests[request as usize].path;
+                    concerned.extend([itself(path), kids(path), counter(path)]);
+                }
+            }
+            for aspect in concerned.drain(..) {
+                let list = marks.entry(aspect).or_default();
+                if list.last() != Some(&zxid) {
+                    list.push(zxid);
+                }
+            }
+        }
+        marks
+    }
+}
+
+/// What the end of each session may change: the ephemerals it asked for, whatever came of it.
+fn ephemerals_asked_for<'h>(
+    case: &Case<'h>,
+    paths: &mut Paths<'h>,
+) -> FxHashMap<SessionIndex, Vec<Aspect>> {
+    let mut asked: FxHashMap<SessionIndex, Vec<Aspect>> = FxHashMap::default();
+    for request in case
+        .requests
+        .iter()
+        .filter(|request| makes_ephemeral(request.op))
+    {
+        aspects(request.op, paths, asked.entry(request.session).or_default());
+    }
+    for list in asked.values_mut() {
+        list.sort_unstable();
+        list.dedup();
+    }
+    asked
+}
