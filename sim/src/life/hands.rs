@@ -303,9 +303,9 @@ impl Hands for WorldHands {
         }
     }
 
-    fn half_open(&mut self, server: ServerId, other: ServerId) {
+    fn half_open(&mut self, end: Node, other: Node) {
         self.world
-            .forget_connections(self.host(server), self.host(other));
+            .forget_connections(self.node(end), self.node(other));
     }
 
     fn kill(&mut self, server: ServerId, death: Death, draw: u64) {

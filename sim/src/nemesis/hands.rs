@@ -76,8 +76,8 @@ pub trait Hands {
     fn turn(&mut self, dial: Dial, to: i64);
     /// Breaks every connection of a server, some in the middle of a frame; both ends notice.
     fn break_connections(&mut self, server: ServerId, draw: u64);
-    /// Makes `server` forget its connections with `other` without a word.
-    fn half_open(&mut self, server: ServerId, other: ServerId);
+    /// Makes `end` forget its connections with `other` without a word.
+    fn half_open(&mut self, end: Node, other: Node);
     /// Ends a server's process (and, for a power cut, judges its unsynced bytes).
     fn kill(&mut self, server: ServerId, death: Death, draw: u64);
     /// Starts a server that is down.

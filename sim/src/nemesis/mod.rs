@@ -32,6 +32,8 @@ pub struct Nemesis {
     voters: u8,
     clients: u32,
     restart_ns: u64,
+    /// How long a leader hears nothing before it gives up.
+    silence_ns: u64,
     heal_core_only: bool,
     agenda: BTreeMap<(u64, u64), Act>,
     acts: u64,
@@ -93,6 +95,7 @@ impl Nemesis {
             voters: scenario.cluster.voters,
             clients,
             restart_ns: scenario.timing.restart_ms * NS_PER_MS,
+            silence_ns: scenario.timing.tick_ms * scenario.timing.sync_limit * NS_PER_MS,
             heal_core_only: scenario.phases.heal_core_only,
             agenda: BTreeMap::new(),
             acts: 0,

@@ -57,8 +57,9 @@ impl Nemesis {
                 // The cut first: nothing of the forgetting may reach the other side.
                 self.last(end_ns, &cuts, hands);
                 for (a, b) in pairs() {
-                    hands.half_open(a, b);
+                    hands.half_open(Node::Server(a), Node::Server(b));
                 }
+                self.turn_clients_away(now_ns, &kept, hands);
             }
             Fault::LatencySpike { target, extra_us } => {
                 let dial = Dial::Latency(self.resolve(*target));
@@ -73,7 +74,7 @@ impl Nemesis {
             }
             Fault::HalfOpen { target, other } => {
                 let (server, other) = self.pair(*target, *other)?;
-                hands.half_open(server, other);
+                hands.half_open(Node::Server(server), Node::Server(other));
             }
             Fault::RefuseConnects { target } => {
                 let server = self.resolve(*target);
@@ -258,6 +259,22 @@ impl Nemesis {
             b
         };
         Ok((a, other))
+    }
+
+    /// Clients leave these servers at once, and come back only when half of the silence that
+    /// deposes a leader is over: with what they saw at its successor, while it still believes,
+    /// and no write of theirs is outstanding there that would hold them back.
+    fn turn_clients_away(&mut self, now_ns: u64, from: &[ServerId], hands: &mut dyn Hands) {
+        let mut cuts = Vec::new();
+        for server in from.iter().map(|server| Node::Server(*server)) {
+            for client in (0..self.clients).map(Node::Client) {
+                cut(&mut cuts, server, client, Way::Both);
+                hands.half_open(client, server);
+            }
+        }
+        if !cuts.is_empty() {
+            self.last(now_ns + self.silence_ns / 2, &cuts, hands);
+        }
     }
 
     /// A server with up to `keeps` companions, observers first, and all the others, among

@@ -28,8 +28,8 @@ impl Hands for Notebook {
     fn break_connections(&mut self, server: ServerId, _draw: u64) {
         self.lines.push(format!("break {server}"));
     }
-    fn half_open(&mut self, server: ServerId, other: ServerId) {
-        self.lines.push(format!("half-open {server} {other}"));
+    fn half_open(&mut self, end: Node, other: Node) {
+        self.lines.push(format!("half-open {end:?} {other:?}"));
     }
     fn kill(&mut self, server: ServerId, _death: Death, _draw: u64) {
         assert!(self.down.insert(server), "{server} was down already");
@@ -117,14 +117,19 @@ fn deposed_leader_keeps_its_companions_and_the_others_forget_it() {
     n.hear_role(ServerId(2), role, &book);
     n.step(15 * MS, &mut book);
     // The observer and one voter stay with server 2: a third voter would take the quorum.
-    let rest = [1, 3, 4];
-    let forgets: Vec<String> = rest
-        .iter()
-        .flat_map(|a| [2, 6, 5].map(|b| format!("half-open {a} {b}")))
-        .collect();
+    let half_open = |end: Node, other: Node| format!("half-open {end:?} {other:?}");
+    let server = |id| Node::Server(ServerId(id));
+    let mut forgets = Vec::new();
+    for end in [1, 3, 4] {
+        forgets.extend([2, 6, 5].map(|other| half_open(server(end), server(other))));
+    }
+    for other in [2, 6, 5] {
+        forgets.extend([0, 1].map(|client| half_open(Node::Client(client), server(other))));
+    }
     assert_eq!(book.lines, forgets);
-    assert_eq!(book.on.len(), 2 * 9);
-    n.step(40 * MS, &mut book);
+    assert_eq!(book.on.len(), 2 * (9 + 6));
+    let silence_ms = scenario.timing.tick_ms * scenario.timing.sync_limit;
+    n.step((10 + silence_ms) * MS, &mut book);
     assert!(book.on.is_empty());
 }
 

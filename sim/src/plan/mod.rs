@@ -162,7 +162,7 @@ pub enum Fault {
     /// A leader is deposed and does not know it: it and some companions are cut off from the
     /// rest, who forget their connections with them at once and elect another, while the
     /// old leader hears nothing but silence and believes until its patience ends. Clients
-    /// reach both.
+    /// leave it, and reach both sides again once half of that patience is over.
     Depose {
         /// The leader.
         target: Target,
