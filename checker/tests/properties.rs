@@ -259,6 +259,34 @@ fn p14_expiry_is_not_told_too_early() {
     acquits(&[lines[0].clone(), lines[1].clone(), told(120)]);
 }
 
+/// A follower that its leader does not hear any more answers for as long as the leader's and
+/// its own patience last together: two times syncLimit + 1 ticks, 24 s here. Who answered for
+/// longer had told the leader of the first ping.
+#[test]
+fn p14_a_follower_may_answer_for_long_without_being_heard() {
+    let ping = |sent, time| Note {
+        session: 1,
+        time,
+        body: Body::Ping { sent: sent * MS },
+    };
+    let told = Note {
+        session: 1,
+        time: 45_000,
+        body: Body::Session(SessionEvent::Expired { session: 1 }),
+    };
+    let story = |last| {
+        [
+            connected(1, 0, 40_000),
+            ephemeral(1, (1, 2), 5),
+            ping(10_000, 10_001),
+            ping(last, last + 1),
+            told.clone(),
+        ]
+    };
+    convicts(Property::EphemeralsStay, &story(34_001), &[2, 3, 4]);
+    acquits(&story(34_000));
+}
+
 #[test]
 fn p14_an_expired_session_is_never_served_again() {
     let told = Note {
