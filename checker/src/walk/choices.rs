@@ -187,6 +187,28 @@ impl Replay<'_, '_> {
                 Err(holder) => in_the_way.push(holder),
             });
         self.search.cut_short |= cut;
+        self.holders_of_its_numbers(number, bound, in_the_way);
+    }
+
+    /// What was seen at a number may be its doing, though another is placed there.
+    fn holders_of_its_numbers(
+        &self,
+        number: CandidateIndex,
+        bound: i64,
+        in_the_way: &mut Vec<CandidateIndex>,
+    ) {
+        let candidate = &self.candidates.list[number as usize];
+        let low = candidate.low.saturating_add(1);
+        let high = candidate.high.min(bound).max(low);
+        for (&zxid, &holder) in self.assigned.range(low..high) {
+            if self.claimed.contains_key(&holder) {
+                continue;
+            }
+            let hole = self.holes.binary_search_by_key(&zxid, |(zxid, _)| *zxid);
+            if hole.is_ok_and(|hole| self.fits_hole(number, zxid, hole)) {
+                in_the_way.push(holder);
+            }
+        }
     }
 
     /// Candidates that change something of what a mismatch hangs on.
