@@ -12,6 +12,7 @@ pub(crate) async fn ending(seconds: Option<u64>) {
         }
     };
     tokio::select! {
+        biased;
         () = time => {}
         () = told(signal(SignalKind::interrupt())) => {}
         () = told(signal(SignalKind::terminate())) => {}

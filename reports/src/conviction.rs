@@ -4,6 +4,7 @@
 //! not: a judgement. A sentence of an unknown form points at nothing, and the page shows
 //! the words alone.
 
+use crate::reported::millionths;
 use gamekeeper_checker::history::Record;
 use gamekeeper_checker::words;
 use std::collections::BTreeSet;
@@ -57,25 +58,13 @@ impl Convicted {
 fn client_moment(sentence: &str) -> Option<(u32, u64)> {
     let (process, rest) = sentence.strip_prefix("process ")?.split_once(" at ")?;
     let (seconds, _) = rest.split_once(" s")?;
-    Some((process.parse().ok()?, microseconds(seconds)?))
+    Some((process.parse().ok()?, millionths(seconds)?))
 }
 
 fn server_moment(sentence: &str) -> Option<(u32, u64)> {
     let (seconds, rest) = sentence.strip_prefix("at ")?.split_once(" s server ")?;
     let id: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((id.parse().ok()?, microseconds(seconds)?))
-}
-
-/// `2.500000` seconds as microseconds.
-fn microseconds(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.')?;
-    let digits = part.len() == 6 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let part: u64 = digits.then(|| part.parse().ok())??;
-    whole
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1_000_000)?
-        .checked_add(part)
+    Some((id.parse().ok()?, millionths(seconds)?))
 }
 
 #[cfg(test)]

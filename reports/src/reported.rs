@@ -181,7 +181,7 @@ pub(crate) fn beat_of(line: &str, servers: u32) -> Result<Option<Beat>, String> 
     let (Some(at), Some(host), Some(kind)) = (words.next(), words.next(), words.next()) else {
         return Err("expected time, host and kind".into());
     };
-    let time = nanoseconds(at).ok_or_else(|| format!("no time: {at:?}"))?;
+    let time = millionths(at).ok_or_else(|| format!("no time: {at:?}"))?;
     let server = host.strip_prefix('s').and_then(|id| id.parse().ok());
     let Some(server) = server.filter(|id| (1..=servers).contains(id)) else {
         return Ok(None);
@@ -199,8 +199,8 @@ pub(crate) fn beat_of(line: &str, servers: u32) -> Result<Option<Beat>, String> 
     Ok(Some(Beat { time, server, turn }))
 }
 
-/// `12.000345` milliseconds as nanoseconds.
-fn nanoseconds(text: &str) -> Option<u64> {
+/// `12.000345` as millionths: nanoseconds of milliseconds, microseconds of seconds.
+pub(crate) fn millionths(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.')?;
     let digits = part.len() == 6 && part.bytes().all(|byte| byte.is_ascii_digit());
     let part: u64 = digits.then(|| part.parse().ok())??;

@@ -70,6 +70,7 @@ pub(super) async fn relay(client: TcpStream, server: SocketAddr, id: u32, ledger
     let back = pump(Side::Server, from_server, to_client, line.clone());
     tokio::pin!(there, back);
     tokio::select! {
+        biased;
         done = &mut there => {
             if done.is_ok() {
                 // Half closed: the server may still have something to say.
