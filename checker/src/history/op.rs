@@ -7,7 +7,7 @@
 
 use super::{Path, Value};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,7 +271,9 @@ impl Acl {
 
     /// OPEN_ACL_UNSAFE: everything to everybody.
     pub fn open() -> Arc<[Acl]> {
-        Arc::from([Acl::new(31, "world", "anyone")])
+        static OPEN: LazyLock<Arc<[Acl]>> =
+            LazyLock::new(|| Arc::from([Acl::new(31, "world", "anyone")]));
+        OPEN.clone()
     }
 }
 

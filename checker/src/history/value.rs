@@ -1,45 +1,103 @@
 //! Bytes of a znode, shared cheaply, and their two faces in JSON.
 //!
+//! Short ones, which most are, lie in the value itself: a history of a million sets does not
+//! allocate a million times. Equal bytes are always kept the same way.
+//!
 //! A value is written as a string when it is UTF-8 without control characters, else as
 //! `{"base64": "…"}`. Null is not a value: it is `None` one level up.
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+/// Most bytes that lie in the value itself.
+const SHORT_BYTES_MAX: usize = 22;
+
 /// Bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Value(Arc<[u8]>);
+#[derive(Clone)]
+pub struct Value(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    /// So many of these; the others are zero.
+    Short(u8, [u8; SHORT_BYTES_MAX]),
+    /// More than [`SHORT_BYTES_MAX`].
+    Long(Arc<[u8]>),
+}
 
 impl Value {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Kept::Short(length, bytes) => &bytes[..usize::from(*length)],
+            Kept::Long(bytes) => bytes,
+        }
     }
 
     /// The text it is written as, if it can be.
     fn text(&self) -> Option<&str> {
-        let text = std::str::from_utf8(&self.0).ok()?;
+        let text = std::str::from_utf8(self.bytes()).ok()?;
         (!text.chars().any(char::is_control)).then_some(text)
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Kept::Short(length, bytes), Kept::Short(other_length, other)) => {
+                length == other_length && bytes == other
+            }
+            (Kept::Long(bytes), Kept::Long(other)) => bytes == other,
+            (Kept::Short(..), Kept::Long(_)) | (Kept::Long(_), Kept::Short(..)) => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
     }
 }
 
 impl From<&[u8]> for Value {
     fn from(bytes: &[u8]) -> Self {
-        Value(bytes.into())
+        let mut short = [0; SHORT_BYTES_MAX];
+        Value(match short.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Kept::Short(bytes.len() as u8, short)
+            }
+            None => Kept::Long(bytes.into()),
+        })
     }
 }
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Value(text.as_bytes().into())
+        Value::from(text.as_bytes())
     }
 }
 
 impl From<Vec<u8>> for Value {
     fn from(bytes: Vec<u8>) -> Self {
-        Value(bytes.into())
+        Value::from(&bytes[..])
     }
 }
 
@@ -51,8 +109,9 @@ impl std::fmt::Debug for Value {
         match self.text() {
             Some(text) if text.len() <= SHOWN_BYTES_MAX => write!(f, "{text:?}"),
             Some(_) | None => {
-                let shown = &self.0[..self.0.len().min(SHOWN_BYTES_MAX)];
-                write!(f, "{} bytes \"{}…\"", self.0.len(), shown.escape_ascii())
+                let bytes = self.bytes();
+                let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
+                write!(f, "{} bytes \"{}…\"", bytes.len(), shown.escape_ascii())
             }
         }
     }
@@ -64,7 +123,7 @@ impl Serialize for Value {
             Some(text) => serializer.serialize_str(text),
             None => {
                 let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("base64", &encode_base64(&self.0))?;
+                map.serialize_entry("base64", &encode_base64(self.bytes()))?;
                 map.end()
             }
         }
@@ -160,6 +219,26 @@ mod tests {
         }
         assert_eq!(decode_base64("Zg="), None);
         assert_eq!(decode_base64("Z*=="), None);
+    }
+
+    #[test]
+    fn short_and_long_values_are_equal_ordered_and_hashed_by_their_bytes() {
+        let bytes: Vec<u8> = (0..40).collect();
+        let hash = |value: &Value| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            value.hash(&mut hasher);
+            hasher.finish()
+        };
+        for left in 0..bytes.len() {
+            for right in 0..bytes.len() {
+                let values = [left, right].map(|length| Value::from(&bytes[..length]));
+                assert_eq!(values[0].bytes(), &bytes[..left]);
+                assert_eq!(values[0] == values[1], left == right);
+                assert_eq!(values[0].cmp(&values[1]), left.cmp(&right));
+                assert_eq!(hash(&values[0]) == hash(&values[1]), left == right);
+            }
+        }
+        assert_ne!(Value::from("a"), Value::from("a\0"));
     }
 
     #[test]

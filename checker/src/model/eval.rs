@@ -269,7 +269,7 @@ impl Tree<'_> {
         got: Option<ErrorCode>,
     ) -> Diff {
         let path = match ops.get(part).and_then(Op::path) {
-            Some(path) => self.paths.id_of(path),
+            Some(path) => self.paths.id_shared(path),
             None => NO_PATH,
         };
         let op = ops.get(part).unwrap_or(ask.op);
@@ -378,7 +378,7 @@ impl Tree<'_> {
 
     fn same_names(&mut self, path: PathId, names: &[Path]) -> Result<(), Diff> {
         for name in names {
-            let child = self.paths.child(path, name);
+            let child = self.paths.child_shared(path, name);
             if !self.mark(child) {
                 return Err(Diff::NameTwice { path, child });
             }
@@ -395,8 +395,8 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn same_path(&self, expected: PathId, got: &str) -> Result<(), Diff> {
-        match self.paths.name(expected) == got {
+    fn same_path(&self, expected: PathId, got: &Path) -> Result<(), Diff> {
+        match self.paths.is_named(expected, got) {
             true => Ok(()),
             false => Err(Diff::Name {
                 expected,

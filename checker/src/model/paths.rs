@@ -3,7 +3,13 @@
 //! Every path that a history names, and every one the walk comes to name (a sequential
 //! node nobody was told about), has one number for the length of a judgement, and knows
 //! its parent's. Numbers are never taken back.
+//!
+//! Histories share equal texts, so most are asked for again and again from the same place in
+//! memory. Such a place is remembered, and the text in it neither hashed nor looked at again.
+//!
+//! Answers to: `consistency.md` 3.2 step 3 (one lookup a path).
 
+use crate::history::Path;
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 
@@ -13,8 +19,14 @@ pub type PathId = u32;
 /// No path: the parent of the root and of what is no absolute path.
 pub const NO_PATH: PathId = u32::MAX;
 
+/// Most places that are remembered; all are forgotten when there are so many.
+const PLACES_MAX: usize = 1 << 16;
+
 /// All paths met so far.
 pub struct Paths<'h> {
+    /// What a shared text means, by where it lies and whose child it names ([`NO_PATH`]: it is
+    /// a path). The text is held, so that no other can come to lie there.
+    places: FxHashMap<(usize, PathId), (PathId, Path)>,
     ids: FxHashMap<Cow<'h, str>, PathId>,
     /// Where a child's path is put together.
     scratch: String,
@@ -26,6 +38,7 @@ impl<'h> Paths<'h> {
     /// Knows the root only, as number 0.
     pub fn new() -> Self {
         let mut paths = Paths {
+            places: FxHashMap::default(),
             ids: FxHashMap::default(),
             scratch: String::new(),
             names: Vec::new(),
@@ -54,6 +67,33 @@ impl<'h> Paths<'h> {
             Some(&id) => id,
             None => self.learn(Cow::Owned(path.to_string())),
         }
+    }
+
+    /// As [`Paths::id_of`], quick for a text that is asked for often.
+    pub fn id_shared(&mut self, path: &Path) -> PathId {
+        match self.remembered(path, NO_PATH) {
+            Some(id) => id,
+            None => {
+                let id = self.id_of(path);
+                self.remember(path, NO_PATH, id)
+            }
+        }
+    }
+
+    /// As [`Paths::child`], quick for a text that is asked for often.
+    pub fn child_shared(&mut self, parent: PathId, name: &Path) -> PathId {
+        match self.remembered(name, parent) {
+            Some(id) => id,
+            None => {
+                let id = self.child(parent, name);
+                self.remember(name, parent, id)
+            }
+        }
+    }
+
+    /// True if a text is the path of this number.
+    pub fn is_named(&self, id: PathId, text: &Path) -> bool {
+        self.remembered(text, NO_PATH) == Some(id) || self.name(id) == &**text
     }
 
     /// As [`Paths::id`], for a path that the history does not hold.
@@ -91,6 +131,20 @@ impl<'h> Paths<'h> {
         self.names.len()
     }
 
+    fn remembered(&self, text: &Path, parent: PathId) -> Option<PathId> {
+        let place = text.as_ptr().addr();
+        self.places.get(&(place, parent)).map(|&(id, _)| id)
+    }
+
+    fn remember(&mut self, text: &Path, parent: PathId, id: PathId) -> PathId {
+        if self.places.len() == PLACES_MAX {
+            self.places.clear();
+        }
+        let place = text.as_ptr().addr();
+        self.places.insert((place, parent), (id, text.clone()));
+        id
+    }
+
     fn learn(&mut self, path: Cow<'h, str>) -> PathId {
         let parent = match path.rfind('/') {
             Some(0) => 0,
@@ -117,6 +171,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_that_comes_to_lie_where_another_was_is_not_taken_for_it() {
+        let mut paths = Paths::new();
+        for number in 0..3 * PLACES_MAX {
+            let text: Path = format!("/{number:08}").into();
+            let id = paths.id_shared(&text);
+            assert_eq!(paths.name(id), &*text);
+        }
+        assert!(paths.places.len() <= PLACES_MAX);
+    }
+
+    #[test]
     fn a_path_has_one_number_and_knows_its_parent() {
         let mut paths = Paths::new();
         let leaf = paths.id("/a/b/c");
@@ -126,6 +191,16 @@ mod tests {
         assert_eq!(paths.child(parent, "c"), leaf);
         assert_eq!(paths.child(0, "a"), paths.parent(parent));
         assert_eq!(paths.parent(0), NO_PATH);
+        let shared: Path = "/a/b/c".into();
+        for _ in 0..2 {
+            assert_eq!(paths.id_shared(&shared), leaf);
+            let (b, c): (Path, Path) = ("b".into(), "c".into());
+            let a = paths.id("/a");
+            assert_eq!(paths.child_shared(a, &b), parent);
+            assert_eq!(paths.child_shared(parent, &c), leaf);
+            assert_ne!(paths.child_shared(a, &c), leaf);
+        }
+        assert!(paths.is_named(leaf, &shared) && !paths.is_named(parent, &shared));
         let odd = paths.id("no slash");
         assert_eq!(paths.parent(odd), NO_PATH);
     }

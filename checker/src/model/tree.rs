@@ -447,7 +447,7 @@ impl<'h> Tree<'h> {
         self.in_multi = true;
         for (index, op) in ops.iter().enumerate() {
             let id = match op.path() {
-                Some(path) => self.paths.id_of(path),
+                Some(path) => self.paths.id_shared(path),
                 None => NO_PATH,
             };
             self.grow();
@@ -705,14 +705,14 @@ impl<'h> Tree<'h> {
         if node.opaque {
             return None;
         }
-        let data_length = match &node.data {
-            Some(data) => data.bytes().len() as i64,
-            None => 0,
-        };
+        let data_length = node
+            .data
+            .as_ref()
+            .map_or(0, |data| data.bytes().len() as i64);
         let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
         // The reported cversion hides a counter that only ever grows.
         let made = seen.cversion.wrapping_add(seen.num_children) / 2;
-        for (field, expected, got) in [
+        let fields = [
             ("czxid", node.czxid, seen.czxid),
             ("mzxid", node.mzxid, seen.mzxid),
             ("version", node.version.into(), seen.version.into()),
@@ -727,10 +727,14 @@ impl<'h> Tree<'h> {
             ("cversion", cversion.into(), seen.cversion.into()),
             ("pzxid", node.pzxid, seen.pzxid),
             ("dataLength", data_length, seen.data_length.into()),
-        ] {
-            if expected != got {
-                return Some((field, expected, got));
-            }
+        ];
+        let differing = fields
+            .iter()
+            .fold(0, |bits, (_, expected, got)| bits | (expected ^ got));
+        if differing != 0 {
+            return fields
+                .into_iter()
+                .find(|(_, expected, got)| expected != got);
         }
         for (field, known, got) in [
             ("ctime", &mut node.ctime, seen.ctime),

@@ -452,7 +452,7 @@ fn replay<R: Borrow<Record>>(
         return Err(Doubt::because("a request and an answer that are none"));
     };
     let path = match op.path() {
-        Some(path) => tree.paths.id_of(path),
+        Some(path) => tree.paths.id_shared(path),
         None => NO_PATH,
     };
     if path == opaque {
