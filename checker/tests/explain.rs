@@ -149,7 +149,7 @@ fn nothing_more_can_be_left_out_of_a_minimal_one() {
         let Some(first) = reduced_soon(&history, &violation) else {
             continue;
         };
-        assert!(first.minimal);
+        assert!(first.minimal());
         let second = reduced(&first.history, &first.violation);
         assert_eq!(second.history.records, first.history.records);
         seen += 1;

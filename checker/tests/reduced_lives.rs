@@ -46,7 +46,7 @@ fn whatever_is_broken_in_a_life_is_told_in_a_few_records() {
                 violation.property.code(),
                 broken.records.len(),
                 reduction.judgements,
-                reduction.minimal
+                reduction.minimal()
             );
             sizes.entry((property, name)).or_default().push(size);
         }

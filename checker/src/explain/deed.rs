@@ -1,5 +1,5 @@
 //! One thing a client did or was told, in words: a request with its answer, a notification,
-//! an event of its session.
+//! an event of its session, an operation of a history that others wrote.
 
 use super::units::{self, Unit};
 use super::words;
@@ -7,7 +7,7 @@ use crate::history::{Body, History};
 use serde::Serialize;
 
 /// What kind of thing, which is also how it is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A request answered without an error.
@@ -35,6 +35,35 @@ impl Kind {
     }
 }
 
+/// Where a deed stands in the file that tells of it, which also says how its times are told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Places {
+    /// Records of one of our histories, as indices from 0; times are nanoseconds.
+    Records(Vec<usize>),
+    /// A line of a history that others wrote, from 1; times are numbers as the file has them.
+    Line(u32),
+}
+
+/// How times are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// Nanoseconds, told as seconds.
+    Nanoseconds,
+    /// Numbers, told as they are.
+    Numbers,
+}
+
+impl Clock {
+    /// A time, or a stretch of it.
+    pub fn words(self, time: u64) -> String {
+        match self {
+            Clock::Nanoseconds => words::time(time),
+            Clock::Numbers => time.to_string(),
+        }
+    }
+}
+
 /// One thing a client did or was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Deed {
@@ -46,9 +75,9 @@ pub struct Deed {
     pub session: i64,
     /// The server it was talking to, where known.
     pub server: Option<u32>,
-    /// When it began, nanoseconds.
+    /// When it began, by its clock.
     pub from: u64,
-    /// When it was answered or given up, nanoseconds; None for what has no end.
+    /// When it was answered or given up, same clock; None for what has no end.
     pub until: Option<u64>,
     /// The zxid in its header, if there was one.
     pub zxid: Option<i64>,
@@ -56,8 +85,9 @@ pub struct Deed {
     pub what: String,
     /// What came of it: `version 4, czxid …`; empty for what has no answer.
     pub told: String,
-    /// Its records, as indices into the history.
-    pub records: Vec<usize>,
+    /// Where the file tells of it.
+    #[serde(flatten)]
+    pub places: Places,
 }
 
 impl Deed {
@@ -89,7 +119,7 @@ impl Deed {
             zxid: unit.zxid,
             what,
             told: String::new(),
-            records: unit.records().map(|record| record as usize).collect(),
+            places: Places::Records(unit.records().map(|record| record as usize).collect()),
         };
         match answer.map(|answer| &answer.body) {
             Some(Body::Return { result, .. }) => {
@@ -122,22 +152,46 @@ impl Deed {
 
     /// When and where in the order: `2.500000 s to 2.500812 s, zxid 0x5`.
     pub fn when(&self) -> String {
-        let mut when = words::time(self.from);
-        if let Some(until) = self.until {
-            when.push_str(&format!(" to {}", words::time(until)));
+        let clock = self.clock();
+        let mut when = clock.words(self.from);
+        match (self.until, clock) {
+            (Some(until), _) => when.push_str(&format!(" to {}", clock.words(until))),
+            (None, Clock::Numbers) => when.push_str(" to never"),
+            (None, Clock::Nanoseconds) => {}
         }
-        if let Some(zxid) = self.zxid {
-            when.push_str(&format!(", zxid {zxid:#x}"));
+        match (self.zxid, clock) {
+            (Some(zxid), Clock::Nanoseconds) => when.push_str(&format!(", zxid {zxid:#x}")),
+            (Some(zxid), Clock::Numbers) => when.push_str(&format!(", zxid {zxid}")),
+            (None, _) => {}
         }
         when
     }
 
-    /// Its records as a reader of the file counts them: `records 3 and 8`, from 1.
+    /// How its times are told.
+    pub fn clock(&self) -> Clock {
+        match self.places {
+            Places::Records(_) => Clock::Nanoseconds,
+            Places::Line(_) => Clock::Numbers,
+        }
+    }
+
+    /// Its records as a reader of the file counts them: `records 3 and 8`, from 1; or its line.
     pub fn places(&self) -> String {
-        match self.records.as_slice() {
-            [one] => format!("record {}", one + 1),
-            [one, two] => format!("records {} and {}", one + 1, two + 1),
-            _ => String::new(),
+        match &self.places {
+            Places::Line(line) => format!("line {line}"),
+            Places::Records(records) => match records.as_slice() {
+                [one] => format!("record {}", one + 1),
+                [one, two] => format!("records {} and {}", one + 1, two + 1),
+                _ => String::new(),
+            },
+        }
+    }
+
+    /// Its records, as indices into the history; none if it is of a history that others wrote.
+    pub fn records(&self) -> &[usize] {
+        match &self.places {
+            Places::Records(records) => records,
+            Places::Line(_) => &[],
         }
     }
 }

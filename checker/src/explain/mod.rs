@@ -6,35 +6,37 @@
 //! | `words` | a record as a sentence |
 //! | `meaning` | properties and classes for somebody who meets them first here |
 //! | `deed` | a request with its answer as one thing |
-//! | `units`, `reduce` | leaving out what does not matter |
+//! | `account` | a failure as it is told, whoever judged it |
+//! | `units`, `thin`, `reduce` | leaving out what does not matter |
 //! | `state` | the tree at a place of the order |
-//! | `window`, `timeline` | a page with a picture of the time around it |
+//! | `stage`, `timeline` | a page with a picture of the time around it |
+//! | `operations` | the same for histories of operations on a model: registers, queues, locks |
 //!
 //! What it is not: a judgement. It takes a verdict as given and never changes it.
 //!
 //! Answers to: `consistency.md` 3.5.
 
+mod account;
 mod deed;
 pub mod meaning;
+pub mod operations;
 mod reduce;
+mod stage;
 mod state;
+mod thin;
 pub mod timeline;
 mod units;
-mod window;
 pub mod words;
 
-pub use deed::{Deed, Kind};
-pub use reduce::{Budget, Reduction, reduce};
+pub use account::{Account, Convicting, Reduced};
+pub use deed::{Clock, Deed, Kind, Places};
+pub use reduce::{Budget, Reduction, Spent, reduce};
+pub use stage::Stage;
 
 use crate::history::{History, Start};
 use crate::verdict::Violation;
 use crate::walk::Options;
 use std::fmt;
-
-/// Most things of a reduced history that are told one by one.
-const STORY_MAX: usize = 40;
-/// Most nodes of a start state that are told one by one.
-const NODES_MAX: usize = 12;
 
 /// A violation, explained.
 #[derive(Debug, Clone)]
@@ -80,76 +82,66 @@ pub fn explain(
 }
 
 impl Explanation {
-    /// How much smaller the reduced history is, if there is one.
-    pub fn reduced_in_words(&self) -> Option<String> {
-        let reduction = self.reduction.as_ref()?;
-        let how = match reduction.minimal {
-            true => "nothing more can be left out",
-            false => "the budget ran out, more might go",
+    /// As it is told.
+    pub fn account(&self) -> Account {
+        let violation = &self.violation;
+        let right = |index: usize| {
+            let mut right = self.right.iter().filter(|(which, _)| *which == index);
+            right
+                .next()
+                .map_or(String::new(), |(_, right)| right.clone())
         };
-        Some(format!(
-            "{} of {} records convict the same way ({} judgements; {how})",
-            reduction.history.records.len(),
-            self.records,
-            reduction.judgements
-        ))
+        let convicting = self.convicting.iter().enumerate();
+        let convicting = convicting.map(|(index, deed)| Convicting {
+            deed: deed.clone(),
+            part: String::new(),
+            right: right(index),
+        });
+        let before = words::plain(&violation.state_before);
+        let before = before.split("; ").filter(|part| !part.is_empty());
+        Account {
+            code: violation.property.code(),
+            name: violation.property.name(),
+            model: "",
+            promise: meaning::promise(violation.property),
+            reason: words::plain(&violation.reason),
+            convicting: convicting.collect(),
+            before: before.map(str::to_string).collect(),
+            class: meaning::class(violation.class),
+            reduced: self.reduction.as_ref().map(|one| self.reduced(one)),
+        }
+    }
+
+    fn reduced(&self, reduction: &Reduction) -> Reduced {
+        let how = Spent::words(reduction.spent);
+        let left = &reduction.history;
+        let convicts = |deed: &Deed| {
+            let mut records = reduction.violation.records.iter();
+            records.any(|(index, _)| deed.records().contains(index))
+        };
+        Reduced {
+            summary: format!(
+                "{} of {} records convict the same way ({} judgements; {how})",
+                left.records.len(),
+                self.records,
+                reduction.judgements
+            ),
+            start: match &left.header.start {
+                Start::Fresh => None,
+                Start::Nodes { zxid, nodes } => {
+                    Some((*zxid, nodes.iter().map(words::node).collect()))
+                }
+            },
+            story: Deed::all(left)
+                .into_iter()
+                .map(|deed| (deed.clone(), convicts(&deed)))
+                .collect(),
+        }
     }
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let violation = &self.violation;
-        let property = violation.property;
-        writeln!(f, "invalid: {} {}", property.code(), property.name())?;
-        writeln!(f, "  {}", meaning::promise(property))?;
-        writeln!(f, "\n  found     {}", words::plain(&violation.reason))?;
-        for (index, deed) in self.convicting.iter().enumerate() {
-            let title = if index == 0 { "convicts" } else { "" };
-            writeln!(f, "  {title:<9} {}: {}", deed.who(), deed.what)?;
-            if !deed.told.is_empty() {
-                writeln!(f, "            → {}", deed.told)?;
-            }
-            writeln!(f, "              {} ({})", deed.when(), deed.places())?;
-            for (_, right) in self.right.iter().filter(|(which, _)| *which == index) {
-                writeln!(f, "            right would have been: {right}")?;
-            }
-        }
-        if !violation.state_before.is_empty() {
-            writeln!(f, "  before    {}", words::plain(&violation.state_before))?;
-        }
-        write!(f, "  class     {}", meaning::class(violation.class))?;
-        match &self.reduction {
-            Some(reduction) => {
-                let summary = self.reduced_in_words().unwrap_or_default();
-                write!(f, "\n\n  reduced   {summary}")?;
-                tell(f, &reduction.history)
-            }
-            None => Ok(()),
-        }
+        self.account().fmt(f)
     }
-}
-
-/// The reduced history, told.
-fn tell(f: &mut fmt::Formatter<'_>, reduced: &History) -> fmt::Result {
-    if let Start::Nodes { zxid, nodes } = &reduced.header.start {
-        write!(
-            f,
-            "\n    start at zxid {zxid:#x} with {} nodes",
-            nodes.len()
-        )?;
-        for node in nodes.iter().take(NODES_MAX) {
-            write!(f, "\n      {}", words::node(node))?;
-        }
-    }
-    let story = Deed::all(reduced);
-    for deed in story.iter().take(STORY_MAX) {
-        write!(f, "\n    {}: {}: {}", deed.when(), deed.who(), deed.what)?;
-        if !deed.told.is_empty() {
-            write!(f, " → {}", deed.told)?;
-        }
-    }
-    if story.len() > STORY_MAX {
-        write!(f, "\n    and {} more", story.len() - STORY_MAX)?;
-    }
-    Ok(())
 }

@@ -21,6 +21,7 @@
 //! Answers to: `consistency.md` 3.5; Zeller and Hildebrandt, Simplifying and Isolating
 //! Failure-Inducing Input.
 
+use super::thin::thin;
 use super::units::{self, Unit, UnitIndex};
 use crate::history::{Body, History, Start, StartNode, Txn, TxnKind};
 use crate::verdict::{Property, Verdict, Violation};
@@ -43,6 +44,46 @@ pub struct Budget {
     pub judgements: u32,
     /// Most records in all of them together.
     pub records: u64,
+    /// Most steps of the search in all of them together.
+    pub steps: u64,
+}
+
+/// What of a [`Budget`] ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// Judgements.
+    Judgements,
+    /// Records judged.
+    Records,
+    /// Steps of the search.
+    Steps,
+}
+
+impl Spent {
+    /// Why a reduction is no smaller.
+    pub fn words(spent: Option<Spent>) -> &'static str {
+        match spent {
+            None => "nothing more can be left out",
+            Some(Spent::Judgements) => "the judgements ran out, more might go",
+            Some(Spent::Records) => "the records to be judged ran out, more might go",
+            Some(Spent::Steps) => "the steps of the search ran out, more might go",
+        }
+    }
+}
+
+impl Budget {
+    /// What has run out, if anything.
+    pub(super) fn spent(&self, judgements: u32, records: u64, steps: u64) -> Option<Spent> {
+        if judgements >= self.judgements {
+            Some(Spent::Judgements)
+        } else if records >= self.records {
+            Some(Spent::Records)
+        } else if steps >= self.steps {
+            Some(Spent::Steps)
+        } else {
+            None
+        }
+    }
 }
 
 impl Default for Budget {
@@ -50,6 +91,7 @@ impl Default for Budget {
         Budget {
             judgements: 2_000,
             records: 20_000_000,
+            steps: 50_000_000,
         }
     }
 }
@@ -65,8 +107,15 @@ pub struct Reduction {
     pub origin: Vec<usize>,
     /// How many judgements it took.
     pub judgements: u32,
-    /// True if nothing more can go; false if the budget ran out before.
-    pub minimal: bool,
+    /// What ran out before nothing more could go.
+    pub spent: Option<Spent>,
+}
+
+impl Reduction {
+    /// True if nothing more can go.
+    pub fn minimal(&self) -> bool {
+        self.spent.is_none()
+    }
 }
 
 /// Makes a history small that was judged invalid with `violation`.
@@ -131,6 +180,7 @@ struct Reducer<'a> {
     budget: Budget,
     judgements: u32,
     records: u64,
+    steps: u64,
     /// The smallest that convicts so far.
     found: Option<(Cut, Box<Violation>)>,
 }
@@ -160,6 +210,7 @@ impl<'a> Reducer<'a> {
             budget,
             judgements: 0,
             records: 0,
+            steps: 0,
             found: None,
         }
     }
@@ -173,8 +224,8 @@ impl<'a> Reducer<'a> {
         }
     }
 
-    fn spent(&self) -> bool {
-        self.judgements >= self.budget.judgements || self.records >= self.budget.records
+    fn spent(&self) -> Option<Spent> {
+        self.budget.spent(self.judgements, self.records, self.steps)
     }
 
     /// The history that a cut leaves, and where its records come from.
@@ -232,7 +283,7 @@ impl<'a> Reducer<'a> {
 
     /// Judges a cut. The violation, if it convicts of the same in the same words.
     fn convicts(&mut self, cut: &Cut) -> Option<Box<Violation>> {
-        if self.spent() {
+        if self.spent().is_some() {
             return None;
         }
         let (history, origin) = self.build(cut);
@@ -304,7 +355,7 @@ impl<'a> Reducer<'a> {
             let Some(place) = earlier.len().checked_sub(back) else {
                 return;
             };
-            if self.spent() || self.begin_at(&current, earlier[place]) {
+            if self.spent().is_some() || self.begin_at(&current, earlier[place]) {
                 return;
             }
             back *= 2;
@@ -352,7 +403,7 @@ impl<'a> Reducer<'a> {
             self.begin_late();
             let singles = self.loose().iter().map(|&unit| vec![unit]).collect();
             self.thin(singles, without_units);
-            if self.spent() || self.loose().len() == before {
+            if self.spent().is_some() || self.loose().len() == before {
                 return;
             }
         }
@@ -378,27 +429,17 @@ impl<'a> Reducer<'a> {
         });
     }
 
-    /// Leaves out as many of the groups as can be: all, halves, quarters, one by one.
-    fn thin<T: Clone>(&mut self, mut groups: Vec<Vec<T>>, without: impl Fn(&mut Cut, &[T])) {
-        let mut size = groups.len();
-        while size > 0 {
-            let mut at = 0;
-            while at < groups.len() && !self.spent() {
-                let end = (at + size).min(groups.len());
-                let gone: Vec<T> = groups[at..end].concat();
-                let mut cut = self.current();
-                without(&mut cut, &gone);
-                match self.try_cut(cut) {
-                    true => drop(groups.drain(at..end)),
-                    false => at = end,
-                }
-            }
-            size = if size == 1 { 0 } else { size.div_ceil(2) };
-        }
+    /// Leaves out as many of the groups as can be.
+    fn thin<T: Clone>(&mut self, groups: Vec<Vec<T>>, without: impl Fn(&mut Cut, &[T])) {
+        thin(groups, |gone| {
+            let mut cut = self.current();
+            without(&mut cut, gone);
+            self.try_cut(cut)
+        });
     }
 
     fn finish(self) -> Reduction {
-        let minimal = !self.spent();
+        let spent = self.spent();
         let (history, origin) = self.build(&self.current());
         let (_, violation) = self.found.expect("set before anything is tried");
         Reduction {
@@ -406,7 +447,7 @@ impl<'a> Reducer<'a> {
             violation: *violation,
             origin,
             judgements: self.judgements,
-            minimal,
+            spent,
         }
     }
 }

@@ -66,6 +66,33 @@ impl Form {
         text
     }
 
+    /// The form as EDN, which is read back as an equal one. (What JSON calls a keyword and EDN
+    /// cannot is written as a text.)
+    pub fn written(&self) -> String {
+        let list = |open: &str, forms: &[Form], close: &str| {
+            let forms: Vec<String> = forms.iter().map(Form::written).collect();
+            format!("{open}{}{close}", forms.join(" "))
+        };
+        match self {
+            Form::Nil | Form::Bool(_) | Form::Int(_) | Form::Other(_) => self.show(),
+            Form::Keyword(name) if is_token(name) => format!(":{name}"),
+            Form::Keyword(name) => Form::Text(format!(":{name}")).written(),
+            Form::Text(text) => {
+                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+                let escaped = escaped.replace('\n', "\\n").replace('\r', "\\r");
+                format!("\"{}\"", escaped.replace('\t', "\\t"))
+            }
+            Form::Seq(forms) => list("[", forms, "]"),
+            Form::Set(forms) => list("#{", forms, "}"),
+            Form::Map(entries) => {
+                let pairs = entries.iter();
+                let pairs =
+                    pairs.map(|(key, value)| format!("{} {}", key.written(), value.written()));
+                format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
     fn show_into(&self, text: &mut String) {
         let list = |text: &mut String, open: &str, forms: &[Form], close: &str| {
             text.push_str(open);
@@ -98,6 +125,18 @@ impl Form {
             }
         }
     }
+}
+
+/// Whether a byte ends what stands alone.
+fn ends_token(byte: &u8) -> bool {
+    matches!(
+        byte,
+        b' ' | b'\t' | b'\r' | b'\n' | b',' | b';' | b'"' | b'(' | b')' | b'[' | b']' | b'{' | b'}'
+    )
+}
+
+fn is_token(name: &str) -> bool {
+    !name.bytes().any(|byte| ends_token(&byte))
 }
 
 /// Reads forms from bytes.
@@ -292,25 +331,8 @@ impl<'a> Reader<'a> {
     }
 
     fn token_end(&mut self) {
-        let ends = |byte: &u8| {
-            matches!(
-                byte,
-                b' ' | b'\t'
-                    | b'\r'
-                    | b'\n'
-                    | b','
-                    | b';'
-                    | b'"'
-                    | b'('
-                    | b')'
-                    | b'['
-                    | b']'
-                    | b'{'
-                    | b'}'
-            )
-        };
         let rest = &self.bytes[self.at..];
-        self.at += rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += rest.iter().position(ends_token).unwrap_or(rest.len());
     }
 
     fn written(&self, begin: usize) -> Result<String, FormatError> {

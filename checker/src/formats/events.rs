@@ -78,6 +78,13 @@ pub(super) struct Call {
     pub(super) fate: Fate,
 }
 
+/// The calls that had an effect, or may have had: one operation each, in this order.
+pub(super) fn asked(calls: &[Call]) -> impl Iterator<Item = &Call> {
+    calls
+        .iter()
+        .filter(|call| !matches!(call.fate, Fate::Fail(_)))
+}
+
 /// Pairs events.
 #[derive(Default)]
 pub(super) struct Calls {

@@ -14,8 +14,9 @@
 
 use super::FormatError;
 use super::edn::Form;
-use super::events::{Call, Fate, cut, is_transaction};
+use super::events::{Call, Fate, asked, cut, is_transaction};
 use super::judge::ModelName;
+use crate::explain::operations::Case;
 use crate::linear::Operation;
 use crate::linear::models::{
     Keyed, Lists, ListsOp, ListsOutcome, Mutex, MutexOp, NIL, Queue, QueueOp, QueueOutcome,
@@ -24,13 +25,6 @@ use crate::linear::models::{
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Operations and the lines of their invocations.
-pub(super) struct Read<M: crate::linear::Model> {
-    pub(super) model: M,
-    pub(super) history: Vec<Operation<M::Op, M::Outcome>>,
-    pub(super) lines: Vec<u32>,
-}
 
 /// The model that the requests are of.
 ///
@@ -78,32 +72,30 @@ pub(super) fn model_of(calls: &[Call]) -> Result<ModelName, FormatError> {
 /// Operations, and the line of each.
 type Operations<Op, Outcome> = (Vec<Operation<Op, Outcome>>, Vec<u32>);
 
-/// Turns calls into operations with `turn`, which tells request and outcome of one (`None`
-/// of a call that can be left out) given what it answered, if it did.
+/// Turns calls into operations with `turn`, which tells request and outcome of one given what
+/// it answered, if it did. What had no effect is no operation ([`asked`]).
 fn operations<Op, Outcome>(
     calls: &[Call],
-    mut turn: impl FnMut(&Call, Option<&Form>) -> Result<Option<(Op, Option<Outcome>)>, FormatError>,
+    mut turn: impl FnMut(&Call, Option<&Form>) -> Result<(Op, Option<Outcome>), FormatError>,
 ) -> Result<Operations<Op, Outcome>, FormatError> {
     let (mut history, mut lines) = (
         Vec::with_capacity(calls.len()),
         Vec::with_capacity(calls.len()),
     );
-    for call in calls {
+    for call in asked(calls) {
         let answer = match &call.fate {
             Fate::Ok(answer) => Some(answer),
-            Fate::Unknown => None,
-            Fate::Fail(_) => continue,
+            Fate::Unknown | Fate::Fail(_) => None,
         };
-        if let Some((op, outcome)) = turn(call, answer)? {
-            history.push(Operation {
-                client: call.process,
-                call: call.call,
-                ret: call.ret,
-                op,
-                outcome,
-            });
-            lines.push(u32::try_from(call.line).unwrap_or(u32::MAX));
-        }
+        let (op, outcome) = turn(call, answer)?;
+        history.push(Operation {
+            client: call.process,
+            call: call.call,
+            ret: call.ret,
+            op,
+            outcome,
+        });
+        lines.push(u32::try_from(call.line).unwrap_or(u32::MAX));
     }
     Ok((history, lines))
 }
@@ -143,7 +135,7 @@ fn is_independent(calls: &[Call]) -> bool {
 pub(super) fn registers(
     calls: &[Call],
     refusals: bool,
-) -> Result<Read<Keyed<Register>>, FormatError> {
+) -> Result<Case<Keyed<Register>>, FormatError> {
     let mut symbols = Symbols::default();
     let independent = is_independent(calls);
     let looked: Vec<Call>;
@@ -180,7 +172,7 @@ pub(super) fn registers(
             RegisterOp::Write(_) => RegisterOutcome::Done,
             RegisterOp::Cas(..) => RegisterOutcome::Swapped(!refused),
         });
-        Ok(Some(((key, op), outcome)))
+        Ok(((key, op), outcome))
     })?;
     let symbols = Arc::new(symbols);
     let model = Keyed {
@@ -189,10 +181,12 @@ pub(super) fn registers(
         },
         symbols,
     };
-    Ok(Read {
+    Ok(Case {
+        name: ModelName::Register.name(),
         model,
         history,
         lines,
+        zxids: Vec::new(),
     })
 }
 
@@ -220,7 +214,7 @@ fn pair(call: &Call, form: &Form) -> Result<(Form, Form), FormatError> {
 }
 
 /// Key-value texts.
-pub(super) fn texts(calls: &[Call]) -> Result<Read<Keyed<Text>>, FormatError> {
+pub(super) fn texts(calls: &[Call]) -> Result<Case<Keyed<Text>>, FormatError> {
     let mut symbols = Symbols::default();
     let text = |form: &Form| -> Arc<str> {
         match form {
@@ -244,20 +238,22 @@ pub(super) fn texts(calls: &[Call]) -> Result<Read<Keyed<Text>>, FormatError> {
             TextOp::Get => TextOutcome::Text(text(answer)),
             TextOp::Put(_) | TextOp::Append(_) => TextOutcome::Done,
         });
-        Ok(Some(((key, op), outcome)))
+        Ok(((key, op), outcome))
     })?;
-    Ok(Read {
+    Ok(Case {
+        name: ModelName::KeyValue.name(),
         model: Keyed {
             model: Text,
             symbols: Arc::new(symbols),
         },
         history,
         lines,
+        zxids: Vec::new(),
     })
 }
 
 /// A set.
-pub(super) fn sets(calls: &[Call]) -> Result<Read<Set>, FormatError> {
+pub(super) fn sets(calls: &[Call]) -> Result<Case<Set>, FormatError> {
     let mut symbols = Symbols::default();
     let (history, lines) = operations(calls, |call, answer| {
         let op = match call.f.as_str() {
@@ -283,14 +279,16 @@ pub(super) fn sets(calls: &[Call]) -> Result<Read<Set>, FormatError> {
                 ));
             }
         };
-        Ok(Some((op, outcome)))
+        Ok((op, outcome))
     })?;
-    Ok(Read {
+    Ok(Case {
+        name: ModelName::Set.name(),
         model: Set {
             symbols: Arc::new(symbols),
         },
         history,
         lines,
+        zxids: Vec::new(),
     })
 }
 
@@ -306,7 +304,7 @@ fn elements(symbols: &mut Symbols, list: &[Form]) -> SetOutcome {
 }
 
 /// A queue.
-pub(super) fn queues(calls: &[Call]) -> Result<Read<Queue>, FormatError> {
+pub(super) fn queues(calls: &[Call]) -> Result<Case<Queue>, FormatError> {
     let mut symbols = Symbols::default();
     let (history, lines) = operations(calls, |call, answer| {
         let op = match call.f.as_str() {
@@ -319,36 +317,40 @@ pub(super) fn queues(calls: &[Call]) -> Result<Read<Queue>, FormatError> {
             (QueueOp::Dequeue, Form::Nil) => QueueOutcome::Empty,
             (QueueOp::Dequeue, first) => QueueOutcome::Element(symbol(&mut symbols, first)),
         });
-        Ok(Some((op, outcome)))
+        Ok((op, outcome))
     })?;
-    Ok(Read {
+    Ok(Case {
+        name: ModelName::Queue.name(),
         model: Queue {
             symbols: Arc::new(symbols),
         },
         history,
         lines,
+        zxids: Vec::new(),
     })
 }
 
 /// A lock.
-pub(super) fn mutexes(calls: &[Call]) -> Result<Read<Mutex>, FormatError> {
+pub(super) fn mutexes(calls: &[Call]) -> Result<Case<Mutex>, FormatError> {
     let (history, lines) = operations(calls, |call, answer| {
         let op = match call.f.as_str() {
             "acquire" => MutexOp::Acquire,
             "release" => MutexOp::Release,
             _ => return Err(foreign(call, ModelName::Mutex)),
         };
-        Ok(Some((op, answer.map(|_| true))))
+        Ok((op, answer.map(|_| true)))
     })?;
-    Ok(Read {
+    Ok(Case {
+        name: ModelName::Mutex.name(),
         model: Mutex,
         history,
         lines,
+        zxids: Vec::new(),
     })
 }
 
 /// Transactions over lists.
-pub(super) fn lists(calls: &[Call]) -> Result<Read<Lists>, FormatError> {
+pub(super) fn lists(calls: &[Call]) -> Result<Case<Lists>, FormatError> {
     let mut symbols = Symbols::default();
     let (history, lines) = operations(calls, |call, answer| {
         let asked = parts(call, &call.asked)?;
@@ -364,17 +366,19 @@ pub(super) fn lists(calls: &[Call]) -> Result<Read<Lists>, FormatError> {
             Some(answer) => Some(seen(call, &parts(call, answer)?, &asked, &mut symbols)?),
             None => None,
         };
-        Ok(Some((op, outcome)))
+        Ok((op, outcome))
     })?;
     let tied = Lists::tie(history.iter().map(|operation| &operation.op));
     let model = Lists {
         symbols: Arc::new(symbols),
         tied: Arc::new(tied),
     };
-    Ok(Read {
+    Ok(Case {
+        name: ModelName::ListAppend.name(),
         model,
         history,
         lines,
+        zxids: Vec::new(),
     })
 }
 

@@ -1,13 +1,14 @@
 //! From bytes to a verdict: recognise, read, choose a model, judge.
 
-use super::edn::{Form, Reader};
-use super::events::{self, Call, Calls};
-use super::jepsen::{self, Read};
+use super::events::{self, Call};
+use super::failure::Judged;
 use super::report::Report;
 use super::tsv::{self, Registers};
-use super::{FormatError, quoted};
+use super::{FormatError, calls, jepsen, quoted};
+use crate::explain::Budget as Effort;
+use crate::explain::operations::{self, Case};
 use crate::linear::models::{Keyed, Register};
-use crate::linear::{Budget, Model, check_within, check_zookeeper};
+use crate::linear::{Budget, Model, Verdict, Witnessed, check_within, check_zookeeper};
 use std::sync::Arc;
 
 /// Declares an enum whose variants have names on the command line.
@@ -132,6 +133,18 @@ pub struct Settings {
 /// The bytes are no history of the format, or of none that is known; or the model cannot
 /// judge such a history.
 pub fn judge(bytes: &[u8], settings: &Settings) -> Result<Report, FormatError> {
+    judge_explained(bytes, settings, None).map(|judged| judged.report)
+}
+
+/// As [`judge`]; if `effort` is given and the history is invalid, explained too.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_explained(
+    bytes: &[u8],
+    settings: &Settings,
+    effort: Option<Effort>,
+) -> Result<Judged, FormatError> {
     let format = settings
         .format
         .or_else(|| Format::recognise(bytes))
@@ -142,191 +155,136 @@ pub fn judge(bytes: &[u8], settings: &Settings) -> Result<Report, FormatError> {
             );
             FormatError::new(1, "beginning", reason)
         })?;
+    let bench = Bench { settings, effort };
     match format {
-        Format::Tsv => registers(tsv::read(bytes)?, settings),
-        Format::Edn => calls(&edn_calls(bytes)?, false, settings),
-        Format::Json => calls(&json_calls(bytes)?, false, settings),
-        Format::Log => calls(&log_calls(bytes)?, true, settings),
+        Format::Tsv => bench.registers(tsv::read(bytes)?),
+        Format::Edn => bench.calls(calls::of_edn(bytes)?, false),
+        Format::Json => bench.calls(calls::of_json(bytes)?, false),
+        Format::Log => bench.calls(calls::of_log(bytes)?, true),
     }
 }
 
-/// Registers that carry zxids are judged by ZooKeeper's promises, unless asked otherwise;
-/// others by linearizability.
-fn registers(registers: Registers, settings: &Settings) -> Result<Report, FormatError> {
-    let with_zxids = !settings.ignore_zxid && registers.zxids.iter().any(Option::is_some);
-    let name = match settings.model {
-        None if with_zxids => ModelName::ZooKeeper,
-        None => ModelName::Register,
-        Some(name @ (ModelName::Register | ModelName::ZooKeeper)) => name,
-        Some(other) => {
-            let reason = format!(
-                "tab-separated lines are of registers, not of a {}",
-                other.name()
-            );
-            return Err(FormatError::new(1, "--model", reason));
-        }
-    };
-    let symbols = Arc::new(registers.symbols);
-    let model = Keyed {
-        model: Register {
-            symbols: symbols.clone(),
-        },
-        symbols,
-    };
-    let (history, lines) = (registers.history, registers.lines);
-    if name == ModelName::ZooKeeper {
-        if settings.ignore_zxid {
+/// Who judges.
+struct Bench<'a> {
+    settings: &'a Settings,
+    effort: Option<Effort>,
+}
+
+impl Bench<'_> {
+    /// Registers that carry zxids are judged by ZooKeeper's promises, unless asked otherwise;
+    /// others by linearizability.
+    fn registers(&self, registers: Registers) -> Result<Judged, FormatError> {
+        let settings = self.settings;
+        let with_zxids = !settings.ignore_zxid && registers.zxids.iter().any(Option::is_some);
+        let name = match settings.model {
+            None if with_zxids => ModelName::ZooKeeper,
+            None => ModelName::Register,
+            Some(name @ (ModelName::Register | ModelName::ZooKeeper)) => name,
+            Some(other) => {
+                let reason = format!(
+                    "tab-separated lines are of registers, not of a {}",
+                    other.name()
+                );
+                return Err(FormatError::new(1, "--model", reason));
+            }
+        };
+        if name == ModelName::ZooKeeper && settings.ignore_zxid {
             let reason = "zookeeper judges by zxids, and --ignore-zxid hides them";
             return Err(FormatError::new(1, "--model", reason));
         }
-        let witnessed = check_zookeeper(&model, &history, &registers.zxids, &settings.budget);
-        return Ok(Report::zookeeper(
-            name.name(),
-            &model,
-            &history,
-            &lines,
-            witnessed,
-        ));
+        let symbols = Arc::new(registers.symbols);
+        let case = Case {
+            name: name.name(),
+            model: Keyed {
+                model: Register {
+                    symbols: symbols.clone(),
+                },
+                symbols,
+            },
+            history: registers.history,
+            lines: registers.lines,
+            zxids: match name {
+                ModelName::ZooKeeper => registers.zxids,
+                _ => Vec::new(),
+            },
+        };
+        Ok(match name {
+            ModelName::ZooKeeper => self.zookeeper(case),
+            _ => self.linear(case, tsv::small),
+        })
     }
-    Ok(report(
-        name,
-        Read {
-            model,
-            history,
-            lines,
-        },
-        settings,
-    ))
-}
 
-fn calls(calls: &[Call], refusals: bool, settings: &Settings) -> Result<Report, FormatError> {
-    let name = match settings.model {
-        Some(model) => model,
-        None => jepsen::model_of(calls)?,
-    };
-    Ok(match name {
-        ModelName::Register => report(name, jepsen::registers(calls, refusals)?, settings),
-        ModelName::KeyValue => report(name, jepsen::texts(calls)?, settings),
-        ModelName::Set => report(name, jepsen::sets(calls)?, settings),
-        ModelName::Queue => report(name, jepsen::queues(calls)?, settings),
-        ModelName::Mutex => report(name, jepsen::mutexes(calls)?, settings),
-        ModelName::ListAppend => report(name, jepsen::lists(calls)?, settings),
-        ModelName::ZooKeeper => {
-            let reason = "zookeeper needs zxids, which only the tab-separated format carries";
-            return Err(FormatError::new(1, "--model", reason));
-        }
-    })
-}
-
-fn report<M: Model>(name: ModelName, read: Read<M>, settings: &Settings) -> Report {
-    let verdict = check_within(&read.model, &read.history, &settings.budget);
-    Report::linear(
-        name.name(),
-        &read.model,
-        &read.history,
-        &read.lines,
-        verdict,
-    )
-}
-
-/// Events as EDN: maps one after another, or in one vector or list.
-fn edn_calls(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
-    let mut reader = Reader::new(bytes, 1);
-    let mut calls = Calls::default();
-    let inside = reader.enter()?;
-    loop {
-        if inside && reader.leave()? {
-            break;
-        }
-        // A map's line is where it begins.
-        reader.peek()?;
-        let line = reader.line();
-        match reader.next()? {
-            Some(form) => calls.push(events::of_map(&form, line)?)?,
-            None => break,
-        }
+    fn calls(&self, calls: Vec<Call>, refusals: bool) -> Result<Judged, FormatError> {
+        let name = match self.settings.model {
+            Some(model) => model,
+            None => jepsen::model_of(&calls)?,
+        };
+        Ok(match name {
+            ModelName::Register => self.linear(jepsen::registers(&calls, refusals)?, tsv::small),
+            ModelName::KeyValue => self.linear(jepsen::texts(&calls)?, events(&calls)),
+            ModelName::Set => self.linear(jepsen::sets(&calls)?, events(&calls)),
+            ModelName::Queue => self.linear(jepsen::queues(&calls)?, events(&calls)),
+            ModelName::Mutex => self.linear(jepsen::mutexes(&calls)?, events(&calls)),
+            ModelName::ListAppend => self.linear(jepsen::lists(&calls)?, events(&calls)),
+            ModelName::ZooKeeper => {
+                let reason = "zookeeper needs zxids, which only the tab-separated format carries";
+                return Err(FormatError::new(1, "--model", reason));
+            }
+        })
     }
-    match reader.next()? {
-        None => Ok(calls.finish()),
-        Some(_) => Err(FormatError::new(
-            reader.line(),
-            "form",
-            "something follows the history",
-        )),
-    }
-}
 
-/// Events as JSON: objects one a line, or in one array.
-fn json_calls(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
-    let mut calls = Calls::default();
-    let begin = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
-    if begin.is_some_and(|begin| bytes[begin] == b'[') {
-        let values: Vec<serde_json::Value> = serde_json::from_slice(bytes).map_err(|error| {
-            FormatError::new(
-                error.line(),
-                format!("column {}", error.column()),
-                json_reason(&error),
-            )
-        })?;
-        // An element's line is lost here; its number says as much.
-        for (number, value) in values.into_iter().enumerate() {
-            calls.push(events::of_map(&form_of(value), number + 1)?)?;
-        }
-        return Ok(calls.finish());
+    fn linear<M: Model + 'static>(
+        &self,
+        case: Case<M>,
+        small: impl FnOnce(&Case<M>, &[u32]) -> Vec<u8>,
+    ) -> Judged {
+        let verdict = check_within(&case.model, &case.history, &self.settings.budget);
+        let report = Report::linear(&case, &verdict);
+        let explanation = match (&verdict, self.effort) {
+            (Verdict::Invalid(conviction), Some(effort)) => {
+                Some(operations::explain(&case, conviction, effort))
+            }
+            _ => None,
+        };
+        Judged::new(report, explanation, case, small)
     }
-    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let value = serde_json::from_slice(line).map_err(|error| {
-            FormatError::new(
-                number + 1,
-                format!("column {}", error.column()),
-                json_reason(&error),
-            )
-        })?;
-        calls.push(events::of_map(&form_of(value), number + 1)?)?;
-    }
-    Ok(calls.finish())
-}
 
-/// What is wrong with JSON, without the place, which is told apart.
-fn json_reason(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    match words.split_once(" at line ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => words,
+    fn zookeeper(&self, case: Case<Keyed<Register>>) -> Judged {
+        let budget = &self.settings.budget;
+        let witnessed = check_zookeeper(&case.model, &case.history, &case.zxids, budget);
+        let report = Report::zookeeper(&case, &witnessed);
+        let explanation = match (&witnessed, self.effort) {
+            (
+                Witnessed::Invalid {
+                    property,
+                    class,
+                    reason,
+                    operations,
+                    state,
+                },
+                Some(effort),
+            ) => {
+                let (property, class) = (*property, *class);
+                let broken = operations::Broken {
+                    property,
+                    class,
+                    reason,
+                    operations,
+                    state,
+                };
+                Some(operations::explain_zookeeper(&case, broken, effort))
+            }
+            _ => None,
+        };
+        Judged::new(report, explanation, case, tsv::small)
     }
 }
 
-/// (serde_json bounds the depth of what it reads.)
-fn form_of(value: serde_json::Value) -> Form {
-    match value {
-        serde_json::Value::Null => Form::Nil,
-        serde_json::Value::Bool(value) => Form::Bool(value),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(number) => Form::Int(number),
-            None => Form::Other(number.to_string()),
-        },
-        // `":append"` is how some write a keyword.
-        serde_json::Value::String(text) => match text.strip_prefix(':') {
-            Some(name) => Form::Keyword(name.to_owned()),
-            None => Form::Text(text),
-        },
-        serde_json::Value::Array(values) => Form::Seq(values.into_iter().map(form_of).collect()),
-        serde_json::Value::Object(entries) => {
-            let entry = |(key, value): (String, _)| (Form::Keyword(key), form_of(value));
-            Form::Map(entries.into_iter().map(entry).collect())
-        }
+/// What writes some of the calls that a case was made of.
+fn events<M: Model>(calls: &[Call]) -> impl FnOnce(&Case<M>, &[u32]) -> Vec<u8> {
+    |_, kept| {
+        let asked: Vec<&Call> = events::asked(calls).collect();
+        let kept = kept.iter().map(|index| asked[*index as usize]);
+        calls::to_edn(kept)
     }
-}
-
-fn log_calls(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
-    let mut calls = Calls::default();
-    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if let Some(event) = events::of_log_line(line, number + 1)? {
-            calls.push(event)?;
-        }
-    }
-    Ok(calls.finish())
 }

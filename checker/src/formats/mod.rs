@@ -3,9 +3,9 @@
 //! | format | room | models |
 //! |---|---|---|
 //! | tab-separated registers | [`tsv`] | registers, and ZooKeeper's when there are zxids |
-//! | Jepsen's events as EDN, Porcupine's key-value logs, Elle's list-append | `edn`, `events`, `jepsen` | all |
-//! | the same as JSON | `judge`, `events`, `jepsen` | all |
-//! | Knossos' text log | `events`, `jepsen` | registers |
+//! | Jepsen's events as EDN, Porcupine's key-value logs, Elle's list-append | `calls`, `edn`, `events`, `jepsen` | all |
+//! | the same as JSON | `calls`, `events`, `jepsen` | all |
+//! | Knossos' text log | `calls`, `events`, `jepsen` | registers |
 //!
 //! What always holds: whatever the bytes, reading ends with a history or with one
 //! [`FormatError`] that names line and field; nothing here panics, recurses without bound
@@ -13,15 +13,18 @@
 //!
 //! Answers to: `consistency.md` 4; the formats themselves are told in `docs/FORMATS.md`.
 
+mod calls;
 mod edn;
 mod events;
 pub mod export;
+mod failure;
 mod jepsen;
 mod judge;
 mod report;
 pub mod tsv;
 
-pub use judge::{Format, ModelName, Settings, judge};
+pub use failure::{Failure, Judged};
+pub use judge::{Format, ModelName, Settings, judge, judge_explained};
 pub use report::{Finding, Report};
 
 /// What is wrong with a foreign history.

@@ -1,5 +1,6 @@
 //! The verdict over a foreign history, in the terms of its file.
 
+use crate::explain::operations::Case;
 use crate::linear::models::{Keyed, Register};
 use crate::linear::{Conviction, Model, OperationOf, PROPERTY, Verdict, Witnessed};
 use serde_json::{Value, json};
@@ -51,14 +52,19 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of a check of linearizability. `lines` tells where each operation stands.
-    pub(super) fn linear<M: Model>(
-        name: &str,
-        model: &M,
-        history: &[OperationOf<M>],
-        lines: &[u32],
-        verdict: Verdict,
-    ) -> Report {
+    fn new<M: Model>(case: &Case<M>, finding: Finding) -> Report {
+        let unanswered = case.history.iter().filter(|one| one.ret.is_none());
+        Report {
+            model: case.name.to_owned(),
+            operations: case.history.len(),
+            unanswered: unanswered.count(),
+            finding,
+        }
+    }
+
+    /// The report of a check of linearizability.
+    pub(super) fn linear<M: Model>(case: &Case<M>, verdict: &Verdict) -> Report {
+        let lines = &case.lines;
         let finding = match verdict {
             Verdict::Valid(order) => Finding::Valid {
                 order: order
@@ -69,34 +75,21 @@ impl Report {
                 visited: order.visited,
                 alive_max: order.alive_max,
             },
-            Verdict::Invalid(conviction) => convicted(model, history, lines, &conviction),
-            Verdict::Unknown(reason) => Finding::Unknown(reason),
+            Verdict::Invalid(conviction) => convicted(case, conviction),
+            Verdict::Unknown(reason) => Finding::Unknown(reason.clone()),
             Verdict::Malformed { index, reason } => {
                 unreachable!(
                     "line {}: readers refuse what contradicts itself: {reason}",
-                    lines[index]
+                    lines[*index]
                 )
             }
         };
-        Report {
-            model: name.to_owned(),
-            operations: history.len(),
-            unanswered: history
-                .iter()
-                .filter(|operation| operation.ret.is_none())
-                .count(),
-            finding,
-        }
+        Report::new(case, finding)
     }
 
     /// The report of registers judged by ZooKeeper's promises.
-    pub(super) fn zookeeper(
-        name: &str,
-        model: &Keyed<Register>,
-        history: &[OperationOf<Keyed<Register>>],
-        lines: &[u32],
-        witnessed: Witnessed,
-    ) -> Report {
+    pub(super) fn zookeeper(case: &Case<Keyed<Register>>, witnessed: &Witnessed) -> Report {
+        let lines = &case.lines;
         let finding = match witnessed {
             Witnessed::Valid(order) => Finding::Valid {
                 order: order.iter().map(|index| lines[*index as usize]).collect(),
@@ -112,29 +105,20 @@ impl Report {
             } => Finding::Invalid {
                 property: format!("{} {}", property.code(), property.name()),
                 class: class.name().to_owned(),
-                reason,
+                reason: reason.clone(),
                 records: operations
                     .iter()
-                    .map(|at| (lines[*at], words(model, &history[*at])))
+                    .map(|at| (lines[*at], words(&case.model, &case.history[*at])))
                     .collect(),
-                states: if state.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![state]
-                },
+                states: Some(state.clone())
+                    .into_iter()
+                    .filter(|state| !state.is_empty())
+                    .collect(),
                 prefix: None,
             },
-            Witnessed::Unknown(reason) => Finding::Unknown(reason),
+            Witnessed::Unknown(reason) => Finding::Unknown(reason.clone()),
         };
-        Report {
-            model: name.to_owned(),
-            operations: history.len(),
-            unanswered: history
-                .iter()
-                .filter(|operation| operation.ret.is_none())
-                .count(),
-            finding,
-        }
+        Report::new(case, finding)
     }
 
     /// The exit code of a run over this history: 0 valid, 1 invalid, 3 unknown.
@@ -184,13 +168,9 @@ impl Report {
     }
 }
 
-fn convicted<M: Model>(
-    model: &M,
-    history: &[OperationOf<M>],
-    lines: &[u32],
-    conviction: &Conviction,
-) -> Finding {
-    let words = |index: usize| words(model, &history[index]);
+fn convicted<M: Model>(case: &Case<M>, conviction: &Conviction) -> Finding {
+    let lines = &case.lines;
+    let words = |index: usize| words(&case.model, &case.history[index]);
     let first = (lines[conviction.operation], words(conviction.operation));
     let others = conviction.with.iter();
     let others = others.map(|(index, part)| (lines[*index], format!("{} ({part})", words(*index))));
@@ -199,7 +179,7 @@ fn convicted<M: Model>(
         class: String::new(),
         reason: conviction.reason.clone(),
         records: std::iter::once(first).chain(others).collect(),
-        states: conviction.states.clone(),
+        states: conviction.states_told(),
         prefix: conviction.returned,
     }
 }

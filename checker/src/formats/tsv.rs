@@ -20,8 +20,9 @@
 //! Answers to: issue "The judge", *Formats*.
 
 use super::{FormatError, quoted};
-use crate::linear::Operation;
-use crate::linear::models::{NIL, RegisterOp, RegisterOutcome, Symbol, Symbols};
+use crate::explain::operations::Case;
+use crate::linear::models::{Keyed, NIL, Register, RegisterOp, RegisterOutcome, Symbol, Symbols};
+use crate::linear::{Operation, OperationOf};
 use std::io::{self, Write};
 
 /// Names of the fields, in order.
@@ -222,11 +223,32 @@ fn text(bytes: &[u8]) -> Option<&str> {
 /// # Errors
 /// Those of `output`.
 pub fn write(registers: &Registers, mut output: impl Write) -> io::Result<()> {
+    let zxids = registers.zxids.iter().copied();
+    let operations = registers.history.iter().zip(zxids);
+    write_all(&registers.symbols, operations, &mut output)
+}
+
+/// Some operations of a case as a file.
+pub(super) fn small(case: &Case<Keyed<Register>>, kept: &[u32]) -> Vec<u8> {
+    let operations = kept.iter().map(|index| {
+        let zxid = case.zxids.get(*index as usize).copied().flatten();
+        (&case.history[*index as usize], zxid)
+    });
+    let mut file = Vec::new();
+    write_all(&case.model.symbols, operations, &mut file).expect("a vector takes all");
+    file
+}
+
+fn write_all<'a>(
+    symbols: &Symbols,
+    operations: impl Iterator<Item = (&'a OperationOf<Keyed<Register>>, Option<i64>)>,
+    mut output: impl Write,
+) -> io::Result<()> {
     writeln!(output, "# {}", FIELDS.join("\t"))?;
-    for (operation, zxid) in registers.history.iter().zip(&registers.zxids) {
+    for (operation, zxid) in operations {
         let name = |symbol: Symbol| match symbol {
             NIL => "-".to_owned(),
-            _ => registers.symbols.name(symbol),
+            _ => field(&symbols.name(symbol)),
         };
         let nil = || "-".to_owned();
         let (f, arg1, arg2) = match operation.op.1 {
@@ -245,9 +267,18 @@ pub fn write(registers: &Registers, mut output: impl Write) -> io::Result<()> {
             operation.client,
             operation.call,
             operation.ret.unwrap_or(-1),
-            registers.symbols.name(operation.op.0),
+            field(&symbols.name(operation.op.0)),
             zxid.unwrap_or(-1),
         )?;
     }
     Ok(())
+}
+
+/// A name from any format as a field: no tab, no line end, and not what stands for nil.
+fn field(name: &str) -> String {
+    match name {
+        "-" => "'-'".to_owned(),
+        name if name.contains(char::is_control) => name.escape_debug().to_string(),
+        name => name.to_owned(),
+    }
 }

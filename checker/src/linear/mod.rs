@@ -35,6 +35,7 @@ use std::hash::Hash;
 
 pub use certify::{Flaw, certify};
 pub use report::{Conviction, Order, PROPERTY, Verdict};
+pub(crate) use witness::check_zookeeper_counted;
 pub use witness::{Witnessed, check_zookeeper};
 
 /// What is checked against: a sequential object.
@@ -116,6 +117,16 @@ pub trait Model {
     /// whose written values are all different are decided without any search.
     fn access(&self, _op: &Self::Op, _outcome: Option<&Self::Outcome>) -> Option<Access> {
         None
+    }
+
+    /// A number that the operation shares with those of its key that make sense only together
+    /// with it (what puts a value and what takes or reads it): when a failure is made small,
+    /// they are left out together. The default knows registers.
+    fn kin(&self, op: &Self::Op, outcome: Option<&Self::Outcome>) -> Option<u64> {
+        match self.access(op, outcome) {
+            Some(Access::Read(value) | Access::Write(value)) => Some(value),
+            Some(Access::ReadStart | Access::Nothing) | None => None,
+        }
     }
 
     /// The operation in words, for reports.
@@ -209,13 +220,20 @@ pub fn check<M: Model>(model: &M, history: &[OperationOf<M>]) -> Verdict {
 /// Judges `history` against `model`. An operation that returns before it is called makes
 /// the verdict [`Verdict::Malformed`].
 pub fn check_within<M: Model>(model: &M, history: &[OperationOf<M>], budget: &Budget) -> Verdict {
+    check_counted(model, history, budget).0
+}
+
+/// As [`check_within`], and how many configurations were visited, whatever the verdict.
+pub(crate) fn check_counted<M: Model>(
+    model: &M,
+    history: &[OperationOf<M>],
+    budget: &Budget,
+) -> (Verdict, u64) {
     let backwards =
         |operation: &OperationOf<M>| operation.ret.is_some_and(|ret| ret < operation.call);
     if let Some(index) = history.iter().position(backwards) {
-        return Verdict::Malformed {
-            index,
-            reason: "it returns before it is called".to_owned(),
-        };
+        let reason = "it returns before it is called".to_owned();
+        return (Verdict::Malformed { index, reason }, 0);
     }
     assert!(
         history.len() < u32::MAX as usize / 2,
@@ -244,15 +262,15 @@ pub fn check_within<M: Model>(model: &M, history: &[OperationOf<M>], budget: &Bu
             Verdict::Unknown(reason) => {
                 unknown.get_or_insert(reason);
             }
-            verdict @ (Verdict::Invalid(_) | Verdict::Malformed { .. }) => return verdict,
+            verdict @ (Verdict::Invalid(_) | Verdict::Malformed { .. }) => return (verdict, spent),
         }
     }
     match unknown {
-        Some(reason) => Verdict::Unknown(reason),
+        Some(reason) => (Verdict::Unknown(reason), spent),
         None => {
             order.merge();
             order.visited = spent;
-            Verdict::Valid(order)
+            (Verdict::Valid(order), spent)
         }
     }
 }

@@ -111,8 +111,11 @@ pub struct Conviction {
     pub key: String,
     /// Why, in words: what was asked and answered, and what the model would have allowed.
     pub reason: String,
-    /// Every state that the object can have been in just before, in words; a few at most.
+    /// The states that the object can have been in just before, in words; the first
+    /// [`STATES_KEPT_MAX`] of them.
     pub states: Vec<String>,
+    /// How many more there were.
+    pub states_left: usize,
     /// The longest prefix of the history (by time of return) that is linearizable: an order
     /// that explains it. It may use operations of the object that return later.
     pub prefix: Vec<u32>,
@@ -120,7 +123,24 @@ pub struct Conviction {
     pub returned: Option<usize>,
 }
 
+/// How many states a conviction holds.
+pub(super) const STATES_KEPT_MAX: usize = 256;
+
+/// How many states a conviction tells.
+const STATES_TOLD_MAX: usize = 8;
+
 impl Conviction {
+    /// The states before as they are told: the first few, and how many more there were.
+    pub fn states_told(&self) -> Vec<String> {
+        let told = self.states.iter().take(STATES_TOLD_MAX).cloned();
+        let mut told: Vec<String> = told.collect();
+        match self.states.len() - told.len() + self.states_left {
+            0 => {}
+            more => told.push(format!("and {more} more")),
+        }
+        told
+    }
+
     /// A conviction by operations that contradict each other, with no prefix.
     pub(super) fn brief(operations: &[u32], key: String, reason: &str) -> Self {
         let others = operations.iter().skip(1);
@@ -132,6 +152,7 @@ impl Conviction {
             key,
             reason: reason.to_owned(),
             states: Vec::new(),
+            states_left: 0,
             prefix: Vec::new(),
             returned: None,
         }

@@ -23,13 +23,13 @@
 use super::chain::{Chains, ROOT, Step};
 use super::front::{Configuration, Front, Kinds};
 use super::mask::{Mask, Wide, slots};
-use super::report::{Conviction, Order, Verdict};
+use super::report::{Conviction, Order, STATES_KEPT_MAX, Verdict};
 use super::space::{NOWHERE, Space};
 use super::{Budget, Class, Model, OperationOf};
 use rustc_hash::FxHashMap;
 
-/// How many states a conviction names.
-const STATES_TOLD_MAX: usize = 8;
+/// How many states the reason of a conviction names.
+const STATES_NAMED_MAX: usize = 8;
 
 /// How many other operations a conviction names.
 const OTHERS_TOLD_MAX: usize = 3;
@@ -230,23 +230,20 @@ impl<M: Model> Task<'_, M> {
         let mut states: Vec<u32> = search.live.iter().map(|entry| entry.state).collect();
         states.sort_unstable();
         states.dedup();
-        let told = states.iter().take(STATES_TOLD_MAX);
-        let words = told.map(|state| self.model.state_words(search.space.state(*state)));
-        let mut words: Vec<String> = words.collect();
+        let kept = states.iter().take(STATES_KEPT_MAX);
+        let words = kept.map(|state| self.model.state_words(search.space.state(*state)));
+        let words: Vec<String> = words.collect();
         let reason = format!(
             "client {} was told {}, but every order of what came before leaves {}{}, and nothing in flight mends that",
             self.history[op as usize].client,
             self.words(op),
-            words.join(" or "),
-            if states.len() > STATES_TOLD_MAX {
+            words[..words.len().min(STATES_NAMED_MAX)].join(" or "),
+            if words.len() > STATES_NAMED_MAX {
                 " or one of others"
             } else {
                 ""
             },
         );
-        if states.len() > STATES_TOLD_MAX {
-            words.push(format!("and {} more", states.len() - STATES_TOLD_MAX));
-        }
         // The chain that got furthest tells which operation left the state.
         let best = search.live.iter().next().expect("it lived until now");
         let steps = search.chains.read(best.chain);
@@ -257,19 +254,13 @@ impl<M: Model> Task<'_, M> {
             .rev()
             .find(|last| self.class(**last) != Class::ReadOnly);
         if let Some(last) = last {
-            with.push((
-                *last as usize,
-                format!("left the state before: {}", self.words(*last)),
-            ));
+            with.push((*last as usize, "left the state before".to_owned()));
         }
         for slot in slots(search.occupied) {
             let other = search.slots[slot].op;
             let named = other == op || with.iter().any(|(index, _)| *index == other as usize);
             if !named && with.len() < OTHERS_TOLD_MAX && self.class(other) != Class::ReadOnly {
-                with.push((
-                    other as usize,
-                    format!("in flight, and no help: {}", self.words(other)),
-                ));
+                with.push((other as usize, "in flight, and no help".to_owned()));
             }
         }
         let returned = self.plan.events[..number as usize]
@@ -282,6 +273,7 @@ impl<M: Model> Task<'_, M> {
             with,
             key,
             reason,
+            states_left: states.len() - words.len(),
             states: words,
             prefix,
             returned: Some(returned),

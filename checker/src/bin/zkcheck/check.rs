@@ -13,7 +13,7 @@ pub enum Outcome {
     /// It was read and judged; never [`Verdict::Malformed`].
     Judged(Verdict),
     /// It was written by others, read and judged.
-    Foreign(formats::Report),
+    Foreign(Box<formats::Judged>),
     /// It was judged invalid, and that explained.
     Explained(Box<Explanation>),
     /// It is no history; why, in one line that names the file.
@@ -28,24 +28,7 @@ impl Outcome {
             Outcome::Judged(Verdict::Invalid(_)) | Outcome::Explained(_) => 1,
             Outcome::Judged(Verdict::Malformed { .. }) | Outcome::Unreadable(_) => EXIT_UNREADABLE,
             Outcome::Judged(Verdict::Unknown(_)) => 3,
-            Outcome::Foreign(report) => report.code(),
-        }
-    }
-}
-
-impl Outcome {
-    /// A foreign history can be judged, but not reduced and drawn.
-    fn unless_asked_for_more(
-        self,
-        file: &Path,
-        arguments: &CheckArguments,
-    ) -> Result<Outcome, String> {
-        match (&self, arguments.explain.writes()) {
-            (Outcome::Foreign(_), Some(flag)) => Err(format!(
-                "{}: {flag} works on ZooKeeper histories in our own formats only; without it the file is judged",
-                file.display()
-            )),
-            (_, _) => Ok(self),
+            Outcome::Foreign(judged) => judged.report.code(),
         }
     }
 }
@@ -66,8 +49,8 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
     let options = arguments.options();
     let mut worst = 0;
     for file in &arguments.files {
-        let outcome = match foreign::check(file, &arguments.foreign) {
-            Some(outcome) => outcome.unless_asked_for_more(file, arguments)?,
+        let outcome = match foreign::check(file, &arguments.foreign, &arguments.explain)? {
+            Some(outcome) => outcome,
             None => check(file, &options, arguments)?,
         };
         print::outcome(file, &outcome, arguments.json).or_else(output_error)?;

@@ -2,8 +2,10 @@
 
 use clap::Args;
 use gamekeeper_checker::explain::{self, Budget, Explanation, timeline};
+use gamekeeper_checker::formats::Failure;
 use gamekeeper_checker::history::{self, History};
 use gamekeeper_checker::{Options, Verdict};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -52,21 +54,47 @@ impl ExplainArguments {
         let Verdict::Invalid(violation) = verdict else {
             return Ok(None);
         };
-        let budget = Budget {
-            judgements: self.judgements,
-            ..Budget::default()
-        };
-        let explanation = explain::explain(history, options, violation, budget);
+        let explanation = explain::explain(history, options, violation, self.budget());
         if let (Some(file), Some(reduction)) = (&self.reduce, &explanation.reduction) {
             save(file, |output| history::write(output, &reduction.history))?;
         }
-        if let Some(file) = &self.html {
-            let name = name.display().to_string();
-            let page = timeline::page(&name, history, &explanation, &[])
-                .map_err(|error| format!("{}: {error}", file.display()))?;
-            save(file, |output| output.write_all(page.as_bytes()))?;
-        }
+        self.draw(name, |name| {
+            timeline::page(name, history, &explanation, &[])
+        })?;
         Ok(Some(explanation))
+    }
+
+    /// Writes what was asked for of a foreign history's failure.
+    ///
+    /// # Errors
+    /// A file could not be written: one line that names it.
+    pub fn write_foreign(&self, name: &Path, failure: &Failure) -> Result<(), String> {
+        if let (Some(file), Some(small)) = (&self.reduce, &failure.small) {
+            save(file, |output| output.write_all(small))?;
+        }
+        self.draw(name, |name| failure.page(name))
+    }
+
+    /// How much work a reduction may be.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            judgements: self.judgements,
+            ..Budget::default()
+        }
+    }
+
+    /// Writes a page if one was asked for.
+    fn draw<E: Display>(
+        &self,
+        name: &Path,
+        page: impl FnOnce(&str) -> Result<String, E>,
+    ) -> Result<(), String> {
+        let Some(file) = &self.html else {
+            return Ok(());
+        };
+        let page = page(&name.display().to_string())
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        save(file, |output| output.write_all(page.as_bytes()))
     }
 }
 

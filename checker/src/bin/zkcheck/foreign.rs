@@ -2,6 +2,7 @@
 //! they begin. Our own histories are `source`'s.
 
 use crate::check::Outcome;
+use crate::explain::ExplainArguments;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use gamekeeper_checker::formats::{self, Format, ModelName, Settings};
@@ -48,26 +49,42 @@ impl ForeignArguments {
     }
 }
 
-/// Judges `file` if it is a foreign history; `None` leaves it to others, unread.
-pub fn check(file: &Path, arguments: &ForeignArguments) -> Option<Outcome> {
+/// Judges `file` if it is a foreign history, and explains what is wrong with it if that is
+/// asked for; `None` leaves the file to others, unread.
+///
+/// # Errors
+/// A file could not be written: one line that names it.
+pub fn check(
+    file: &Path,
+    arguments: &ForeignArguments,
+    explain: &ExplainArguments,
+) -> Result<Option<Outcome>, String> {
     let settings = arguments.settings();
-    let named = |reason: String| Outcome::Unreadable(format!("{}: {reason}", file.display()));
+    let named = |reason: String| {
+        let reason = format!("{}: {reason}", file.display());
+        Ok(Some(Outcome::Unreadable(reason)))
+    };
     match is_foreign(file, &settings) {
         Ok(true) => {}
         // What cannot be opened is told where our own histories are read.
-        Ok(false) | Err(_) => return None,
+        Ok(false) | Err(_) => return Ok(None),
     }
     let bytes = match read(file) {
         Ok(bytes) if bytes.len() as u64 > BYTES_MAX => {
-            return Some(named(format!("longer than {} MiB", BYTES_MAX >> 20)));
+            return named(format!("longer than {} MiB", BYTES_MAX >> 20));
         }
         Ok(bytes) => bytes,
-        Err(error) => return Some(named(error.to_string())),
+        Err(error) => return named(error.to_string()),
     };
-    Some(match formats::judge(&bytes, &settings) {
-        Ok(report) => Outcome::Foreign(report),
-        Err(error) => named(error.to_string()),
-    })
+    let effort = explain.wanted().then(|| explain.budget());
+    let judged = match formats::judge_explained(&bytes, &settings, effort) {
+        Ok(judged) => judged,
+        Err(error) => return named(error.to_string()),
+    };
+    if let Some(failure) = &judged.failure {
+        explain.write_foreign(file, failure)?;
+    }
+    Ok(Some(Outcome::Foreign(Box::new(judged))))
 }
 
 fn is_foreign(file: &Path, settings: &Settings) -> io::Result<bool> {

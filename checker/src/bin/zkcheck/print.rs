@@ -2,6 +2,7 @@
 
 use crate::check::Outcome;
 use gamekeeper_checker::explain::{Deed, Explanation, meaning, words};
+use gamekeeper_checker::formats::Judged;
 use gamekeeper_checker::{Verdict, Violation};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -19,7 +20,13 @@ pub fn outcome(file: &Path, outcome: &Outcome, json: bool) -> io::Result<()> {
             writeln!(output, "{}: {verdict}\n  {cure}", file.display())
         }
         (Outcome::Judged(verdict), false) => writeln!(output, "{}: {verdict}", file.display()),
-        (Outcome::Foreign(report), false) => writeln!(output, "{}: {report}", file.display()),
+        (Outcome::Foreign(judged), false) => match &judged.failure {
+            None => writeln!(output, "{}: {}", file.display(), judged.report),
+            Some(failure) => {
+                let account = &failure.explanation.account;
+                writeln!(output, "{}: {account}", file.display())
+            }
+        },
         (Outcome::Explained(explanation), false) => {
             writeln!(output, "{}: {explanation}", file.display())
         }
@@ -36,11 +43,7 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
         Outcome::Unreadable(reason) => {
             json!({ "file": file, "verdict": "unreadable", "reason": reason })
         }
-        Outcome::Foreign(report) => {
-            let mut object = report.json();
-            object["file"] = file.into();
-            object
-        }
+        Outcome::Foreign(judged) => json_of_foreign(file, judged),
         Outcome::Judged(Verdict::Valid(summary)) => json!({
             "file": file, "verdict": "valid",
             "requests": summary.requests, "transactions": summary.transactions, "reads": summary.reads,
@@ -56,6 +59,29 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
             json!({ "file": file, "verdict": "unreadable", "record": record + 1, "reason": reason })
         }
     }
+}
+
+fn json_of_foreign(file: String, judged: &Judged) -> Value {
+    let mut object = judged.report.json();
+    object["file"] = file.into();
+    let Some(failure) = &judged.failure else {
+        return object;
+    };
+    let (account, reduction) = (&failure.explanation.account, &failure.explanation.reduction);
+    let deeds = account.convicting.iter().map(|one| &one.deed);
+    let reduced = account.reduced.as_ref().zip(reduction.as_ref());
+    let reduced = reduced.map(|(reduced, reduction)| {
+        json!({
+            "operations": reduction.kept.len(), "of": judged.report.operations,
+            "judgements": reduction.judgements, "minimal": reduction.spent.is_none(),
+            "story": reduced.story.iter().map(|(deed, _)| deed).collect::<Vec<_>>(),
+        })
+    });
+    object["promise"] = account.promise.into();
+    object["class_means"] = account.class.into();
+    object["convicting"] = json!(deeds.collect::<Vec<_>>());
+    object["reduced"] = json!(reduced);
+    object
 }
 
 fn json_of_violation(file: String, violation: &Violation) -> Value {
@@ -76,7 +102,7 @@ fn json_of_explanation(file: String, explanation: &Explanation) -> Value {
     let reduced = explanation.reduction.as_ref().map(|reduction| {
         json!({
             "records": reduction.history.records.len(), "of": explanation.records,
-            "judgements": reduction.judgements, "minimal": reduction.minimal,
+            "judgements": reduction.judgements, "minimal": reduction.minimal(),
             "story": Deed::all(&reduction.history),
         })
     });

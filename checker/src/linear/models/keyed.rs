@@ -45,6 +45,10 @@ impl<M: Model<Key = ()>> Model for Keyed<M> {
         self.model.access(&op.1, outcome)
     }
 
+    fn kin(&self, op: &(Symbol, M::Op), outcome: Option<&M::Outcome>) -> Option<u64> {
+        self.model.kin(&op.1, outcome)
+    }
+
     fn words(&self, op: &(Symbol, M::Op), outcome: Option<&M::Outcome>) -> String {
         let words = self.model.words(&op.1, outcome);
         match op.0 {

@@ -76,6 +76,16 @@ impl Model for Queue {
         }
     }
 
+    fn kin(&self, op: &QueueOp, outcome: Option<&QueueOutcome>) -> Option<u64> {
+        match (op, outcome) {
+            (QueueOp::Enqueue(element), _)
+            | (QueueOp::Dequeue, Some(QueueOutcome::Element(element))) => {
+                Some(u64::from(element.0))
+            }
+            (QueueOp::Dequeue, Some(QueueOutcome::Done | QueueOutcome::Empty) | None) => None,
+        }
+    }
+
     fn words(&self, op: &QueueOp, outcome: Option<&QueueOutcome>) -> String {
         let asked = match op {
             QueueOp::Enqueue(last) => format!("enqueue {}", self.symbols.name(*last)),

@@ -84,6 +84,15 @@ impl Model for Set {
         }
     }
 
+    fn kin(&self, op: &SetOp, _outcome: Option<&SetOutcome>) -> Option<u64> {
+        match op {
+            SetOp::Add(element) | SetOp::Remove(element) | SetOp::Contains(element) => {
+                Some(u64::from(element.0))
+            }
+            SetOp::Read => None,
+        }
+    }
+
     fn words(&self, op: &SetOp, outcome: Option<&SetOutcome>) -> String {
         let asked = match op {
             SetOp::Add(element) => format!("add {}", self.symbols.name(*element)),

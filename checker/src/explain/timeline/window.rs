@@ -4,8 +4,8 @@
 //! What always holds: stretches are in order and apart, every convicting moment lies in one,
 //! and a time maps into the picture in order.
 
-use super::units::Unit;
-use crate::history::History;
+use super::super::deed::Clock;
+use super::super::stage::Stage;
 
 /// How many things before and after each convicting one are shown.
 const NEIGHBOURS: usize = 16;
@@ -39,20 +39,15 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window around the convicting units, which are given by number.
-    pub fn around(history: &History, units: &[Unit], convicting: &[usize]) -> Window {
-        let span = |unit: &Unit| {
-            let from = history.records[unit.first as usize].time;
-            let until = unit
-                .second
-                .map_or(from, |second| history.records[second as usize].time);
-            (from, until)
-        };
-        let mut starts: Vec<u64> = units.iter().map(|unit| span(unit).0).collect();
+    /// The window around what convicts, which is given by number.
+    pub fn around(stage: &dyn Stage, convicting: &[usize]) -> Window {
+        let mut starts: Vec<u64> = (0..stage.len())
+            .map(|number| stage.span(number).0)
+            .collect();
         starts.sort_unstable();
         let mut wanted: Vec<(u64, u64)> = Vec::new();
         for &number in convicting {
-            let (from, until) = span(&units[number]);
+            let (from, until) = stage.span(number);
             wanted.push(neighbourhood(&starts, from));
             wanted.push(neighbourhood(&starts, until));
             let (_, last) = wanted.last_mut().expect("just pushed");
@@ -70,19 +65,19 @@ impl Window {
                 _ => merged.push((from, until)),
             }
         }
-        Window::laid_out(merged)
+        Window::laid_out(merged, margin_min(stage.clock()))
     }
 
     /// Gives every stretch the same room, with gaps between.
-    fn laid_out(spans: Vec<(u64, u64)>) -> Window {
+    fn laid_out(spans: Vec<(u64, u64)>, margin_min: u64) -> Window {
         let gaps = GAP * spans.len().saturating_sub(1) as f64;
         let room = (WIDTH - gaps) / spans.len().max(1) as f64;
         let stretch = |(index, (from, until)): (usize, (u64, u64))| {
-            let margin = ((until - from) / MARGIN).max(1_000);
+            let margin = ((until - from) / MARGIN).max(margin_min);
             let left = index as f64 * (room + GAP);
             Stretch {
                 from: from.saturating_sub(margin),
-                until: until + margin,
+                until: until.saturating_add(margin),
                 left,
                 right: left + room,
             }
@@ -114,6 +109,14 @@ impl Window {
     }
 }
 
+/// Least room at both ends of a stretch.
+fn margin_min(clock: Clock) -> u64 {
+    match clock {
+        Clock::Nanoseconds => 1_000,
+        Clock::Numbers => 1,
+    }
+}
+
 /// From the first to the last of the neighbours of a moment.
 fn neighbourhood(starts: &[u64], moment: u64) -> (u64, u64) {
     let at = starts.partition_point(|&start| start < moment);
@@ -133,7 +136,10 @@ mod tests {
 
     #[test]
     fn times_keep_their_order_in_the_picture_and_gaps_take_no_room() {
-        let window = Window::laid_out(vec![(1_000_000, 2_000_000), (900_000_000, 903_000_000)]);
+        let window = Window::laid_out(
+            vec![(1_000_000, 2_000_000), (900_000_000, 903_000_000)],
+            1_000,
+        );
         let times = [
             0,
             1_000_000,

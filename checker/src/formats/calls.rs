@@ -1,0 +1,138 @@
+//! Calls from files and back: Jepsen's events as EDN, as JSON, as Knossos' text log.
+//!
+//! What always holds: what is written is read back as the same calls in the same order, but
+//! for what a call that had no effect said.
+
+use super::FormatError;
+use super::edn::{Form, Reader};
+use super::events::{self, Call, Calls, Fate};
+
+/// Events as EDN: maps one after another, or in one vector or list.
+pub(super) fn of_edn(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
+    let mut reader = Reader::new(bytes, 1);
+    let mut calls = Calls::default();
+    let inside = reader.enter()?;
+    loop {
+        if inside && reader.leave()? {
+            break;
+        }
+        // A map's line is where it begins.
+        reader.peek()?;
+        let line = reader.line();
+        match reader.next()? {
+            Some(form) => calls.push(events::of_map(&form, line)?)?,
+            None => break,
+        }
+    }
+    match reader.next()? {
+        None => Ok(calls.finish()),
+        Some(_) => Err(FormatError::new(
+            reader.line(),
+            "form",
+            "something follows the history",
+        )),
+    }
+}
+
+/// Events as JSON: objects one a line, or in one array.
+pub(super) fn of_json(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
+    let mut calls = Calls::default();
+    let begin = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
+    if begin.is_some_and(|begin| bytes[begin] == b'[') {
+        let values: Vec<serde_json::Value> = serde_json::from_slice(bytes).map_err(|error| {
+            FormatError::new(
+                error.line(),
+                format!("column {}", error.column()),
+                json_reason(&error),
+            )
+        })?;
+        // An element's line is lost here; its number says as much.
+        for (number, value) in values.into_iter().enumerate() {
+            calls.push(events::of_map(&form_of(value), number + 1)?)?;
+        }
+        return Ok(calls.finish());
+    }
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let value = serde_json::from_slice(line).map_err(|error| {
+            FormatError::new(
+                number + 1,
+                format!("column {}", error.column()),
+                json_reason(&error),
+            )
+        })?;
+        calls.push(events::of_map(&form_of(value), number + 1)?)?;
+    }
+    Ok(calls.finish())
+}
+
+/// What is wrong with JSON, without the place, which is told apart.
+fn json_reason(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    match words.split_once(" at line ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => words,
+    }
+}
+
+/// (serde_json bounds the depth of what it reads.)
+fn form_of(value: serde_json::Value) -> Form {
+    match value {
+        serde_json::Value::Null => Form::Nil,
+        serde_json::Value::Bool(value) => Form::Bool(value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => Form::Int(number),
+            None => Form::Other(number.to_string()),
+        },
+        // `":append"` is how some write a keyword.
+        serde_json::Value::String(text) => match text.strip_prefix(':') {
+            Some(name) => Form::Keyword(name.to_owned()),
+            None => Form::Text(text),
+        },
+        serde_json::Value::Array(values) => Form::Seq(values.into_iter().map(form_of).collect()),
+        serde_json::Value::Object(entries) => {
+            let entry = |(key, value): (String, _)| (Form::Keyword(key), form_of(value));
+            Form::Map(entries.into_iter().map(entry).collect())
+        }
+    }
+}
+
+pub(super) fn of_log(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
+    let mut calls = Calls::default();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if let Some(event) = events::of_log_line(line, number + 1)? {
+            calls.push(event)?;
+        }
+    }
+    Ok(calls.finish())
+}
+
+/// Calls as EDN events, one a line, in the order in which they happened. A call whose fate is
+/// unknown has no completion.
+pub(super) fn to_edn<'a>(calls: impl Iterator<Item = &'a Call>) -> Vec<u8> {
+    let mut lines: Vec<(i64, String)> = Vec::new();
+    for call in calls {
+        let line = |kind: &str, value: &Form| {
+            let key = match &call.key {
+                Some(key) => format!(", :key {}", key.written()),
+                None => String::new(),
+            };
+            let (process, f) = (call.process, Form::Keyword(call.f.clone()).written());
+            let value = value.written();
+            format!("{{:process {process}, :type :{kind}, :f {f}{key}, :value {value}}}\n")
+        };
+        lines.push((call.call, line("invoke", &call.asked)));
+        match (&call.fate, call.ret) {
+            (Fate::Ok(answer), Some(ret)) => lines.push((ret, line("ok", answer))),
+            (Fate::Fail(answer), Some(ret)) => lines.push((ret, line("fail", answer))),
+            (Fate::Ok(_) | Fate::Fail(_) | Fate::Unknown, _) => {}
+        }
+    }
+    lines.sort_by_key(|(event, _)| *event);
+    lines
+        .into_iter()
+        .flat_map(|(_, line)| line.into_bytes())
+        .collect()
+}
