@@ -6,11 +6,14 @@
 
 #![allow(dead_code)]
 
+#[path = "../dice/mod.rs"]
+mod dice;
 mod node;
 mod order;
 mod read;
 mod watch;
 
+pub use dice::Dice;
 use gamekeeper_checker::Property;
 use gamekeeper_checker::history::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,25 +149,6 @@ pub const MUTATORS: [(Property, &str, Mutator); 25] = [
         node::allowed,
     ),
 ];
-
-/// Splitmix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n.max(1) as u64) as usize
-    }
-
-    /// One of several.
-    pub fn pick<T: Copy>(&mut self, places: &[T]) -> Option<T> {
-        (!places.is_empty()).then(|| places[self.below(places.len())])
-    }
-}
 
 /// A request of a life.
 pub struct Asked<'h> {

@@ -3,33 +3,15 @@
 
 #![allow(dead_code)]
 
+#[path = "../dice/mod.rs"]
+mod dice;
 pub mod model;
 pub mod spoil;
 
+pub use dice::Dice;
 use gamekeeper_checker::history::*;
 use model::State;
 use std::collections::VecDeque;
-
-/// Splitmix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 struct Pending {
     xid: i32,

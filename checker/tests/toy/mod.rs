@@ -6,37 +6,19 @@
 
 #![allow(dead_code)]
 
+#[path = "../dice/mod.rs"]
+mod dice;
 mod session;
 mod tree;
 mod wishes;
 
+pub use dice::Dice;
 use gamekeeper_checker::history::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 const SECOND: u64 = 1_000_000_000;
 const TIMEOUT_MS: u64 = 4000;
-
-/// Splitmix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Node {
