@@ -22,7 +22,7 @@ pub use binary::{BinaryWriter, write_binary};
 pub use digest::digest_identity;
 pub use json::{LINE_BYTES_MAX, Writer, write};
 pub use op::{Acl, Answer, ErrorCode, Identity, Op, Stat, SubAnswer};
-pub use reader::{Entry, ReadError, Reader, read, read_each};
+pub use reader::{Batch, Entry, ReadError, Reader, read, read_each};
 pub use value::Value;
 
 /// A path or a child's name, shared cheaply.

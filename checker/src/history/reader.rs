@@ -40,6 +40,23 @@ pub enum Entry {
     Txn(Txn),
 }
 
+/// Some entries of a history, to be used again for the next ones.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What clients saw, in order.
+    pub records: Vec<Record>,
+    /// What the servers' log says, in order.
+    pub txns: Vec<Txn>,
+}
+
+impl Batch {
+    /// Forgets the entries, keeps the room.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.txns.clear();
+    }
+}
+
 /// Most texts that are shared; a history that names more shares the first of them.
 const TEXTS_MAX: usize = 1 << 16;
 
@@ -61,10 +78,12 @@ impl Interner {
     }
 }
 
-/// Reads a history entry by entry, so that one larger than memory can be looked through.
+/// Reads a history piece by piece, so that one larger than memory can be looked through.
 pub struct Reader<B> {
     header: Header,
     source: Source<B>,
+    /// For whoever reads a single entry.
+    single: Batch,
 }
 
 enum Source<B> {
@@ -89,7 +108,11 @@ impl<B: BufRead> Reader<B> {
                 (Source::Lines(lines), header)
             }
         };
-        Ok(Reader { header, source })
+        Ok(Reader {
+            header,
+            source,
+            single: Batch::default(),
+        })
     }
 
     /// What holds for the history as a whole.
@@ -102,12 +125,29 @@ impl<B: BufRead> Reader<B> {
     /// # Errors
     /// The place that is not of the format, or that reading failed.
     pub fn entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        let mut single = std::mem::take(&mut self.single);
+        let read = self.batch(&mut single, 1);
+        let record = single.records.pop().map(Entry::Record);
+        let entry = record.or_else(|| single.txns.pop().map(Entry::Txn));
+        self.single = single;
+        read.map(|_| entry)
+    }
+
+    /// Appends the next entries to a batch, at most so many; false if there are no more. Many
+    /// at once are read faster than one after another.
+    ///
+    /// # Errors
+    /// As [`Reader::entry`]; what came before the bad place is in the batch.
+    pub fn batch(&mut self, batch: &mut Batch, entries_max: usize) -> Result<bool, ReadError> {
         match &mut self.source {
-            Source::Lines(lines) => lines.entry(),
-            Source::Blocks(blocks) => blocks.entry(),
+            Source::Lines(lines) => lines.batch(batch, entries_max),
+            Source::Blocks(blocks) => blocks.batch(batch, entries_max),
         }
     }
 }
+
+/// Entries that are read at a time where nobody waits for the first of them.
+const ENTRIES_AT_ONCE: usize = 1 << 12;
 
 /// Reads a whole history, JSON lines or binary.
 ///
@@ -115,14 +155,13 @@ impl<B: BufRead> Reader<B> {
 /// [`ReadError`] at the first place that is not of the format, or when reading fails.
 pub fn read(input: impl BufRead) -> Result<History, ReadError> {
     let mut reader = Reader::new(input)?;
-    let mut history = History::new(reader.header().clone());
-    while let Some(entry) = reader.entry()? {
-        match entry {
-            Entry::Record(record) => history.records.push(record),
-            Entry::Txn(txn) => history.txns.push(txn),
-        }
-    }
-    Ok(history)
+    let mut batch = Batch::default();
+    while reader.batch(&mut batch, ENTRIES_AT_ONCE)? {}
+    Ok(History {
+        header: reader.header,
+        records: batch.records,
+        txns: batch.txns,
+    })
 }
 
 /// Reads a history and hands out record after record. What the servers' log says is passed
@@ -132,11 +171,13 @@ pub fn read(input: impl BufRead) -> Result<History, ReadError> {
 /// As [`read`]; records before the bad place have been handed out by then.
 pub fn read_each(input: impl BufRead, mut take: impl FnMut(Record)) -> Result<Header, ReadError> {
     let mut reader = Reader::new(input)?;
-    while let Some(entry) = reader.entry()? {
-        match entry {
-            Entry::Record(record) => take(record),
-            Entry::Txn(_) => {}
+    let mut batch = Batch::default();
+    loop {
+        let read = reader.batch(&mut batch, ENTRIES_AT_ONCE);
+        batch.records.drain(..).for_each(&mut take);
+        batch.txns.clear();
+        if !read? {
+            return Ok(reader.header);
         }
     }
-    Ok(reader.header)
 }

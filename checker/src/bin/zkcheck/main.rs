@@ -7,6 +7,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `ahead` | one thread reads while another judges |
 //! | `arguments` | the command line and its help |
 //! | `check` | `zkcheck FILE…`: read, judge, print |
 //! | `convert` | `zkcheck convert`: JSON lines to binary and back |
@@ -19,6 +20,7 @@
 //! | `print` | a verdict in words and as JSON |
 //! | `properties` | `zkcheck properties`: what is judged |
 
+mod ahead;
 mod arguments;
 mod check;
 mod convert;

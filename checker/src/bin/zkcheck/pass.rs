@@ -5,9 +5,10 @@
 //! standard input cannot be read again and is kept in the binary form meanwhile. What always
 //! holds: no verdict but valid comes from one pass.
 
-use crate::source;
+use crate::ahead::{self, Held};
+use crate::source::{self, Input};
 use clap::Args;
-use gamekeeper_checker::history::{self, BinaryWriter, Entry, History, Reader, Record};
+use gamekeeper_checker::history::{self, Batch, BinaryWriter, Header, History, Reader};
 use gamekeeper_checker::{Doubt, NARROW_WINDOW, Options, Stream, Summary, WINDOW};
 use std::path::Path;
 use std::time::Duration;
@@ -53,36 +54,35 @@ pub fn begin(file: &Path, options: &Options, arguments: &PassArguments) -> Resul
         true => source::open_growing(file, Duration::from_secs(arguments.idle))?,
         false => source::open(file)?,
     };
-    let mut history = History::new(reader.header().clone());
+    let header = reader.header().clone();
+    let mut begun = Batch::default();
     let records_max = match arguments.whole {
         true => usize::MAX,
         false => SHORT_RECORDS,
     };
-    if source::read_rest(file, &mut reader, &mut history, records_max)? {
-        return Ok(Begun::Whole(history));
+    if source::read_rest(file, &mut reader, &mut begun, records_max)? {
+        return Ok(Begun::Whole(source::whole(header, begun)));
+    }
+    if arguments.follow {
+        let mut pass = Pass::new(&header, options, WINDOW, false)?;
+        pass.follow(file, begun, &mut reader)?;
+        return Ok(match pass.outcome().0 {
+            Ok(summary) => Begun::Acquitted(summary),
+            Err(doubt) => Begun::Doubted(doubt),
+        });
     }
     let standard_input = file.as_os_str() == "-";
-    let window = match arguments.follow {
-        true => WINDOW,
-        false => NARROW_WINDOW,
-    };
-    let mut pass = Pass::new(
-        history,
-        options,
-        window,
-        standard_input && !arguments.follow,
-    )?;
-    pass.read(file, &mut reader)?;
+    let mut pass = Pass::new(&header, options, NARROW_WINDOW, standard_input)?;
+    pass.read(file, begun, reader)?;
     let (found, kept) = pass.outcome();
     let doubt = match found {
         Ok(summary) => return Ok(Begun::Acquitted(summary)),
-        Err(doubt) if arguments.follow => return Ok(Begun::Doubted(doubt)),
         Err(doubt) => doubt,
     };
     if let Some(kept) = kept {
         let history = history::read(&kept[..]);
-        let named = |error| format!("{}: {error}", file.display());
-        return history.map(Begun::Whole).map_err(named);
+        let history = history.map_err(|error| source::named(file, &error));
+        return history.map(Begun::Whole);
     }
     match doubt.late {
         true => again(file, options),
@@ -92,10 +92,9 @@ pub fn begin(file: &Path, options: &Options, arguments: &PassArguments) -> Resul
 
 /// A second pass over a file, with a wider window.
 fn again(file: &Path, options: &Options) -> Result<Begun, String> {
-    let mut reader = source::open(file)?;
-    let history = History::new(reader.header().clone());
-    let mut pass = Pass::new(history, options, WINDOW, false)?;
-    pass.read(file, &mut reader)?;
+    let reader = source::open(file)?;
+    let mut pass = Pass::new(reader.header(), options, WINDOW, false)?;
+    pass.read(file, Batch::default(), reader)?;
     match pass.outcome().0 {
         Ok(summary) => Ok(Begun::Acquitted(summary)),
         Err(_) => source::read(file).map(Begun::Whole),
@@ -103,60 +102,83 @@ fn again(file: &Path, options: &Options) -> Result<Begun, String> {
 }
 
 struct Pass {
-    stream: Stream<Box<Record>>,
+    stream: Stream<Held>,
     doubt: Option<Doubt>,
     /// Everything so far, if it cannot be read again.
     kept: Option<BinaryWriter<Vec<u8>>>,
 }
 
 impl Pass {
-    /// Begins with what was read already.
-    fn new(history: History, options: &Options, window: usize, keep: bool) -> Result<Self, String> {
+    fn new(header: &Header, options: &Options, window: usize, keep: bool) -> Result<Self, String> {
         let kept = match keep {
-            true => Some(BinaryWriter::new(Vec::new(), &history.header).map_err(too_large)?),
+            true => Some(BinaryWriter::new(Vec::new(), header).map_err(too_large)?),
             false => None,
         };
-        let mut pass = Pass {
-            stream: Stream::new(&history.header, options, window),
+        Ok(Pass {
+            stream: Stream::new(header, options, window),
             doubt: None,
             kept,
+        })
+    }
+
+    /// True if what comes next is of no use any more.
+    fn is_done(&self) -> bool {
+        self.doubt.is_some() && self.kept.is_none()
+    }
+
+    /// Keeps what must be kept.
+    fn keep(&mut self, batch: &Batch) -> Result<(), String> {
+        let Some(kept) = &mut self.kept else {
+            return Ok(());
         };
-        for record in history.records {
-            pass.take(Entry::Record(record))?;
-        }
-        for txn in history.txns {
-            pass.take(Entry::Txn(txn))?;
-        }
-        Ok(pass)
+        let mut records = batch.records.iter();
+        let done = records.try_for_each(|record| kept.record(record));
+        let mut txns = batch.txns.iter();
+        done.and_then(|()| txns.try_for_each(|txn| kept.txn(txn)))
+            .map_err(too_large)
     }
 
-    fn take(&mut self, entry: Entry) -> Result<(), String> {
-        if let Some(kept) = &mut self.kept {
-            match &entry {
-                Entry::Record(record) => kept.record(record).map_err(too_large)?,
-                Entry::Txn(txn) => kept.txn(txn).map_err(too_large)?,
-            }
+    /// Judges on, until there is a doubt. The servers' log is a witness for those who doubt.
+    fn judge(&mut self, records: impl IntoIterator<Item = Held>) {
+        if self.doubt.is_none() {
+            let mut records = records.into_iter();
+            self.doubt = records
+                .try_for_each(|record| self.stream.take(record))
+                .err();
         }
-        match entry {
-            Entry::Record(record) if self.doubt.is_none() => {
-                self.doubt = self.stream.take(Box::new(record)).err();
-            }
-            // The servers' log is a witness for those who doubt.
-            Entry::Record(_) | Entry::Txn(_) => {}
-        }
-        Ok(())
     }
 
-    /// Reads on to the end, or to the first doubt if nothing need be kept.
-    fn read(&mut self, file: &Path, reader: &mut Reader<source::Input>) -> Result<(), String> {
-        while self.doubt.is_none() || self.kept.is_some() {
-            let entry = reader
-                .entry()
-                .map_err(|error| format!("{}: {error}", file.display()))?;
-            match entry {
-                Some(entry) => self.take(entry)?,
-                None => return Ok(()),
+    /// Reads on to the end, or to the first doubt if nothing need be kept; what was read
+    /// already comes first.
+    fn read(&mut self, file: &Path, begun: Batch, reader: Reader<Input>) -> Result<(), String> {
+        ahead::reading(begun, reader, |mut ahead| {
+            while !self.is_done() {
+                let next = ahead.lot();
+                let Some(batch) = next.map_err(|error| source::named(file, &error))? else {
+                    return Ok(());
+                };
+                self.keep(&batch)?;
+                self.judge(ahead.held(batch));
             }
+            Ok(())
+        })
+    }
+
+    /// As [`Pass::read`], for a file that still grows: each record is judged when it comes.
+    fn follow(
+        &mut self,
+        file: &Path,
+        begun: Batch,
+        reader: &mut Reader<Input>,
+    ) -> Result<(), String> {
+        let mut batch = begun;
+        let mut more = true;
+        while more && !self.is_done() {
+            batch.txns.clear();
+            let records = batch.records.drain(..);
+            self.judge(records.map(|record| Held::Alone(Box::new(record))));
+            let read = reader.batch(&mut batch, 1);
+            more = read.map_err(|error| source::named(file, &error))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! What always holds: nothing is drawn unless standard error is a terminal and the input is
 //! large or its size unknown.
 
-use gamekeeper_checker::history::{Entry, History, Reader};
+use gamekeeper_checker::history::{Batch, Header, History, ReadError, Reader};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -16,11 +16,13 @@ const BAR_BYTES_MIN: u64 = 16 << 20;
 const BAR_RECORDS_MIN: usize = 200_000;
 /// How long to wait before looking whether a file has grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Entries read at a time.
+const ENTRIES_AT_ONCE: usize = 1 << 12;
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Bytes on their way to a reader.
-pub type Input = BufReader<Box<dyn Read>>;
+pub type Input = BufReader<Box<dyn Read + Send>>;
 
 /// Opens a history, ours in either form; `-` is standard input.
 ///
@@ -41,8 +43,8 @@ pub fn open_growing(file: &Path, idle: Duration) -> Result<Reader<Input>, String
 fn open_for(file: &Path, idle: Option<Duration>) -> Result<Reader<Input>, String> {
     let named = |reason: String| format!("{}: {reason}", file.display());
     let bar = bar_of(file);
-    let bytes: Box<dyn Read> = match (file.as_os_str() == "-", idle) {
-        (true, _) => Box::new(bar.wrap_read(io::stdin().lock())),
+    let bytes: Box<dyn Read + Send> = match (file.as_os_str() == "-", idle) {
+        (true, _) => Box::new(bar.wrap_read(io::stdin())),
         (false, idle) => {
             let opened = File::open(file).map_err(|error| named(error.to_string()))?;
             if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
@@ -80,24 +82,20 @@ impl Read for Tail {
     }
 }
 
-/// Reads the rest of a history on top of what was read of it.
+/// Reads on into memory until there are so many records; true at the end of the history.
 ///
 /// # Errors
 /// One line that names the file, and the line and field if one is to blame.
 pub fn read_rest(
     file: &Path,
     reader: &mut Reader<Input>,
-    history: &mut History,
+    batch: &mut Batch,
     records_max: usize,
 ) -> Result<bool, String> {
-    while history.records.len() < records_max {
-        let entry = reader
-            .entry()
-            .map_err(|error| format!("{}: {error}", file.display()))?;
-        match entry {
-            Some(Entry::Record(record)) => history.records.push(record),
-            Some(Entry::Txn(txn)) => history.txns.push(txn),
-            None => return Ok(true),
+    while batch.records.len() < records_max {
+        let more = reader.batch(batch, ENTRIES_AT_ONCE);
+        if !more.map_err(|error| named(file, &error))? {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -109,9 +107,23 @@ pub fn read_rest(
 /// As [`read_rest`].
 pub fn read(file: &Path) -> Result<History, String> {
     let mut reader = open(file)?;
-    let mut history = History::new(reader.header().clone());
-    read_rest(file, &mut reader, &mut history, usize::MAX)?;
-    Ok(history)
+    let mut batch = Batch::default();
+    read_rest(file, &mut reader, &mut batch, usize::MAX)?;
+    Ok(whole(reader.header().clone(), batch))
+}
+
+/// A history out of its parts.
+pub fn whole(header: Header, batch: Batch) -> History {
+    History {
+        header,
+        records: batch.records,
+        txns: batch.txns,
+    }
+}
+
+/// A complaint that names the file.
+pub fn named(file: &Path, error: &ReadError) -> String {
+    format!("{}: {error}", file.display())
 }
 
 /// Does `work` on a history, with a sign of life beside it if it is long.

@@ -3,7 +3,7 @@
 //! Nothing is allocated before the bytes that it is for are known to be there.
 
 use super::{CODE_MAX, NULL, Tag};
-use crate::history::reader::{Entry, Interner};
+use crate::history::reader::{Batch, Interner};
 use crate::history::{
     Acl, Answer, Body, ErrorCode, EventType, Identity, Op, Path, Record, SessionEvent, Stat, Txn,
     TxnKind, Value,
@@ -36,17 +36,32 @@ impl Block {
         std::mem::replace(&mut self.bytes, bytes)
     }
 
-    /// True if every byte was used.
-    pub fn is_used_up(&self) -> bool {
-        self.at == self.bytes.len()
-    }
-
-    /// The next record or transaction.
+    /// Reads so many records and transactions, of those that are left.
     ///
     /// # Errors
     /// What is wrong with the bytes.
-    pub fn entry(&mut self, interner: &mut Interner) -> Result<Entry, Fault> {
-        let tag = loop {
+    pub fn entries(
+        &mut self,
+        count: u32,
+        interner: &mut Interner,
+        batch: &mut Batch,
+    ) -> Result<(), Fault> {
+        for _ in 0..count {
+            self.left -= 1;
+            match self.tag(interner)? {
+                Tag::Txn => batch.txns.push(self.txn()?),
+                tag => batch.records.push(self.record(tag)?),
+            }
+        }
+        match self.left == 0 && self.at != self.bytes.len() {
+            true => Err("holds more than it counts"),
+            false => Ok(()),
+        }
+    }
+
+    /// The next tag, after the texts before it.
+    fn tag(&mut self, interner: &mut Interner) -> Result<Tag, Fault> {
+        loop {
             match Tag::of(self.u8()?).ok_or("holds an unknown kind of record")? {
                 Tag::Text => {
                     let length = self.u32()? as usize;
@@ -54,26 +69,24 @@ impl Block {
                     let text = text.map_err(|_| "holds a text that is not UTF-8")?;
                     self.texts.push(interner.share(text));
                 }
-                tag => break tag,
+                tag => return Ok(tag),
             }
-        };
-        self.left -= 1;
-        if tag == Tag::Txn {
-            return self.txn().map(Entry::Txn);
         }
+    }
+
+    fn record(&mut self, tag: Tag) -> Result<Record, Fault> {
         let has_server = self.flag()?;
         let (process, time) = (self.u32()?, self.u64()?);
         let server = match has_server {
             true => Some(self.u32()?),
             false => None,
         };
-        let body = self.body(tag)?;
-        Ok(Entry::Record(Record {
+        Ok(Record {
             process,
             time,
             server,
-            body,
-        }))
+            body: self.body(tag)?,
+        })
     }
 
     fn body(&mut self, tag: Tag) -> Result<Body, Fault> {

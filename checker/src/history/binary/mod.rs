@@ -15,7 +15,7 @@
 mod decode;
 mod encode;
 
-use super::reader::{Entry, Interner, ReadError};
+use super::reader::{Batch, Interner, ReadError};
 use super::{Header, History, Record, Txn, json};
 use decode::Block;
 use encode::Payload;
@@ -232,24 +232,25 @@ impl<B: BufRead> Blocks<B> {
         Ok((blocks, header))
     }
 
-    /// The next record or transaction; None at the end.
+    /// Appends the next records and transactions to a batch, at most so many; false if there
+    /// are no more.
     ///
     /// # Errors
     /// The block that is cut or damaged.
-    pub fn entry(&mut self) -> Result<Option<Entry>, ReadError> {
-        while self.block.left == 0 {
-            if self.ended || !self.next_block()? {
-                return Ok(None);
+    pub fn batch(&mut self, batch: &mut Batch, entries_max: usize) -> Result<bool, ReadError> {
+        let mut room = u32::try_from(entries_max).unwrap_or(u32::MAX);
+        while room > 0 {
+            while self.block.left == 0 {
+                if self.ended || !self.next_block()? {
+                    return Ok(false);
+                }
             }
+            let count = room.min(self.block.left);
+            let read = self.block.entries(count, &mut self.interner, batch);
+            read.map_err(|reason| refuse(&name_of(self.number - 1), reason))?;
+            room -= count;
         }
-        let found = self.block.entry(&mut self.interner);
-        let found = found.and_then(|entry| match self.block.left == 0 {
-            true if !self.block.is_used_up() => Err("holds more than it counts"),
-            _ => Ok(entry),
-        });
-        found
-            .map(Some)
-            .map_err(|reason| refuse(&name_of(self.number - 1), reason))
+        Ok(true)
     }
 
     /// Reads a block; false if it is the end. What follows the end is not looked at: nothing

@@ -18,7 +18,7 @@ mod scan;
 mod write;
 
 use super::op::{Acl, Identity, Stat};
-use super::reader::{Entry, Interner, ReadError};
+use super::reader::{Batch, Interner, ReadError};
 use super::value::Value;
 use super::{FORMAT_VERSION, Header, Path, Start, StartNode, SyncPromise, World};
 use serde::{Deserialize, Serialize};
@@ -189,23 +189,19 @@ impl<B: BufRead> Lines<B> {
         Ok((lines, header))
     }
 
-    /// The next entry; None at the end.
+    /// Appends the next records and transactions to a batch, at most so many; false if there
+    /// are no more.
     ///
     /// # Errors
     /// A line that is not of the format.
-    pub fn entry(&mut self) -> Result<Option<Entry>, ReadError> {
-        if !self.advance()? {
-            return Ok(None);
-        }
-        let text = text_of(&self.buffer, self.number)?;
-        let line = match scan::line(text) {
-            Some(line) => line,
-            None => {
-                serde_json::from_str(text).map_err(|error| json_fault(self.number, text, &error))?
+    pub fn batch(&mut self, batch: &mut Batch, entries_max: usize) -> Result<bool, ReadError> {
+        for _ in 0..entries_max {
+            if !self.advance()? {
+                return Ok(false);
             }
-        };
-        let entry = read::entry_of(&line, &mut self.interner);
-        entry.map(Some).map_err(|fault| blame(self.number, fault))
+            entry(&self.buffer, self.number, &mut self.interner, batch)?;
+        }
+        Ok(true)
     }
 
     /// Reads the next line that is not empty; false at the end.
@@ -225,6 +221,21 @@ impl<B: BufRead> Lines<B> {
             }
         }
     }
+}
+
+/// What a line says, into a batch.
+fn entry(
+    line: &[u8],
+    number: u64,
+    interner: &mut Interner,
+    batch: &mut Batch,
+) -> Result<(), ReadError> {
+    let text = text_of(line, number)?;
+    let line = match scan::line(text) {
+        Some(line) => line,
+        None => serde_json::from_str(text).map_err(|error| json_fault(number, text, &error))?,
+    };
+    read::entry_into(&line, interner, batch).map_err(|fault| blame(number, fault))
 }
 
 fn text_of(buffer: &[u8], number: u64) -> Result<&str, ReadError> {

@@ -1,7 +1,7 @@
 //! One line of JSON to one record.
 
 use super::{Fault, Line, Text};
-use crate::history::reader::{Entry, Interner};
+use crate::history::reader::{Batch, Interner};
 use crate::history::{
     Acl, Answer, Body, ErrorCode, EventType, Identity, Op, Record, SessionEvent, Txn, TxnKind,
 };
@@ -46,12 +46,17 @@ fn error_of(text: &str) -> Result<ErrorCode, Fault> {
         })
 }
 
-/// What a line says.
-pub fn entry_of(line: &Line<'_>, interner: &mut Interner) -> Result<Entry, Fault> {
+/// What a line says, into a batch.
+pub fn entry_into(
+    line: &Line<'_>,
+    interner: &mut Interner,
+    batch: &mut Batch,
+) -> Result<(), Fault> {
     match need_text(&line.r#type, "type")? {
-        "txn" => txn_of(line).map(Entry::Txn),
-        _ => record_of(line, interner).map(Entry::Record),
+        "txn" => batch.txns.push(txn_of(line)?),
+        _ => batch.records.push(record_of(line, interner)?),
     }
+    Ok(())
 }
 
 fn txn_of(line: &Line<'_>) -> Result<Txn, Fault> {
