@@ -509,8 +509,14 @@ impl<'a, M: Model, K: Mask> Search<'a, M, K> {
             return;
         }
         let state = self.space.step(entry.state, flying.op, flying.class);
-        // To apply what changes nothing is of use only to what returns.
-        if state == NOWHERE || (state == entry.state && !is_goal) {
+        // To apply what changes nothing is of use to what returns, and to overwrites that it
+        // hides.
+        let hidden = match overwrites {
+            true => self.overwrites.minus(entry.applied).minus(entry.either),
+            false => K::EMPTY,
+        };
+        let idle = state == entry.state && hidden.without(flying.slot).is_empty();
+        if state == NOWHERE || (idle && !is_goal) {
             return;
         }
         let mut after = *entry;
