@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod explain;
 pub mod formats;
+mod hidden;
 pub mod history;
 pub mod linear;
 mod model;
@@ -17,6 +18,7 @@ pub mod verify;
 mod walk;
 
 pub use certificate::Certificate;
+pub use hidden::{CLASS_CONFIGURATIONS, CONFIGURATIONS, classify, judge_without_zxids};
 pub use history::{Header, History, Record};
 pub use stream::{Doubt, NARROW_WINDOW, Stream, WINDOW, acquit};
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};

@@ -99,8 +99,10 @@ impl Class {
 pub struct Violation {
     /// Which property is broken.
     pub property: Property,
-    /// What kind of wrong it is.
+    /// What kind of wrong it is: [`Class::Undetermined`] until [`crate::classify`] was asked.
     pub class: Class,
+    /// Why it is of that class, in words; empty until then.
+    pub class_reason: String,
     /// The convicting records, as indices into the history, each with its place in words.
     pub records: Vec<(usize, String)>,
     /// The state before, in words; empty where no state is involved.

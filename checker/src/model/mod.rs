@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `paths` | paths as numbers |
 //! | `acl` | permissions and identities, known from both sides |
+//! | `blind` | the same tree for those who know no zxids and try out orders |
 //! | `tree` | nodes, Stat arithmetic, the undo log, watch events |
 //! | `eval` | one request against the tree: what differs from its answer |
 //!
 //! Answers to: `protocol.md` sections 7, 9, 10, 12.3 and 13.
 
 mod acl;
+mod blind;
 mod eval;
 mod paths;
 mod tree;
@@ -22,4 +24,4 @@ mod tree;
 pub use acl::{Access, AclTable, Credentials, Who};
 pub use eval::{Ask, Diff, is_decided_by_state};
 pub use paths::{NO_PATH, PathId, Paths};
-pub use tree::{Event, NO_SESSION, SessionIndex, Tree};
+pub use tree::{Event, NO_SESSION, Node, SessionIndex, Tree};

@@ -37,8 +37,8 @@ pub struct Node {
     pub mzxid: i64,
     /// zxid of the last create or delete of a child.
     pub pzxid: i64,
-    ctime: i64,
-    mtime: i64,
+    pub(super) ctime: i64,
+    pub(super) mtime: i64,
     /// Bytes or null.
     pub data: Option<Value>,
     /// Sets since the create.
@@ -86,7 +86,7 @@ pub struct Event {
     pub acl: AclId,
 }
 
-enum Undo {
+pub(super) enum Undo {
     Node { id: PathId, old: Node },
     Event { id: PathId },
     Trace { id: PathId },
@@ -106,10 +106,12 @@ pub struct Tree<'h> {
     /// Every path at which a session ever made an ephemeral, once.
     ephemerals: Vec<Vec<PathId>>,
     ephemeral_known: FxHashSet<(SessionIndex, PathId)>,
-    nodes: Vec<Node>,
-    undo: Vec<(i64, Undo)>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) undo: Vec<(i64, Undo)>,
     /// Whether transactions may have to be taken back; parts of a multi always may.
-    keep_undo: bool,
+    pub(super) keep_undo: bool,
+    /// Whether zxids in answers are looked at; see [`super::blind`].
+    pub(super) blind: bool,
     in_multi: bool,
     zxid: i64,
     /// Events of watched paths in the order of transactions.
@@ -203,6 +205,7 @@ impl<'h> Tree<'h> {
             nodes,
             undo: Vec::new(),
             keep_undo: false,
+            blind: false,
             in_multi: false,
             zxid: 0,
             events: FxHashMap::default(),
@@ -355,7 +358,7 @@ impl<'h> Tree<'h> {
         }
     }
 
-    fn take_back(&mut self) {
+    pub(super) fn take_back(&mut self) {
         match self.undo.pop() {
             Some((_, Undo::Node { id, old })) => self.nodes[id as usize] = old,
             Some((_, Undo::Event { id })) => {
@@ -702,9 +705,13 @@ impl<'h> Tree<'h> {
             .copied()
             .unwrap_or(0);
         let node = &mut self.nodes[id as usize];
-        if node.opaque {
+        if node.opaque || self.blind && *seen == Stat::default() {
             return None;
         }
+        let (czxid, mzxid, pzxid) = match self.blind {
+            true => (seen.czxid, seen.mzxid, seen.pzxid),
+            false => (node.czxid, node.mzxid, node.pzxid),
+        };
         let data_length = node
             .data
             .as_ref()
@@ -713,8 +720,8 @@ impl<'h> Tree<'h> {
         // The reported cversion hides a counter that only ever grows.
         let made = seen.cversion.wrapping_add(seen.num_children) / 2;
         let fields = [
-            ("czxid", node.czxid, seen.czxid),
-            ("mzxid", node.mzxid, seen.mzxid),
+            ("czxid", czxid, seen.czxid),
+            ("mzxid", mzxid, seen.mzxid),
             ("version", node.version.into(), seen.version.into()),
             ("ephemeralOwner", owner, seen.ephemeral_owner),
             ("aversion", node.aversion.into(), seen.aversion.into()),
@@ -725,7 +732,7 @@ impl<'h> Tree<'h> {
                 seen.num_children.into(),
             ),
             ("cversion", cversion.into(), seen.cversion.into()),
-            ("pzxid", node.pzxid, seen.pzxid),
+            ("pzxid", pzxid, seen.pzxid),
             ("dataLength", data_length, seen.data_length.into()),
         ];
         let differing = fields
@@ -736,6 +743,10 @@ impl<'h> Tree<'h> {
                 .into_iter()
                 .find(|(_, expected, got)| expected != got);
         }
+        if self.blind && (node.ctime == TIME_UNKNOWN || node.mtime == TIME_UNKNOWN) {
+            self.touch(id);
+        }
+        let node = &mut self.nodes[id as usize];
         for (field, known, got) in [
             ("ctime", &mut node.ctime, seen.ctime),
             ("mtime", &mut node.mtime, seen.mtime),

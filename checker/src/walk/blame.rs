@@ -67,10 +67,10 @@ pub fn blame(replay: &mut Replay<'_, '_>, zxid: i64, what: What, why: &Mismatch)
             replay.tree.describe(replay.tree.paths.parent(path))
         );
     }
-    let class = class_of(replay, request, why);
     Box::new(Violation {
         property,
-        class,
+        class: Class::Undetermined,
+        class_reason: String::new(),
         records: records(replay.case, &others),
         state_before,
         reason,
@@ -78,31 +78,6 @@ pub fn blame(replay: &mut Replay<'_, '_>, zxid: i64, what: What, why: &Mismatch)
 }
 
 type Blame = (Property, String, Vec<u32>, PathId);
-
-/// Two successes on one expected version cannot be, whatever the zxids.
-fn class_of(replay: &Replay<'_, '_>, request: Option<RequestIndex>, why: &Mismatch) -> Class {
-    let Some(request) = request.map(|request| &replay.case.requests[request as usize]) else {
-        return Class::Undetermined;
-    };
-    match why {
-        Mismatch::Differs(Diff::Outcome {
-            expected: Some(ErrorCode::BAD_VERSION),
-            got: None,
-            conditional: true,
-            path,
-            ..
-        }) if replay.tree.node(*path).version > 0
-            && replay.case.requests.iter().any(|other| {
-                !std::ptr::eq(other, request)
-                    && other.op == request.op
-                    && matches!(other.answer, Some(Ok(_)))
-            }) =>
-        {
-            Class::Inconsistent
-        }
-        _ => Class::Undetermined,
-    }
-}
 
 fn of_hole(replay: &Replay<'_, '_>, zxid: i64, evidence: &Evidence<'_>) -> (Property, String) {
     let path = replay.tree.paths.name(evidence.path).to_string();

@@ -7,7 +7,7 @@
 
 use crate::history::{Answer, Body, ErrorCode, Header, History, Op, SessionEvent, Start};
 use crate::model::{
-    AclTable, Credentials, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Who,
+    AclTable, Ask, Credentials, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Who,
     is_decided_by_state,
 };
 use crate::verdict::Verdict;
@@ -458,10 +458,39 @@ pub fn role(op: &Op, zxid: i64, result: &Result<Answer, ErrorCode>) -> Role {
     }
 }
 
+impl<'h> Request<'h> {
+    /// As the tree is asked.
+    ///
+    /// # Panics
+    /// If it was not answered.
+    pub fn ask(&self) -> Ask<'h> {
+        Ask {
+            op: self.op,
+            path: self.path,
+            session: self.session,
+            who: self.who,
+            answer: (self.answer).expect("only answered requests stand in the order"),
+        }
+    }
+}
+
 impl Case<'_> {
     /// The number of a session id; [`NO_SESSION`] if it never occurs.
     pub fn index_of_session(&self, id: i64) -> SessionIndex {
         self.session_index.get(&id).copied().unwrap_or(NO_SESSION)
+    }
+
+    /// The number that a record's question had on its connection.
+    pub fn xid_of(&self, invoke: u32) -> Option<i32> {
+        match self.history.records.get(invoke as usize)?.body {
+            Body::Invoke { xid, .. } => Some(xid),
+            Body::Return { .. }
+            | Body::Lost { .. }
+            | Body::Notify { .. }
+            | Body::Session(_)
+            | Body::Ping { .. }
+            | Body::Final => None,
+        }
     }
 
     /// The earliest time at which a session can have expired; 0 if nothing is known.

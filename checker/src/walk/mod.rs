@@ -16,7 +16,7 @@
 //! Answers to: `consistency.md` 3.2 and 6.
 
 mod blame;
-mod case;
+pub(crate) mod case;
 mod choices;
 mod claims;
 mod evidence;
@@ -30,7 +30,7 @@ mod sessions;
 mod sightings;
 mod slots;
 mod survey;
-mod times;
+pub(crate) mod times;
 mod unanswered;
 mod wants;
 mod watches;
@@ -43,6 +43,7 @@ use crate::verdict::{Class, Property, Summary, Verdict, Violation};
 use crate::verify::{Terms, verify, verify_zxids};
 use case::RequestIndex;
 pub use case::{Role, role};
+pub(crate) use choices::makes_ephemeral;
 pub(crate) use left::{Left, left_by};
 use replay::Replay;
 use times::Times;
@@ -179,6 +180,20 @@ pub fn judge_verified(history: &History, options: &Options) -> Verdict {
     }
 }
 
+/// What needs neither tree nor zxids to convict: the order of replies, what syncs answer, when
+/// sessions were told that they are gone, and how many notifications came.
+///
+/// # Errors
+/// The first violation.
+pub(crate) fn check_without_zxids(
+    case: &case::Case<'_>,
+    options: &Options,
+) -> Result<(), Box<Violation>> {
+    times::check_without_zxids(case)?;
+    sessions::check(case, options.write_is_touch)?;
+    watches::check_counts(case)
+}
+
 fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate), Verdict> {
     let mut case = case::cut(history)?;
     let times = Times::of(&case);
@@ -285,7 +300,8 @@ fn check_seen(replay: &Replay<'_, '_>) -> Result<(), Box<Violation>> {
     let seen: Vec<u32> = evidence.iter().map(|seen| seen.record).take(1).collect();
     Err(Box::new(Violation {
         property: Property::ZxidSanity,
-        class: Class::Inconsistent,
+        class: Class::Undetermined,
+        class_reason: String::new(),
         records: times::records(replay.case, &seen),
         state_before: String::new(),
         reason: format!(

@@ -613,6 +613,7 @@ impl<'h> Open<'_, 'h> {
         Err(Box::new(Violation {
             property,
             class: Class::Undetermined,
+            class_reason: String::new(),
             records: records(self.case, &indices),
             state_before: String::new(),
             reason,

@@ -204,11 +204,8 @@ fn no_prefix(
     );
     Box::new(Violation {
         property,
-        class: if ever {
-            Class::Undetermined
-        } else {
-            Class::Inconsistent
-        },
+        class: Class::Undetermined,
+        class_reason: String::new(),
         records: records(replay.case, &convicting),
         state_before: replay.tree.describe(request.path),
         reason: match ever {

@@ -19,7 +19,7 @@ use super::witness::Placements;
 use super::{Options, blame};
 use crate::certificate::{Effect, Step};
 use crate::history::{EventType, Op};
-use crate::model::{AclTable, Ask, Diff, NO_PATH, PathId, Paths, Tree};
+use crate::model::{AclTable, Diff, NO_PATH, PathId, Paths, Tree};
 use crate::verdict::{Class, Property, Verdict, Violation};
 use std::collections::BTreeMap;
 
@@ -180,6 +180,7 @@ impl<'c, 'h> Replay<'c, 'h> {
         Err(Box::new(Violation {
             property: Property::ZxidSanity,
             class: Class::Undetermined,
+            class_reason: String::new(),
             records: records(
                 self.case,
                 &[first.invoke, first.done, second.invoke, second.done],
@@ -320,11 +321,11 @@ impl<'c, 'h> Replay<'c, 'h> {
                 if self.tree.ended(request.session).is_some() && !matches!(request.op, Op::Close) {
                     return Err(Mismatch::AfterEnd);
                 }
-                let ask = ask_of(self.case, request.invoke);
+                let ask = request.ask();
                 self.tree.write(&ask).map_err(Mismatch::Differs)
             }
             What::Read(request) => {
-                let ask = ask_of(self.case, self.case.requests[request as usize].invoke);
+                let ask = self.case.requests[request as usize].ask();
                 self.tree
                     .read(&ask, self.options.exists_needs_read)
                     .map_err(Mismatch::Differs)
@@ -422,21 +423,8 @@ impl<'c, 'h> Replay<'c, 'h> {
 
     /// True if a read agrees with the tree as it is.
     pub fn agrees(&mut self, request: RequestIndex) -> bool {
-        let ask = ask_of(self.case, self.case.requests[request as usize].invoke);
+        let ask = self.case.requests[request as usize].ask();
         self.tree.read(&ask, self.options.exists_needs_read).is_ok()
-    }
-}
-
-fn ask_of<'h>(case: &Case<'h>, invoke: u32) -> Ask<'h> {
-    let request = &case.requests[case.request_of[invoke as usize] as usize];
-    Ask {
-        op: request.op,
-        path: request.path,
-        session: request.session,
-        who: request.who,
-        answer: request
-            .answer
-            .expect("only answered requests stand in the order"),
     }
 }
 

@@ -90,6 +90,7 @@ fn early(case: &Case<'_>, indices: &[u32], reason: String) -> Box<Violation> {
     Box::new(Violation {
         property: Property::EphemeralsStay,
         class: Class::Undetermined,
+        class_reason: String::new(),
         records: records(case, indices),
         state_before: String::new(),
         reason,

@@ -666,6 +666,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
         Box::new(Violation {
             property,
             class: Class::Undetermined,
+            class_reason: String::new(),
             records: records(self.case, indices),
             state_before: String::new(),
             reason,

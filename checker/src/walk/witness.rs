@@ -171,6 +171,7 @@ fn check_sent(
     Err(Box::new(Violation {
         property: Property::SessionFifo,
         class: Class::Undetermined,
+        class_reason: String::new(),
         records: records(case, &invokes),
         state_before: String::new(),
         reason: format!("an unanswered request took effect at {zxid:#x}, after one sent later"),
@@ -195,6 +196,7 @@ fn violation(
     Box::new(Violation {
         property,
         class: Class::Undetermined,
+        class_reason: String::new(),
         records: records(case, &convicting),
         state_before: String::new(),
         reason,

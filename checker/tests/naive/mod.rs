@@ -5,6 +5,11 @@
 //! was lost may stand at any free number or nowhere, and so may the end of a session. All
 //! placements are tried, one number after the other.
 
+// Two test programs use a half each.
+#![allow(dead_code)]
+
+pub mod hidden;
+
 use crate::small::model::{self, START_ZXID, State};
 use gamekeeper_checker::history::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -48,6 +48,30 @@ pub fn spoil(history: &mut History, dice: &mut Dice) {
     }
 }
 
+/// Changes zxids and nothing else: of headers or of a Stat.
+pub fn spoil_zxids(history: &mut History, dice: &mut Dice) {
+    let answers: Vec<usize> = (0..history.records.len())
+        .filter(|&index| matches!(history.records[index].body, Body::Return { .. }))
+        .collect();
+    if answers.is_empty() {
+        return;
+    }
+    for _ in 0..1 + dice.below(3) {
+        let at = answers[dice.below(answers.len())];
+        if dice.one_in(3) {
+            swap_zxids(history, at, answers[dice.below(answers.len())]);
+        } else if let Body::Return { zxid, result, .. } = &mut history.records[at].body {
+            let by = [-2, -1, 1, 2][dice.below(4)];
+            match result {
+                Ok(Answer::Data { stat, .. } | Answer::Stat(stat)) if dice.one_in(2) => {
+                    stat.mzxid += by;
+                }
+                Ok(_) | Err(_) => *zxid += by,
+            }
+        }
+    }
+}
+
 /// The record that asks what the record at `at` answers.
 fn invoke_of(history: &History, at: usize) -> Option<usize> {
     let (process, number) = match &history.records[at] {

@@ -1,0 +1,291 @@
+//! Histories whose zxids are hidden: is there any order that explains what clients saw?
+//!
+//! A history says twice what happened: by its answers, and by the zxids that came with them.
+//! The walk takes the zxids at their word. Here they are taken away, all of them: of headers,
+//! notifications and Stats, and what clients said of themselves when they came back. What is
+//! left (answers, errors, names, versions, counters, wall clock times, sessions, real time) is
+//! asked for an order of its own. That decides histories recorded without zxids, and of a
+//! history that the walk convicted it tells which half is wrong:
+//!
+//! | class | claims | proof |
+//! |---|---|---|
+//! | A, inconsistent | no order explains the answers | a search through all orders of a part that has an order if the whole has one |
+//! | B, zxid not honest | some order does | that order, written into the history, accepted by the walk and by the verifier |
+//! | undetermined | nothing | |
+//!
+//! | step | room | does |
+//! |---|---|---|
+//! | cut | `part` | leaves out what cannot have caused the conviction |
+//! | lay out | `puzzle` | what has to be ordered, and what waits for what |
+//! | search | `search` | transactions in order of time, reads as early as they fit (L3) |
+//! | prove | `fill` | an order as a history with honest zxids, for the ordinary judges |
+//!
+//! What always holds: nothing is guessed. `valid` and class B were proved by judges who know
+//! nothing of this module; `invalid` and class A looked at every order; all else says which
+//! budget ended. Budgets are in configurations, so that verdicts repeat.
+//!
+//! Answers to: `consistency.md` 3.2 ("Rejecting"), 3.3 and 6.
+
+mod fill;
+mod part;
+mod puzzle;
+mod search;
+
+use crate::history::History;
+use crate::model::{AclTable, Paths, Tree};
+use crate::verdict::{Class, Property, Summary, Verdict, Violation};
+use crate::verify::verify;
+use crate::walk::case::{self, Case, RequestIndex};
+use crate::walk::{Options, check_without_zxids, judge_with_certificate, times};
+use fill::{Fill, MANNERS};
+use part::Part;
+use puzzle::Puzzle;
+use search::{Allowance, Deed, Outcome, Search};
+
+/// Configurations that [`classify`] may look at if nobody says otherwise: a second or so.
+pub const CLASS_CONFIGURATIONS: u64 = 200_000;
+
+/// Configurations that [`judge_without_zxids`] may look at if nobody says otherwise.
+pub const CONFIGURATIONS: u64 = 5_000_000;
+
+/// How hard the walk may try to follow an order that was found: it has nothing to search for.
+const FOLLOW_TRIES_MAX: u64 = 10_000;
+
+/// Of the configurations, one in so many may be spent on a small part before the whole.
+const PART_SHARE: u64 = 4;
+
+/// Judges a history as if no zxid had been recorded, looking at no more than so many
+/// configurations. Deterministic, as [`crate::judge`].
+///
+/// An open world is always unknown: others wrote too, and without zxids nothing tells what.
+pub fn judge_without_zxids(history: &History, options: &Options, configurations: u64) -> Verdict {
+    let options = &options.for_service(&history.header);
+    if options.open_world(history) {
+        return Verdict::Unknown("without zxids only a closed world can be judged".into());
+    }
+    let mut case = match case::cut(history) {
+        Ok(case) => case,
+        Err(verdict) => return verdict,
+    };
+    if let Err(mut violation) = check_without_zxids(&case, options) {
+        (violation.class, violation.class_reason) = inconsistent("no zxid is needed to see it");
+        return Verdict::Invalid(violation);
+    }
+    let mut hidden = Hidden::new(&mut case, options, configurations);
+    match hidden.decide(&Part::whole()) {
+        Finding::Proved(summary) => Verdict::Valid(*summary),
+        Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck, configurations)),
+        Finding::Open(reason) => Verdict::Unknown(reason),
+    }
+}
+
+/// Tells whether what a history was convicted of is wrong whatever the zxids (class A), or
+/// would be right with other ones (class B), and writes it into the violation.
+///
+/// Looks at no more than so many configurations; where they do not suffice, and in an open
+/// world, the class stays undetermined and the reason says so.
+pub fn classify(
+    history: &History,
+    options: &Options,
+    violation: &mut Violation,
+    configurations: u64,
+) {
+    let (class, reason) = class_of(history, options, violation, configurations);
+    (violation.class, violation.class_reason) = (class, reason);
+}
+
+fn class_of(
+    history: &History,
+    options: &Options,
+    violation: &Violation,
+    configurations: u64,
+) -> (Class, String) {
+    let options = &options.for_service(&history.header);
+    if options.open_world(history) {
+        let reason = "others wrote too, and without zxids nothing tells what";
+        return (Class::Undetermined, reason.into());
+    }
+    let Ok(mut case) = case::cut(history) else {
+        return (Class::Undetermined, "it is no history".into());
+    };
+    if check_without_zxids(&case, options).is_err() {
+        return inconsistent("no zxid is needed to see it");
+    }
+    let convicting: Vec<usize> = violation.records.iter().map(|&(index, _)| index).collect();
+    let times = convicting
+        .iter()
+        .filter_map(|&index| history.records.get(index));
+    let until = times.map(|record| record.time).max().unwrap_or(u64::MAX);
+    let part = Part::tied_to(&mut case, &convicting, until);
+    let mut hidden = Hidden::new(&mut case, options, configurations / PART_SHARE);
+    if let Some(part) = part
+        && hidden.is_impossible(&part)
+    {
+        return inconsistent(&hidden.words_of_search(configurations / PART_SHARE));
+    }
+    hidden.allowance.configurations += configurations - configurations / PART_SHARE;
+    let all = hidden.allowance.configurations;
+    match hidden.decide(&Part::whole()) {
+        Finding::Proved(summary) => {
+            let reason = format!(
+                "with the zxids left out, {} transactions have an order that explains every answer",
+                summary.transactions
+            );
+            (Class::ZxidNotHonest, reason)
+        }
+        Finding::Impossible(_) => inconsistent(&hidden.words_of_search(all)),
+        Finding::Open(reason) => (Class::Undetermined, reason),
+    }
+}
+
+fn inconsistent(reason: &str) -> (Class, String) {
+    (Class::Inconsistent, reason.into())
+}
+
+/// What is known in the end.
+enum Finding {
+    /// An order, and the judges' word for it.
+    Proved(Box<Summary>),
+    /// No order: what could not be gone on with.
+    Impossible(Vec<RequestIndex>),
+    /// Not decided, and why.
+    Open(String),
+}
+
+struct Hidden<'c, 'h> {
+    case: &'c Case<'h>,
+    tree: Tree<'h>,
+    options: &'c Options,
+    allowance: Allowance,
+}
+
+impl<'c, 'h> Hidden<'c, 'h> {
+    /// Takes the case's paths and ACLs over.
+    fn new(case: &'c mut Case<'h>, options: &'c Options, configurations: u64) -> Self {
+        let paths = std::mem::replace(&mut case.paths, Paths::new());
+        let acls = std::mem::replace(&mut case.acls, AclTable::new());
+        let case: &'c Case<'h> = case;
+        let ids = case.sessions.iter().map(|session| session.id).collect();
+        let start = &case.history.header.start;
+        let mut tree = Tree::new(start, paths, acls, ids, |id| case.index_of_session(id));
+        tree.go_blind();
+        Hidden {
+            case,
+            tree,
+            options,
+            allowance: Allowance {
+                configurations,
+                learns: true,
+                exists_needs_read: options.exists_needs_read,
+            },
+        }
+    }
+
+    /// Looks for an order of a part, which must be the whole for it to be proved.
+    fn decide(&mut self, part: &Part) -> Finding {
+        let write_is_touch = self.options.write_is_touch;
+        let likely = Puzzle::of(self.case, part, write_is_touch, true);
+        let refused = match self.search(&likely, true) {
+            Outcome::Unknown => return self.out_of_budget(),
+            Outcome::Nowhere(_) => None,
+            Outcome::Order(deeds) => match self.prove(&likely, &deeds) {
+                Ok(summary) => return Finding::Proved(Box::new(summary)),
+                Err(reason) => Some(reason),
+            },
+        };
+        let every = Puzzle::of(self.case, part, write_is_touch, false);
+        match (self.search(&every, false), refused) {
+            (Outcome::Nowhere(stuck), _) => Finding::Impossible(stuck),
+            (Outcome::Unknown, None) => self.out_of_budget(),
+            (Outcome::Unknown | Outcome::Order(_), Some(reason)) => Finding::Open(reason),
+            (Outcome::Order(deeds), None) => match self.prove(&every, &deeds) {
+                Ok(summary) => Finding::Proved(Box::new(summary)),
+                Err(reason) => Finding::Open(reason),
+            },
+        }
+    }
+
+    /// True if a part, and so the whole, has no order.
+    fn is_impossible(&mut self, part: &Part) -> bool {
+        let puzzle = Puzzle::of(self.case, part, self.options.write_is_touch, false);
+        matches!(self.search(&puzzle, false), Outcome::Nowhere(_))
+    }
+
+    fn search(&mut self, puzzle: &Puzzle<'c, 'h>, learns: bool) -> Outcome {
+        self.allowance.learns = learns;
+        Search::new(puzzle, &mut self.tree).run(&mut self.allowance)
+    }
+
+    /// Has an order of the whole judged.
+    fn prove(&mut self, puzzle: &Puzzle<'c, 'h>, deeds: &[Deed]) -> Result<Summary, String> {
+        let needs_read = self.options.exists_needs_read;
+        let mut refusal = "the reads have no place in it together".to_string();
+        for manner in MANNERS {
+            let filled = Fill::write(puzzle, deeds, &mut self.tree, needs_read, manner);
+            let Some(filled) = filled else { continue };
+            match judged(&filled, self.options) {
+                Ok(summary) => return Ok(summary),
+                Err(reason) => refusal = reason,
+            }
+        }
+        Err(format!(
+            "an order explains the answers one by one, but is refused as a whole: {refusal}"
+        ))
+    }
+
+    fn out_of_budget(&self) -> Finding {
+        Finding::Open("no decision within the configurations allowed".into())
+    }
+
+    fn words_of_search(&self, allowed: u64) -> String {
+        let looked_at = allowed.saturating_sub(self.allowance.configurations);
+        format!(
+            "none of the orders that time allows explains the answers ({looked_at} configurations)"
+        )
+    }
+
+    fn violation(&self, stuck: &[RequestIndex], allowed: u64) -> Box<Violation> {
+        let requests = stuck
+            .iter()
+            .map(|&number| &self.case.requests[number as usize]);
+        let records: Vec<u32> = requests
+            .take(STUCK_TOLD_MAX)
+            .flat_map(|request| [request.invoke, request.done])
+            .collect();
+        Box::new(Violation {
+            property: Property::LinearizableWrites,
+            class: Class::Inconsistent,
+            class_reason: self.words_of_search(allowed),
+            records: times::records(self.case, &records),
+            state_before: String::new(),
+            reason: "no order of the writes explains the answers; the order that comes farthest can go on with none of these".into(),
+        })
+    }
+}
+
+/// Most requests that are named as what no order goes on with.
+const STUCK_TOLD_MAX: usize = 4;
+
+/// What the ordinary judges say of a history with honest zxids.
+fn judged(filled: &History, options: &Options) -> Result<Summary, String> {
+    let options = Options {
+        tries_max: options.tries_max.min(FOLLOW_TRIES_MAX),
+        ..options.clone()
+    };
+    match judge_with_certificate(filled, &options) {
+        (Verdict::Valid(summary), Some(certificate)) => {
+            match verify(filled, &certificate, options.terms()) {
+                Ok(()) => Ok(summary),
+                Err(refusal) => Err(refusal.to_string()),
+            }
+        }
+        (Verdict::Valid(_), None) => Err("it came without a certificate".into()),
+        (Verdict::Invalid(violation), _) => Err(format!(
+            "{} {}: {}",
+            violation.property.code(),
+            violation.property.name(),
+            violation.reason
+        )),
+        (Verdict::Unknown(reason) | Verdict::Malformed { reason, .. }, _) => Err(reason),
+    }
+}

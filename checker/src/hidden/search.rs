@@ -1,0 +1,379 @@
+//! The search: is there an order of the transactions that explains every answer?
+//!
+//! Transactions are put one after the other, depth first, on one tree that can be taken back.
+//! Three things make that small.
+//!
+//! 1. *Only what may come next is tried.* Nothing may that was called after something not yet
+//!    settled had returned (W1, R3), so that only what was in flight together is ever put in
+//!    different orders, however long the history.
+//! 2. *Reads never branch.* As soon as a session's next answer is what the tree would say, it
+//!    is settled there: of all prefixes that fit the earliest is best, since a smaller one
+//!    only loosens what follows. A read may lie long before it was called, for a server may
+//!    lag; a sync waits for all that had been answered before it (R4).
+//! 3. *No configuration is tried twice.* What the rest of the search can do depends on where
+//!    each session stands, which requests of unknown fate took effect, and the tree without
+//!    its zxids: 128 bits for all of it are remembered.
+//!
+//! Requests of unknown fate, and ends of sessions, are tried where nothing answered can come
+//! next or all of that failed, so the latest place that mends a dead end is tried first.
+//!
+//! What is not looked at: notifications, and what a client says of itself when it reconnects.
+//! An order that is found has to be proved along those, too, before it acquits.
+//!
+//! Answers to: `consistency.md` 3.3 (L3); Lowe, *Testing for linearizability* (2017).
+
+use super::puzzle::{Place, Puzzle};
+use crate::history::Op;
+use crate::model::{PathId, Tree};
+use crate::walk::case::{RequestIndex, Role};
+use rustc_hash::FxHashSet;
+
+/// What is put next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// The next transaction of a line.
+    Next(usize),
+    /// One of unknown fate, by its number.
+    Lost(usize),
+    /// The end of a session, by its number.
+    End(usize),
+}
+
+/// How a search ends.
+pub enum Outcome {
+    /// An order that explains every answer.
+    Order(Vec<Deed>),
+    /// There is none. What the order that came farthest could not go on with: a request of
+    /// each session that stands still.
+    Nowhere(Vec<RequestIndex>),
+    /// The budget ended first.
+    Unknown,
+}
+
+/// What may be tried.
+pub struct Allowance {
+    /// How many configurations may still be visited, by all searches together.
+    pub configurations: u64,
+    /// Whether wall clock times that a read shows are held against later ones. A read that is
+    /// settled too early may then have taught the wrong time, so that what fails with it
+    /// proves nothing; but an order that is found with it is likelier to be right.
+    pub learns: bool,
+    /// Whether `exists` on a node without READ permission must have been refused.
+    pub exists_needs_read: bool,
+}
+
+/// One transaction put, and what there is to take back.
+struct Frame {
+    /// What else may stand here, the likeliest last.
+    untried: Vec<Deed>,
+    /// What stands here.
+    deed: Option<Deed>,
+    undo: usize,
+    /// The lines that went on after it, with where they stood.
+    moved: Vec<(usize, Place)>,
+    key: u128,
+}
+
+/// The search; borrow a blind tree in its start state.
+pub struct Search<'p, 'c, 'h> {
+    puzzle: &'p Puzzle<'c, 'h>,
+    tree: &'p mut Tree<'h>,
+    places: Vec<Place>,
+    lost_done: Vec<bool>,
+    ended: Vec<bool>,
+    /// What tells configurations apart.
+    key: u128,
+    digests: Vec<u128>,
+    visited: FxHashSet<u128>,
+    farthest: (usize, Vec<RequestIndex>),
+}
+
+impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
+    /// Prepares a search.
+    pub fn new(puzzle: &'p Puzzle<'c, 'h>, tree: &'p mut Tree<'h>) -> Self {
+        Search {
+            places: vec![0; puzzle.lines.len()],
+            lost_done: vec![false; puzzle.lost.len()],
+            ended: vec![false; puzzle.ends.len()],
+            key: 0,
+            digests: Vec::new(),
+            visited: FxHashSet::default(),
+            farthest: (0, Vec::new()),
+            puzzle,
+            tree,
+        }
+    }
+
+    /// Searches; the tree is as before when it ends.
+    pub fn run(mut self, allowance: &mut Allowance) -> Outcome {
+        let start = self.tree.mark_undo();
+        self.tree.begin(0);
+        let mut moved = Vec::new();
+        self.settle(allowance, start, &mut moved);
+        let mut frames = vec![self.frame(start, moved)];
+        let outcome = self.descend(&mut frames, allowance);
+        self.tree.undo_to(start);
+        outcome
+    }
+
+    fn descend(&mut self, frames: &mut Vec<Frame>, allowance: &mut Allowance) -> Outcome {
+        loop {
+            if self.puzzle.is_solved(&self.places) {
+                let deeds = frames.iter().filter_map(|frame| frame.deed);
+                return Outcome::Order(deeds.collect());
+            }
+            let depth = frames.len();
+            let top = &mut frames[depth - 1];
+            let Some(deed) = top.untried.pop() else {
+                let left = frames.pop().map(|frame| self.take_back(frame));
+                if frames.is_empty() || left.is_none() {
+                    return Outcome::Nowhere(std::mem::take(&mut self.farthest.1));
+                }
+                continue;
+            };
+            if allowance.configurations == 0 {
+                return Outcome::Unknown;
+            }
+            allowance.configurations -= 1;
+            if let Some(frame) = self.put(deed, depth as i64, allowance) {
+                frames.push(frame);
+            }
+        }
+    }
+
+    /// Puts a transaction next and settles what can be; None if it cannot stand there, or has
+    /// led here before.
+    fn put(&mut self, deed: Deed, zxid: i64, allowance: &Allowance) -> Option<Frame> {
+        let undo = self.tree.mark_undo();
+        self.tree.begin(zxid);
+        if !self.apply(deed) {
+            self.tree.undo_to(undo);
+            return None;
+        }
+        let key = self.key;
+        self.recognise(undo);
+        let mut moved = Vec::new();
+        match deed {
+            Deed::Next(line) => self.go_on(line, &mut moved),
+            // What changes nothing need not stand anywhere.
+            Deed::Lost(_) | Deed::End(_) if self.key == key => {
+                self.tree.undo_to(undo);
+                return None;
+            }
+            Deed::Lost(number) => self.lost_done[number] = true,
+            Deed::End(number) => self.ended[number] = true,
+        }
+        self.key ^= self.mark_of(deed);
+        self.settle(allowance, undo, &mut moved);
+        let mut frame = Frame {
+            untried: Vec::new(),
+            deed: Some(deed),
+            undo,
+            moved,
+            key,
+        };
+        if !self.visited.insert(self.key) {
+            self.take_back(frame);
+            return None;
+        }
+        frame.untried = self.next_deeds();
+        Some(frame)
+    }
+
+    fn frame(&mut self, undo: usize, moved: Vec<(usize, Place)>) -> Frame {
+        Frame {
+            untried: self.next_deeds(),
+            deed: None,
+            undo,
+            moved,
+            key: 0,
+        }
+    }
+
+    fn take_back(&mut self, frame: Frame) {
+        let changed: Vec<_> = self.tree.changed_since(frame.undo).collect();
+        self.tree.undo_to(frame.undo);
+        for id in changed {
+            self.digests[id as usize] = self.tree.digest(id);
+        }
+        for (line, place) in frame.moved.into_iter().rev() {
+            self.places[line] = place;
+        }
+        match frame.deed {
+            Some(Deed::Lost(number)) => self.lost_done[number] = false,
+            Some(Deed::End(number)) => self.ended[number] = false,
+            Some(Deed::Next(_)) | None => {}
+        }
+        self.key = frame.key;
+    }
+
+    /// Takes what changed in the tree into account.
+    fn recognise(&mut self, since: usize) {
+        let changed: Vec<_> = self.tree.changed_since(since).collect();
+        for id in changed {
+            let place = id as usize;
+            if self.digests.len() <= place {
+                self.digests.resize(place + 1, 0);
+            }
+            let now = self.tree.digest(id);
+            self.key ^= self.digests[place] ^ now;
+            self.digests[place] = now;
+        }
+    }
+
+    /// What sets a configuration in which this happened apart; of a line its place does.
+    fn mark_of(&self, deed: Deed) -> u128 {
+        match deed {
+            Deed::Next(_) => 0,
+            Deed::Lost(number) => mark(1, number, 0),
+            Deed::End(number) => mark(2, number, 0),
+        }
+    }
+
+    fn go_on(&mut self, line: usize, moved: &mut Vec<(usize, Place)>) {
+        let place = self.places[line];
+        moved.push((line, place));
+        self.places[line] = place + 1;
+        self.key ^= mark(0, line, place) ^ mark(0, line, place + 1);
+    }
+
+    /// Does it; false if it cannot be done, or answered so.
+    fn apply(&mut self, deed: Deed) -> bool {
+        let puzzle = self.puzzle;
+        let request = match deed {
+            Deed::End(number) => {
+                self.tree.end(puzzle.ends[number].session);
+                return true;
+            }
+            Deed::Next(line) => puzzle.next(line, &self.places),
+            Deed::Lost(number) => Some(puzzle.lost[number].request),
+        };
+        let Some(request) = request.map(|number| &puzzle.case.requests[number as usize]) else {
+            return false;
+        };
+        if self.tree.ended(request.session).is_some() && !matches!(request.op, Op::Close) {
+            return false;
+        }
+        match deed {
+            Deed::Next(_) => self.tree.write(&request.ask()).is_ok(),
+            Deed::Lost(_) | Deed::End(_) => {
+                let (tree, session) = (&mut *self.tree, request.session);
+                let done = tree.apply(request.op, request.path, session, request.who, true);
+                done.is_ok()
+            }
+        }
+    }
+
+    /// Lets every session go on as far as the tree answers what it was answered. Where a
+    /// session stood before, another answer can only be right now if its node changed.
+    fn settle(&mut self, allowance: &Allowance, since: usize, moved: &mut Vec<(usize, Place)>) {
+        let everywhere = self.digests.is_empty();
+        let mut again = true;
+        while again {
+            again = false;
+            let changed: FxHashSet<PathId> = self.tree.changed_since(since).collect();
+            for line in 0..self.places.len() {
+                let fresh = everywhere || moved.iter().any(|&(other, _)| other == line);
+                if !fresh && !self.waits_for(line, &changed) {
+                    continue;
+                }
+                while self.is_answered_here(line, allowance) {
+                    self.go_on(line, moved);
+                    again = true;
+                }
+            }
+        }
+        self.recognise(since);
+    }
+
+    /// True if a line's next answer may have become right by these changes.
+    fn waits_for(&self, line: usize, changed: &FxHashSet<PathId>) -> bool {
+        let next = self.puzzle.next(line, &self.places);
+        next.is_some_and(|request| {
+            let request = &self.puzzle.case.requests[request as usize];
+            request.role == Role::Sync || changed.contains(&request.path)
+        })
+    }
+
+    /// True if the next request of a line is a read, or sync, that is right here.
+    fn is_answered_here(&mut self, line: usize, allowance: &Allowance) -> bool {
+        let Some(request) = self.puzzle.next(line, &self.places) else {
+            return false;
+        };
+        let request = &self.puzzle.case.requests[request as usize];
+        match request.role {
+            Role::Sync => {
+                !self.puzzle.sync_counts
+                    || self.puzzle.soonest_transaction(&self.places) >= request.call
+            }
+            Role::Read | Role::ReadSomewhere => {
+                let mark = self.tree.mark_undo();
+                let ask = request.ask();
+                let right = self.tree.read(&ask, allowance.exists_needs_read).is_ok();
+                if !right || !allowance.learns {
+                    self.tree.undo_to(mark);
+                }
+                right
+            }
+            Role::Transaction | Role::Unanswered | Role::Nothing => false,
+        }
+    }
+
+    /// What may stand next, the likeliest last.
+    fn next_deeds(&mut self) -> Vec<Deed> {
+        let puzzle = self.puzzle;
+        let soonest = puzzle.soonest(&self.places);
+        let mut stuck = Vec::new();
+        let mut deeds: Vec<(i64, Deed)> = Vec::new();
+        for line in 0..puzzle.lines.len() {
+            let Some(number) = puzzle.next(line, &self.places) else {
+                continue;
+            };
+            stuck.push(number);
+            let request = &puzzle.case.requests[number as usize];
+            if request.role == Role::Transaction && request.call <= soonest {
+                deeds.push((request.zxid, Deed::Next(line)));
+            }
+        }
+        let settled: usize = self.places.iter().sum();
+        if settled >= self.farthest.0 {
+            self.farthest = (settled, stuck);
+        }
+        for (number, lost) in puzzle.lost.iter().enumerate() {
+            let place = self.places[lost.line];
+            let in_turn = lost.after <= place && place <= lost.fence;
+            if in_turn && lost.call <= soonest && !self.is_passed(number) {
+                deeds.push((lost.hint, Deed::Lost(number)));
+            }
+        }
+        for (number, end) in puzzle.ends.iter().enumerate() {
+            let over = self.places[end.line] >= puzzle.lines[end.line].last_transaction;
+            if over && end.begin <= soonest && !self.ended[number] {
+                deeds.push((end.hint, Deed::End(number)));
+            }
+        }
+        deeds.sort_by_key(|&(hint, _)| std::cmp::Reverse(hint));
+        deeds.into_iter().map(|(_, deed)| deed).collect()
+    }
+
+    /// True if a request of unknown fate took effect, or one that its session sent later.
+    fn is_passed(&self, number: usize) -> bool {
+        let line = self.puzzle.lost[number].line;
+        let later = self.puzzle.lost.iter().zip(&self.lost_done).skip(number);
+        later
+            .into_iter()
+            .any(|(lost, &done)| done && lost.line == line)
+    }
+}
+
+/// 128 bits for one fact (splitmix64, twice).
+fn mark(kind: u64, number: usize, place: Place) -> u128 {
+    let half = |salt: u64| {
+        let mut z = salt ^ (kind << 62) ^ ((number as u64) << 31) ^ place as u64;
+        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    u128::from(half(0)) << 64 | u128::from(half(0x5851_f42d_4c95_7f2d))
+}

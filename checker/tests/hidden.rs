@@ -1,0 +1,151 @@
+//! Histories whose zxids are hidden: an enumerator of all orders agrees with the search, and
+//! the class of a conviction is what it claims to be.
+
+mod naive;
+mod small;
+
+use gamekeeper_checker::history::*;
+use gamekeeper_checker::{
+    CLASS_CONFIGURATIONS, Class, Options, Verdict, classify, judge, judge_without_zxids,
+};
+use naive::hidden::consistent_without_zxids;
+use small::Dice;
+
+/// Most requests of a history that is enumerated.
+const REQUESTS_MAX: usize = 7;
+
+/// A small history, spoilt or not.
+fn history(seed: u64) -> History {
+    let mut history = small::valid(seed, REQUESTS_MAX);
+    history.txns.clear();
+    let mut dice = Dice(!seed);
+    if dice.one_in(2) {
+        for _ in 0..1 + dice.below(2) {
+            small::spoil::spoil(&mut history, &mut dice);
+        }
+    }
+    history
+}
+
+/// What the two say, where they do not agree.
+fn disagreement(history: &History) -> Option<String> {
+    let consistent = consistent_without_zxids(history);
+    let verdict = judge_without_zxids(history, &Options::default(), 1_000_000);
+    let agrees = match verdict {
+        Verdict::Valid(_) => consistent,
+        Verdict::Invalid(_) => !consistent,
+        Verdict::Unknown(_) | Verdict::Malformed { .. } => false,
+    };
+    (!agrees).then(|| format!("consistent: {consistent}; judged: {verdict}"))
+}
+
+/// Leaves out whole requests as long as the two still disagree.
+fn shrunk(mut history: History) -> History {
+    let mut index = 0;
+    while index < history.records.len() {
+        let mut less = history.clone();
+        small::spoil::forget_at(&mut less, index);
+        match less.records.len() < history.records.len() && disagreement(&less).is_some() {
+            true => (history, index) = (less, 0),
+            false => index += 1,
+        }
+    }
+    history
+}
+
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(asked) = std::env::var("HIDDEN_SEEDS") else {
+        return usual;
+    };
+    let (first, end) = asked.split_once("..").expect("HIDDEN_SEEDS is A..B");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
+#[test]
+fn search_and_enumerator_agree_on_small_histories_without_zxids() {
+    let seeds = seeds(0..300);
+    let count = seeds.end - seeds.start;
+    let (mut consistent, mut wrong) = (0, 0);
+    for seed in seeds {
+        let history = history(seed);
+        consistent += u64::from(consistent_without_zxids(&history));
+        if let Some(words) = disagreement(&history) {
+            wrong += 1;
+            if wrong <= 3 {
+                let small = shrunk(history);
+                let words = disagreement(&small).unwrap_or(words);
+                println!("seed {seed}: {words}\n{}", naive::lines(&small));
+            }
+        }
+    }
+    println!("{count} histories, {consistent} of them consistent, {wrong} disagreements");
+    assert_eq!(wrong, 0);
+    assert!(consistent > count / 3 && consistent < count);
+}
+
+/// The class of what is wrong with a history; None if nothing is.
+fn class(history: &History) -> Option<Class> {
+    match judge(history, &Options::default()) {
+        Verdict::Invalid(mut violation) => {
+            classify(
+                history,
+                &Options::default(),
+                &mut violation,
+                CLASS_CONFIGURATIONS,
+            );
+            assert!(!violation.class_reason.is_empty());
+            Some(violation.class)
+        }
+        Verdict::Valid(_) => None,
+        Verdict::Unknown(reason) | Verdict::Malformed { reason, .. } => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn class_of_a_conviction_is_what_the_enumerator_finds() {
+    let (mut inconsistent, mut dishonest) = (0, 0);
+    for seed in seeds(0..300) {
+        let history = history(seed);
+        match class(&history) {
+            None => {}
+            Some(class) => {
+                let expected = match consistent_without_zxids(&history) {
+                    true => Class::ZxidNotHonest,
+                    false => Class::Inconsistent,
+                };
+                assert_eq!(class, expected, "seed {seed}: {}", naive::lines(&history));
+                match class {
+                    Class::Inconsistent => inconsistent += 1,
+                    Class::ZxidNotHonest | Class::Undetermined => dishonest += 1,
+                }
+            }
+        }
+    }
+    println!("{inconsistent} inconsistent, {dishonest} with dishonest zxids");
+    assert!(inconsistent > 10 && dishonest > 10);
+}
+
+#[test]
+fn wrong_zxids_alone_are_class_b() {
+    let mut told = 0;
+    for seed in seeds(0..300) {
+        let mut history = small::valid(seed, 2 * REQUESTS_MAX);
+        history.txns.clear();
+        if class(&history).is_some() {
+            // What was lost took effect after its session had been closed.
+            continue;
+        }
+        small::spoil::spoil_zxids(&mut history, &mut Dice(!seed));
+        if let Some(class) = class(&history) {
+            assert_eq!(
+                class,
+                Class::ZxidNotHonest,
+                "seed {seed}: {}",
+                naive::lines(&history)
+            );
+            told += 1;
+        }
+    }
+    println!("{told} convicted");
+    assert!(told > 50);
+}
