@@ -20,6 +20,6 @@ mod walk;
 pub use certificate::Certificate;
 pub use hidden::{CLASS_CONFIGURATIONS, CONFIGURATIONS, classify, judge_without_zxids};
 pub use history::{Header, History, Record};
-pub use stream::{Doubt, NARROW_WINDOW, Stream, WINDOW, acquit};
+pub use stream::{Doubt, NARROW_WINDOW, Placed, Stream, WINDOW, acquit, acquit_verified};
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
-pub use walk::{Options, judge, judge_verified, judge_with_certificate};
+pub use walk::{Options, confirmed, judge, judge_verified, judge_with_certificate};

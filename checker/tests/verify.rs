@@ -3,11 +3,12 @@
 mod mutate;
 mod toy;
 
-use gamekeeper_checker::certificate::{Effect, Step};
+use gamekeeper_checker::certificate::{Effect, Sight, Step};
 use gamekeeper_checker::history::{Answer, Body, Header, Op, Stat};
-use gamekeeper_checker::verify::{verify, verify_zxids};
+use gamekeeper_checker::verify::{Refusal, Verifier, verify};
 use gamekeeper_checker::{
-    Certificate, History, Options, Property, Verdict, judge_verified, judge_with_certificate,
+    Certificate, History, Options, Property, Stream, Verdict, judge_verified,
+    judge_with_certificate,
 };
 use mutate::{Life, MUTATORS};
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,6 +213,80 @@ fn names_without_a_zxid_need_a_prefix_that_lists_them() {
     }
 }
 
+/// What the verifier says of a history while one pass judges it, if it is shown every place
+/// but one.
+fn shown_all_but(history: &History, hidden: Option<usize>) -> (Result<(), Refusal>, usize) {
+    let options = Options::default();
+    let mut stream = Stream::new(&history.header, &options, 16);
+    stream.exhibit();
+    let mut verifier = Verifier::new(&history.header, options.terms());
+    let (mut opinion, mut count) = (Ok(()), 0);
+    for (index, record) in history.records.iter().enumerate() {
+        stream.take(record).expect("nothing is in doubt");
+        opinion = opinion.and_then(|()| verifier.read(index, record));
+        for placed in stream.placed() {
+            if Some(count) != hidden {
+                opinion = opinion.and_then(|()| placed.show(&mut verifier));
+            }
+            count += 1;
+        }
+    }
+    stream.finish().expect("nothing is in doubt");
+    for placed in stream.placed() {
+        opinion = opinion.and_then(|()| placed.show(&mut verifier));
+    }
+    (opinion.and_then(|()| verifier.finish()), count)
+}
+
+#[test]
+fn places_of_one_pass_are_confirmed_as_they_come_and_none_may_be_missing() {
+    let shape = Shape {
+        losses: 0,
+        watches: 0,
+        ..Shape::default()
+    };
+    let history = valid_history(5, shape);
+    let (opinion, count) = shown_all_but(&history, None);
+    assert_eq!(opinion, Ok(()));
+    assert!(count > 50, "only {count} found their place before the end");
+    for hidden in 0..count {
+        let (opinion, _) = shown_all_but(&history, Some(hidden));
+        assert!(opinion.is_err(), "place {hidden} was not missed");
+    }
+}
+
+/// The verifier's opinion on the order that the zxids tell.
+fn by_zxids(history: &History) -> Result<(), Refusal> {
+    let (mut order, mut reads) = (Vec::new(), Vec::new());
+    let mut open = BTreeMap::new();
+    for (index, record) in history.records.iter().enumerate() {
+        match &record.body {
+            Body::Invoke { xid, op, .. } => {
+                open.insert((record.process, *xid), (index, op));
+            }
+            Body::Return { xid, zxid, .. } => {
+                let (invoke, op) = open[&(record.process, *xid)];
+                match op.is_transaction() {
+                    true => order.push(Step {
+                        zxid: *zxid,
+                        effect: Effect::Request(invoke),
+                    }),
+                    false => reads.push((invoke, *zxid)),
+                }
+            }
+            _ => {}
+        }
+    }
+    order.sort_by_key(|step| step.zxid);
+    let sight = |(invoke, zxid)| Sight {
+        invoke,
+        prefix: order.partition_point(|step| step.zxid <= zxid),
+    };
+    let sights = reads.into_iter().map(sight).collect();
+    let certificate = Certificate { order, sights };
+    verify(history, &certificate, Options::default().terms())
+}
+
 /// Where nothing was lost the zxids are the certificate: whatever is broken then is refused by
 /// the verifier alone, and by a rule that has to do with it. Notifications it does not see.
 #[test]
@@ -224,13 +299,11 @@ fn what_is_broken_is_refused_by_the_zxids_alone() {
             ..Shape::default()
         };
         let history = valid_history(seed, shape);
-        let terms = Options::default().terms();
-        let honest = verify_zxids(&history, terms);
-        assert_eq!(honest.err(), None, "seed {seed}");
+        assert_eq!(by_zxids(&history), Ok(()), "seed {seed}");
         let life = Life::of(&history);
         for (property, name, mutator) in MUTATORS {
             if let Some(broken) = mutator(&life, &mut mutate::Dice(seed)) {
-                let refusal = verify_zxids(&broken, terms).err();
+                let refusal = by_zxids(&broken).err();
                 let refusal = refusal.unwrap_or_else(|| panic!("seed {seed}: {name} is proved"));
                 rules
                     .entry(property.code())

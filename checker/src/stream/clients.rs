@@ -24,6 +24,8 @@ pub struct Open<R> {
     pub xid: i32,
     /// Place among all requests, in the order sent.
     pub number: u64,
+    /// The record that asked.
+    pub invoke: usize,
     pub call: R,
     pub session: SessionIndex,
     pub who: Who,

@@ -21,9 +21,11 @@
 mod clients;
 mod window;
 
+use crate::certificate::{Effect, Step};
 use crate::history::{Answer, Body, ErrorCode, Header, History, Op, Record, SessionEvent, Start};
 use crate::model::{AclTable, Ask, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Tree, Who};
 use crate::verdict::Summary;
+use crate::verify::{Refusal, Verifier};
 use crate::walk::{Options, Role, role};
 use clients::{Client, Open, Sessions, Shown, closes};
 use rustc_hash::FxHashMap;
@@ -77,8 +79,32 @@ impl std::fmt::Display for Doubt {
     }
 }
 
+/// What has found its place in the order, as [`crate::verify`] wants to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// A transaction.
+    Step(Step),
+    /// A read, or a sync, that saw what was placed before: the record that asked.
+    Sight(usize),
+}
+
+impl Placed {
+    /// Shows it to a verifier.
+    ///
+    /// # Errors
+    /// What that one does not accept.
+    pub fn show<R: Borrow<Record>>(self, verifier: &mut Verifier<R>) -> Result<(), Refusal> {
+        match self {
+            Placed::Step(step) => verifier.place(step),
+            Placed::Sight(invoke) => verifier.see(invoke),
+        }
+    }
+}
+
 /// An answered request on its way into the order.
 struct Answered<R> {
+    /// The record that asked.
+    invoke: usize,
     call: R,
     reply: R,
     session: SessionIndex,
@@ -102,6 +128,8 @@ pub struct Stream<R> {
     /// With more paths than this, those at which nothing is are forgotten.
     paths_max: usize,
     summary: Summary,
+    /// What was placed and not fetched yet, if somebody fetches it.
+    placed: Option<Vec<Placed>>,
 }
 
 impl<R: Borrow<Record>> Stream<R> {
@@ -135,8 +163,19 @@ impl<R: Borrow<Record>> Stream<R> {
             opaque,
             paths_max: PATHS_SLACK,
             summary: Summary::default(),
+            placed: None,
             header: header.clone(),
         }
+    }
+
+    /// From here on keeps what it places, for [`Stream::placed`] to fetch.
+    pub fn exhibit(&mut self) {
+        self.placed = Some(Vec::new());
+    }
+
+    /// What was placed since this was asked last, in the order of places.
+    pub fn placed(&mut self) -> impl Iterator<Item = Placed> + '_ {
+        self.placed.iter_mut().flat_map(|placed| placed.drain(..))
     }
 
     /// Takes the next record, in the order observed.
@@ -152,11 +191,11 @@ impl<R: Borrow<Record>> Stream<R> {
         })
     }
 
-    /// The history ends here.
+    /// The history ends here; what is left finds its place, to be fetched for the last time.
     ///
     /// # Errors
     /// A doubt.
-    pub fn finish(mut self) -> Result<Summary, Doubt> {
+    pub fn finish(&mut self) -> Result<Summary, Doubt> {
         let record = self.taken;
         self.settle(0).map_err(|doubt| Doubt { record, ..doubt })?;
         for client in self.clients.values() {
@@ -164,7 +203,7 @@ impl<R: Borrow<Record>> Stream<R> {
             self.summary.unanswered += client.left_open().filter(writes).count();
         }
         self.summary.sessions = self.sessions.len();
-        Ok(self.summary)
+        Ok(std::mem::take(&mut self.summary))
     }
 
     fn step(&mut self, record: R) -> Result<(), Doubt> {
@@ -234,7 +273,7 @@ impl<R: Borrow<Record>> Stream<R> {
             self.sessions.get(session).close_sent = true;
         }
         let (answered_before, shown_before) = self.shown.before(seen.time);
-        let number = self.summary.requests as u64;
+        let (number, invoke) = (self.summary.requests as u64, self.taken - 1);
         let sent = seen.time;
         self.summary.requests += 1;
         let client = self.client(process);
@@ -242,6 +281,7 @@ impl<R: Borrow<Record>> Stream<R> {
             xid,
             number,
             session,
+            invoke,
             who: client.credentials.who(),
             connection: match client.connected {
                 true => client.connection,
@@ -301,13 +341,14 @@ impl<R: Borrow<Record>> Stream<R> {
         match role {
             Role::Transaction => self.summary.transactions += 1,
             Role::Read => self.summary.reads += 1,
-            Role::Sync if matches!(result, Ok(Answer::Done)) => return Ok(()),
+            Role::Sync if matches!(result, Ok(Answer::Done)) => {}
             Role::Sync => return Err(Doubt::because("a sync that answers something")),
             Role::ReadSomewhere | Role::Unanswered | Role::Nothing => {}
         }
         let place = Place::new(zxid, rank)?;
         let (session, who) = (open.session, open.who);
         let answered = Answered {
+            invoke: open.invoke,
             call: open.call,
             reply: record,
             session,
@@ -394,10 +435,7 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     fn settle_some(&mut self) -> Result<(), Doubt> {
-        let (tree, opaque) = (&mut self.tree, self.opaque);
-        let needs_read = self.options.exists_needs_read;
-        self.window
-            .make_room(|place, answered| replay(tree, opaque, needs_read, place, &answered))?;
+        self.settle(self.window.size())?;
         if self.tree.paths.len() > self.paths_max {
             self.tree.forget_absent();
             self.opaque = self.tree.paths.id_of(OPAQUE);
@@ -406,11 +444,23 @@ impl<R: Borrow<Record>> Stream<R> {
         Ok(())
     }
 
+    /// Lets answers find their place until `keep` are left that wait.
     fn settle(&mut self, keep: usize) -> Result<(), Doubt> {
         let (tree, opaque) = (&mut self.tree, self.opaque);
         let needs_read = self.options.exists_needs_read;
+        let placed = &mut self.placed;
         self.window.leave(keep, |place, answered| {
-            replay(tree, opaque, needs_read, place, &answered)
+            replay(tree, opaque, needs_read, place, &answered)?;
+            if let Some(placed) = placed {
+                placed.push(match place.is_transaction() {
+                    true => Placed::Step(Step {
+                        zxid: place.zxid(),
+                        effect: Effect::Request(answered.invoke),
+                    }),
+                    false => Placed::Sight(answered.invoke),
+                });
+            }
+            Ok(())
         })
     }
 }
@@ -420,22 +470,52 @@ impl<R: Borrow<Record>> Stream<R> {
 /// # Errors
 /// The doubt that is left after a window as long as the history.
 pub fn acquit(history: &History, options: &Options) -> Result<Summary, Doubt> {
-    let mut found = acquit_within(history, options, NARROW_WINDOW);
+    widening(history, |window| {
+        let mut stream = Stream::new(&history.header, options, window);
+        let mut records = history.records.iter();
+        records.try_for_each(|record| stream.take(record))?;
+        stream.finish()
+    })
+}
+
+/// As [`acquit`]; a second opinion looks on.
+///
+/// # Errors
+/// As [`acquit`]; of an acquittal, what the second opinion does not accept.
+pub fn acquit_verified(
+    history: &History,
+    options: &Options,
+) -> Result<(Summary, Result<(), Refusal>), Doubt> {
+    widening(history, |window| {
+        let terms = options.for_service(&history.header).terms();
+        let mut stream = Stream::new(&history.header, options, window);
+        stream.exhibit();
+        let mut verifier = Verifier::new(&history.header, terms);
+        let mut opinion = Ok(());
+        for (index, record) in history.records.iter().enumerate() {
+            stream.take(record)?;
+            opinion = opinion.and_then(|()| verifier.read(index, record));
+            for placed in stream.placed() {
+                opinion = opinion.and_then(|()| placed.show(&mut verifier));
+            }
+        }
+        let summary = stream.finish()?;
+        for placed in stream.placed() {
+            opinion = opinion.and_then(|()| placed.show(&mut verifier));
+        }
+        Ok((summary, opinion.and_then(|()| verifier.finish())))
+    })
+}
+
+/// Judges with wider and wider windows, as long as that may help.
+fn widening<T>(history: &History, judge: impl Fn(usize) -> Result<T, Doubt>) -> Result<T, Doubt> {
+    let mut found = judge(NARROW_WINDOW);
     for window in [WINDOW, history.records.len()] {
-        if found.is_err_and(|doubt| doubt.late) {
-            found = acquit_within(history, options, window);
+        if matches!(&found, Err(doubt) if doubt.late) {
+            found = judge(window);
         }
     }
     found
-}
-
-fn acquit_within(history: &History, options: &Options, window: usize) -> Result<Summary, Doubt> {
-    let mut stream = Stream::new(&history.header, options, window);
-    history
-        .records
-        .iter()
-        .try_for_each(|record| stream.take(record))?;
-    stream.finish()
 }
 
 /// One answer against the tree.
@@ -451,6 +531,9 @@ fn replay<R: Borrow<Record>>(
     else {
         return Err(Doubt::because("a request and an answer that are none"));
     };
+    if matches!(op, Op::Sync { .. }) {
+        return Ok(());
+    }
     let path = match op.path() {
         Some(path) => tree.paths.id_shared(path),
         None => NO_PATH,

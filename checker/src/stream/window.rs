@@ -136,15 +136,9 @@ impl<E> Window<E> {
         Ok(())
     }
 
-    /// As [`Window::leave`], down to the size of the window.
-    ///
-    /// # Errors
-    /// The first error of `take`.
-    pub fn make_room(
-        &mut self,
-        take: impl FnMut(Place, E) -> Result<(), Doubt>,
-    ) -> Result<(), Doubt> {
-        self.leave(self.size, take)
+    /// How many entries it keeps at least.
+    pub fn size(&self) -> usize {
+        self.size
     }
 }
 
@@ -168,7 +162,7 @@ mod tests {
             left.push(entry);
             Ok(())
         };
-        window.make_room(&mut take).unwrap();
+        window.leave(2, &mut take).unwrap();
         assert!(window.push(place(5, Rank::Transaction), 'x').is_err());
         window.push(place(6, Rank::Read), 'e').unwrap();
         window.leave(0, &mut take).unwrap();

@@ -6,6 +6,10 @@
 //! common. What it accepts is consistent even if the judge is wrong; what it refuses says that
 //! the judge contradicts itself, and is no verdict about the service.
 //!
+//! It goes along with a judge of one pass: it reads the records as they come, takes each
+//! request's place once the judge has found it, in the order of places, and keeps a tree, what
+//! waits for its place, and a few running maxima for each rule.
+//!
 //! | rule | says |
 //! |---|---|
 //! | form | every answered transaction, read and sync has its one place; zxids fit the places |
@@ -21,17 +25,32 @@
 //! It does not look at notifications (N1 to N3), nor at what a client says about itself when
 //! it reconnects, and it knows only closed worlds: in an open one anybody may write anything.
 //!
+//! | room | holds |
+//! |---|---|
+//! | `asked` | records read: questions paired with answers, identities |
+//! | `lives` | when sessions can end (E) |
+//! | `bounds` | the running maxima of W1, W2 and R2 to R4 |
+//! | `tree`, `rights` | what each request does (W3, R1) |
+//!
 //! Answers to: `consistency.md` 3.1 and 6.
 
 mod asked;
+mod bounds;
+mod lives;
 mod rights;
 mod tree;
 
-use crate::certificate::{Certificate, Effect, Sight, Step};
-use crate::history::{Answer, ErrorCode, History, Op, Start, SyncPromise};
+use crate::certificate::{Certificate, Effect, Step};
+use crate::history::{Answer, ErrorCode, Header, History, Op, Record, Start};
 use asked::{Asked, Reading};
-use std::collections::{BTreeMap, BTreeSet};
+use bounds::{Clock, Order};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::borrow::Borrow;
 use tree::{Caller, Tree};
+
+/// Requests of unknown fate that may gather before those that cannot have a place any more are
+/// looked for.
+const LOST_SLACK: usize = 1 << 16;
 
 /// Which rules of the service hold; of [`crate::Options`] what a verifier must know too.
 #[derive(Debug, Clone, Copy)]
@@ -79,398 +98,232 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
 /// # Errors
 /// The first rule that it does not prove.
 pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Result<(), Refusal> {
-    prove(history, &asked::read(history), certificate, terms)
-}
-
-/// As [`verify`], for an acquittal that claims no more than this: the zxids are honest, and
-/// nothing of unknown fate took effect. Returns the certificate that says so.
-///
-/// # Errors
-/// The first rule that it does not prove.
-pub fn verify_zxids(history: &History, terms: Terms) -> Result<Certificate, Refusal> {
-    let reading = asked::read(history);
-    let mut order = Vec::new();
-    for asked in reading.asked.iter().filter(|asked| asked.answer.is_some()) {
-        if asked.op.is_transaction() {
-            let (zxid, effect) = (asked.zxid, Effect::Request(asked.invoke));
-            order.push(Step { zxid, effect });
+    let mut verifier = Verifier::new(&history.header, terms);
+    let mut records: Vec<(usize, &Record)> = history.records.iter().enumerate().collect();
+    records.sort_by_key(|(_, record)| record.time);
+    for (index, record) in records {
+        verifier.read(index, record)?;
+    }
+    let mut sights = certificate.sights.clone();
+    sights.sort_by_key(|sight| (sight.prefix, verifier.zxid_of(sight.invoke), sight.invoke));
+    let mut sights = sights.into_iter().peekable();
+    for place in 0..=certificate.order.len() {
+        while let Some(sight) = sights.next_if(|sight| sight.prefix == place) {
+            verifier.see(sight.invoke)?;
+        }
+        if let Some(&step) = certificate.order.get(place) {
+            verifier.place(step)?;
         }
     }
-    order.sort_by_key(|step| step.zxid);
-    let mut sights = Vec::new();
-    for asked in reading.asked.iter().filter(|asked| asked.answer.is_some()) {
-        if !asked.op.is_transaction() {
-            let prefix = order.partition_point(|step| step.zxid <= asked.zxid);
-            let invoke = asked.invoke;
-            sights.push(Sight { invoke, prefix });
-        }
+    match sights.next() {
+        Some(sight) => refuse("form", sight.invoke, "it sees more than there is"),
+        None => verifier.finish(),
     }
-    let certificate = Certificate { order, sights };
-    prove(history, &reading, &certificate, terms).map(|()| certificate)
 }
 
-fn prove(
-    history: &History,
-    reading: &Reading<'_>,
-    certificate: &Certificate,
+/// A proof under way. `R` is a record, shared or borrowed.
+pub struct Verifier<R> {
+    header: Header,
     terms: Terms,
-) -> Result<(), Refusal> {
-    let proof = Proof {
-        history,
-        reading,
-        certificate,
-        terms,
-    };
-    let places = proof.form()?;
-    proof.times(&places)?;
-    proof.sessions(&places)?;
-    proof.ends()?;
-    proof.replay(&places)
+    reading: Reading<R>,
+    tree: Tree,
+    clock: Clock,
+    orders: FxHashMap<i64, Order>,
+    ended: FxHashSet<i64>,
+    /// Transactions placed so far.
+    places: u64,
+    /// What the next zxid must exceed; the last one placed; the greatest that was seen.
+    floor: i64,
+    last: i64,
+    seen: i64,
+    waiting_max: usize,
 }
 
-struct Proof<'a, 'h> {
-    history: &'h History,
-    reading: &'a Reading<'h>,
-    certificate: &'a Certificate,
-    terms: Terms,
-}
-
-/// Where each request stands: a transaction at its index in the order, a read after a number
-/// of transactions.
-struct Places {
-    transaction: Vec<Option<usize>>,
-    sight: Vec<Option<usize>>,
-}
-
-impl<'a, 'h> Proof<'a, 'h> {
-    fn asked_at(&self, record: usize) -> Result<(usize, &'a Asked<'h>), Refusal> {
-        match self.reading.number_of(record) {
-            Some(number) => Ok((number, &self.reading.asked[number])),
-            None => refuse(
-                "form",
-                record,
-                "the certificate names a record that asks nothing",
-            ),
-        }
-    }
-
-    fn form(&self) -> Result<Places, Refusal> {
-        let count = self.reading.asked.len();
-        let mut places = Places {
-            transaction: vec![None; count],
-            sight: vec![None; count],
-        };
-        let order = &self.certificate.order;
-        let start = match self.history.header.start {
+impl<R: Borrow<Record>> Verifier<R> {
+    /// Begins a proof.
+    pub fn new(header: &Header, terms: Terms) -> Self {
+        let start = match header.start {
             Start::Fresh => 0,
             Start::Nodes { zxid, .. } => zxid,
         };
-        let (mut last, mut ended) = (start, BTreeSet::new());
-        for (index, step) in order.iter().enumerate() {
-            let record = match step.effect {
-                Effect::End(session) if !ended.insert(session) => {
-                    return refuse("form", 0, format!("session {session:#x} ends twice"));
-                }
-                Effect::End(_) => 0,
-                Effect::Request(record) => {
-                    let (number, asked) = self.asked_at(record)?;
-                    if !asked.op.is_transaction()
-                        || asked.refused
-                        || places.transaction[number].is_some()
-                    {
-                        return refuse(
-                            "form",
-                            record,
-                            "it has no place among the transactions, or one already",
-                        );
-                    }
-                    if asked.answer.is_some() && asked.zxid != step.zxid {
-                        return refuse("form", record, "it was answered at another zxid");
-                    }
-                    places.transaction[number] = Some(index);
-                    record
-                }
-            };
-            if step.zxid != 0 {
-                if step.zxid <= last || step.zxid & 0xffff_ffff == 0 {
-                    return refuse(
-                        "form",
-                        record,
-                        format!("{:#x} cannot follow {last:#x}", step.zxid),
-                    );
-                }
-                last = step.zxid;
-            }
+        Verifier {
+            terms,
+            reading: Reading::new(header),
+            tree: Tree::new(&header.start, terms.exists_needs_read),
+            clock: Clock::new(header),
+            orders: FxHashMap::default(),
+            ended: FxHashSet::default(),
+            places: 0,
+            floor: start,
+            last: i64::MIN,
+            seen: i64::MIN,
+            waiting_max: LOST_SLACK,
+            header: header.clone(),
         }
-        for sight in &self.certificate.sights {
-            let (number, asked) = self.asked_at(sight.invoke)?;
-            let fits =
-                !asked.op.is_transaction() && asked.answer.is_some() && sight.prefix <= order.len();
-            if !fits || places.sight[number].is_some() {
-                return refuse(
-                    "form",
-                    sight.invoke,
-                    "it is no answered read, or has a prefix already",
-                );
-            }
-            let (seen, unseen) = order.split_at(sight.prefix);
-            let ahead = seen
-                .iter()
-                .rev()
-                .find(|step| step.zxid != 0)
-                .is_some_and(|step| step.zxid > asked.zxid);
-            let behind = unseen
-                .iter()
-                .find(|step| step.zxid != 0)
-                .is_some_and(|step| step.zxid <= asked.zxid);
-            if asked.zxid > 0 && (ahead || behind) {
-                return refuse(
-                    "form",
-                    sight.invoke,
-                    "its prefix is not the one its reply names",
-                );
-            }
-            places.sight[number] = Some(sight.prefix);
-        }
-        for (number, asked) in self
-            .reading
-            .asked
-            .iter()
-            .enumerate()
-            .filter(|(_, asked)| asked.answer.is_some())
-        {
-            if places.transaction[number]
-                .or(places.sight[number])
-                .is_none()
-            {
-                return refuse("form", asked.invoke, "it was answered and has no place");
-            }
-        }
-        Ok(places)
     }
 
-    /// The earliest that each transaction, or one before it, can have begun: what returned
-    /// before, or was seen before, does not hold it.
-    fn begins(&self) -> Result<Vec<u64>, Refusal> {
-        let mut begun = vec![0];
-        for step in &self.certificate.order {
-            let begin = match step.effect {
-                Effect::Request(record) => self.asked_at(record)?.1.call,
-                Effect::End(session) => {
-                    let expiry = self.expiry(session);
-                    let life = self
-                        .reading
-                        .lives
-                        .get(&session)
-                        .filter(|life| !life.close_answered);
-                    let lost = life.and_then(|life| life.close_sent);
-                    lost.map_or(expiry, |sent| sent.min(expiry))
-                }
-            };
-            begun.push(begin.max(begun[begun.len() - 1]));
-        }
-        Ok(begun)
-    }
-
-    fn expiry(&self, session: i64) -> u64 {
-        self.reading
-            .expiry(session, &self.history.header, self.terms.write_is_touch)
-    }
-
-    /// W1, R3, R4.
-    fn times(&self, places: &Places) -> Result<(), Refusal> {
-        let error = self.history.header.clock_error_ns.saturating_mul(2);
-        let begun = self.begins()?;
-        // By return: how much of the order every later sync must see.
-        let mut returned: Vec<(u64, usize)> = Vec::new();
-        for (number, asked) in self
-            .reading
-            .asked
-            .iter()
-            .enumerate()
-            .filter(|(_, asked)| asked.answer.is_some())
-        {
-            let surely = asked.ret.saturating_add(error);
-            if let Some(place) = places.transaction[number] {
-                if surely < begun[place] {
-                    return refuse(
-                        "W1",
-                        asked.invoke,
-                        "it returned before something ordered earlier was called",
-                    );
-                }
-                returned.push((surely, place));
-            }
-            if let Some(prefix) = places.sight[number]
-                && surely < begun[prefix]
-            {
-                return refuse(
-                    "R3",
-                    asked.invoke,
-                    "it was answered before something it saw was called",
-                );
-            }
-        }
-        returned.sort_unstable();
-        let mut synced: BTreeMap<i64, usize> = BTreeMap::new();
-        let mut floors = vec![0];
-        returned
-            .iter()
-            .for_each(|&(_, place)| floors.push(floors[floors.len() - 1].max(place + 1)));
-        for (number, asked) in self
-            .reading
-            .asked
-            .iter()
-            .enumerate()
-            .filter(|(_, asked)| asked.session != 0)
-        {
-            let Some(prefix) = places.sight[number] else {
-                continue;
-            };
-            let floor = synced.entry(asked.session).or_default();
-            if matches!(asked.op, Op::Sync { .. }) {
-                *floor = floors[returned.partition_point(|&(ret, _)| ret < asked.call)].max(*floor);
-            } else if prefix < *floor && !self.may_be_deposed(prefix, *floor) {
-                return refuse(
-                    "R4",
-                    asked.invoke,
-                    "it missed what had been answered before an earlier sync",
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Where only the leader's word is promised, one of an older epoch may not have known
-    /// that a newer one had begun.
-    fn may_be_deposed(&self, prefix: usize, floor: usize) -> bool {
-        let epoch = |count: usize| {
-            count
-                .checked_sub(1)
-                .map_or(0, |last| self.certificate.order[last].zxid >> 32)
+    /// Reads the next record in order of time: number `index` of the history.
+    ///
+    /// # Errors
+    /// A rule that it breaks.
+    pub fn read(&mut self, index: usize, record: R) -> Result<(), Refusal> {
+        let Some(session) = self.reading.read(index, record)? else {
+            return Ok(());
         };
-        self.history.header.sync == SyncPromise::Leader && epoch(prefix) < epoch(floor)
-    }
-
-    /// W2 and R2. What was lost may take effect after later reads of its session, for they may
-    /// have been sent to a server that lags; never before earlier ones.
-    fn sessions(&self, places: &Places) -> Result<(), Refusal> {
-        #[derive(Default)]
-        struct Bound {
-            written: usize,
-            seen: usize,
-            /// Of what nobody asked for, such as new sessions, only the zxids tell.
-            zxid: i64,
-        }
-        let mut bounds: BTreeMap<i64, Bound> = BTreeMap::new();
-        for (number, asked) in self
-            .reading
-            .asked
-            .iter()
-            .enumerate()
-            .filter(|(_, asked)| asked.session != 0)
-        {
-            let bound = bounds.entry(asked.session).or_default();
-            if let Some(place) = places.transaction[number] {
-                if place < bound.written || place < bound.seen {
-                    return refuse(
-                        "W2",
-                        asked.invoke,
-                        "it lies before what its session had sent or seen earlier",
-                    );
-                }
-                bound.written = place + 1;
-                if asked.answer.is_some() {
-                    bound.seen = place + 1;
-                }
-            }
-            if let Some(prefix) = places.sight[number] {
-                if prefix < bound.seen || asked.zxid > 0 && asked.zxid < bound.zxid {
-                    return refuse(
-                        "R2",
-                        asked.invoke,
-                        "it sees less than its session had seen or written",
-                    );
-                }
-                (bound.seen, bound.zxid) = (prefix, asked.zxid.max(bound.zxid));
+        let Some(life) = self.reading.lives.get(&session) else {
+            return Ok(());
+        };
+        life.check_expired(&self.header, self.terms)?;
+        if self.clock.is_watched(session) {
+            let begin = life.end(&self.header, self.terms);
+            self.clock.ended_later(session, begin, index)?;
+            if !self.reading.is_held(session) {
+                self.clock.forget(session);
             }
         }
         Ok(())
     }
 
-    /// E: nobody is told too early that a session is gone, and no session comes back.
-    fn ends(&self) -> Result<(), Refusal> {
-        for (&session, life) in &self.reading.lives {
-            let Some((told, record)) = life.expired else {
-                continue;
-            };
-            let closed = life.close_sent.is_some_and(|sent| sent <= told);
-            if !closed && told < self.expiry(session) {
-                return refuse(
-                    "E",
-                    record,
-                    "it was told before the session can have expired",
-                );
+    /// The zxid at which a request was answered, if it was and waits for its place.
+    fn zxid_of(&self, invoke: usize) -> i64 {
+        let asked = self.reading.waiting.get(&invoke);
+        asked.map_or(0, |asked| asked.zxid)
+    }
+
+    fn epoch(&self) -> i64 {
+        self.last.max(0) >> 32
+    }
+
+    /// The next transaction of the order.
+    ///
+    /// # Errors
+    /// The rule that does not allow it there.
+    pub fn place(&mut self, step: Step) -> Result<(), Refusal> {
+        let record = match step.effect {
+            Effect::Request(record) => record,
+            Effect::End(_) => 0,
+        };
+        if step.zxid != 0 {
+            if step.zxid <= self.floor || step.zxid & 0xffff_ffff == 0 {
+                let reason = format!("{:#x} cannot follow {:#x}", step.zxid, self.floor);
+                return refuse("form", record, reason);
             }
-            if let Some((_, served)) = life
-                .served
-                .filter(|&(time, served)| served > record && time >= told)
-            {
-                return refuse(
-                    "E",
-                    served,
-                    "a session was served after it had been told that it is gone",
-                );
+            if step.zxid <= self.seen {
+                return refuse("form", record, "a read that named it did not see it");
             }
+            (self.floor, self.last) = (step.zxid, step.zxid);
+        }
+        self.tree.begin();
+        match step.effect {
+            Effect::End(session) => self.end(session, step.zxid)?,
+            Effect::Request(record) => self.request(record, step.zxid)?,
+        }
+        self.places += 1;
+        if self.reading.waiting.len() > self.waiting_max {
+            self.forget_lost();
         }
         Ok(())
     }
 
-    /// W3 and R1.
-    fn replay(&self, places: &Places) -> Result<(), Refusal> {
-        let mut tree = Tree::new(&self.history.header.start, self.terms.exists_needs_read);
-        let mut ended = BTreeSet::new();
-        let mut sights: Vec<(usize, usize)> = Vec::new();
-        for (number, prefix) in places.sight.iter().enumerate() {
-            sights.extend(prefix.map(|prefix| (prefix, number)));
+    fn end(&mut self, session: i64, zxid: i64) -> Result<(), Refusal> {
+        if !self.ended.insert(session) {
+            return refuse("form", 0, format!("session {session:#x} ends twice"));
         }
-        sights.sort_unstable();
-        let mut sights = sights.into_iter().peekable();
-        for place in 0..=self.certificate.order.len() {
-            while let Some((_, number)) = sights.next_if(|&(prefix, _)| prefix == place) {
-                read(&mut tree, &self.reading.asked[number])?;
+        let life = self.reading.lives.get(&session);
+        let begin = life.map_or(0, |life| life.end(&self.header, self.terms));
+        self.clock.begin(begin);
+        if self.reading.is_held(session) {
+            self.clock.watch(session);
+        }
+        self.tree.end(session, zxid);
+        Ok(())
+    }
+
+    fn request(&mut self, record: usize, zxid: i64) -> Result<(), Refusal> {
+        let waiting = self.reading.waiting.remove(&record);
+        let Some(asked) = waiting.filter(|asked| asked.op().is_transaction()) else {
+            let reason = "it has no place among the transactions, or one already";
+            return refuse("form", record, reason);
+        };
+        if asked.answer().is_some() && asked.zxid != zxid {
+            return refuse("form", record, "it was answered at another zxid");
+        }
+        let gone = self.ended.contains(&asked.session) && !matches!(asked.op(), Op::Close);
+        let epoch = self.epoch();
+        let order = self.orders.entry(asked.session).or_default();
+        self.clock.begin(asked.call);
+        match asked.answer() {
+            Some(_) if gone => return refuse("W2", record, "its session had ended before"),
+            Some(answer) => {
+                self.clock.wrote(&asked, epoch)?;
+                order.wrote(&asked, true)?;
+                write(&mut self.tree, &asked, zxid, answer)?;
             }
-            let Some(step) = self.certificate.order.get(place) else {
-                break;
-            };
-            tree.begin();
-            match step.effect {
-                Effect::End(session) => {
-                    tree.end(session, step.zxid);
-                    ended.insert(session);
-                }
-                Effect::Request(record) => {
-                    let (_, asked) = self.asked_at(record)?;
-                    let gone = ended.contains(&asked.session) && !matches!(asked.op, Op::Close);
-                    match asked.answer {
-                        Some(_) if gone => {
-                            return refuse("W2", record, "its session had ended before");
-                        }
-                        Some(answer) => write(&mut tree, asked, step.zxid, answer)?,
-                        None if gone => {}
-                        None => attempt(&mut tree, asked, step.zxid),
-                    }
-                    if matches!(asked.op, Op::Close) {
-                        ended.insert(asked.session);
-                    }
+            None => {
+                order.wrote(&asked, false)?;
+                if !gone {
+                    attempt(&mut self.tree, &asked, zxid);
                 }
             }
+        }
+        if matches!(asked.op(), Op::Close) {
+            self.ended.insert(asked.session);
         }
         Ok(())
+    }
+
+    /// The next read, or sync, after what was placed: that was all it saw.
+    ///
+    /// # Errors
+    /// The rule that does not allow it there.
+    pub fn see(&mut self, record: usize) -> Result<(), Refusal> {
+        let asked = self.reading.waiting.remove(&record);
+        let asked = asked.filter(|asked| !asked.op().is_transaction() && asked.answer().is_some());
+        let Some(asked) = asked else {
+            return refuse(
+                "form",
+                record,
+                "it is no answered read, or has a prefix already",
+            );
+        };
+        if asked.zxid > 0 {
+            if asked.zxid < self.last {
+                return refuse("form", record, "its prefix is not the one its reply names");
+            }
+            self.seen = self.seen.max(asked.zxid);
+        }
+        let epoch = self.epoch();
+        self.clock.saw(&asked, epoch)?;
+        let order = self.orders.entry(asked.session).or_default();
+        order.saw(&asked, self.places)?;
+        read(&mut self.tree, &asked)
+    }
+
+    /// The order ends here.
+    ///
+    /// # Errors
+    /// Something was answered and has no place.
+    pub fn finish(self) -> Result<(), Refusal> {
+        let mut waiting = self.reading.waiting.values();
+        match waiting.find(|asked| asked.answer().is_some()) {
+            Some(asked) => refuse("form", asked.invoke, "it was answered and has no place"),
+            None => self.clock.finish(),
+        }
+    }
+
+    /// Forgets requests of unknown fate that W2 allows no place any more.
+    fn forget_lost(&mut self) {
+        let (orders, ended) = (&self.orders, &self.ended);
+        self.reading.waiting.retain(|_, asked| {
+            let order = orders.get(&asked.session);
+            let passed = order.is_some_and(|order| order.is_past(asked.number));
+            asked.answer().is_some() || !passed && !ended.contains(&asked.session)
+        });
+        self.waiting_max = 2 * self.reading.waiting.len() + LOST_SLACK;
     }
 }
 
-fn caller<'a>(asked: &'a Asked<'_>, zxid: i64, doubt: bool) -> Caller<'a> {
+fn caller<R>(asked: &Asked<R>, zxid: i64, doubt: bool) -> Caller<'_> {
     Caller {
         session: asked.session,
         who: &asked.who,
@@ -480,8 +333,8 @@ fn caller<'a>(asked: &'a Asked<'_>, zxid: i64, doubt: bool) -> Caller<'a> {
 }
 
 /// Does a request of unknown fate; if it cannot succeed here, it failed here.
-fn attempt(tree: &mut Tree, asked: &Asked<'_>, zxid: i64) {
-    let ops = match asked.op {
+fn attempt<R: Borrow<Record>>(tree: &mut Tree, asked: &Asked<R>, zxid: i64) {
+    let ops = match asked.op() {
         Op::Multi { ops } => ops.as_slice(),
         single => std::slice::from_ref(single),
     };
@@ -500,14 +353,14 @@ fn path_of(op: &Op) -> &str {
 }
 
 /// W3: an answered transaction. Where it is not known whether the client may, the answer says.
-fn write(
+fn write<R: Borrow<Record>>(
     tree: &mut Tree,
-    asked: &Asked<'_>,
+    asked: &Asked<R>,
     zxid: i64,
     answer: &Result<Answer, ErrorCode>,
 ) -> Result<(), Refusal> {
     let by = caller(asked, zxid, *answer != Err(ErrorCode::NO_AUTH));
-    match (asked.op, answer) {
+    match (asked.op(), answer) {
         (Op::Multi { ops }, Ok(Answer::Multi(results))) => match tree.multi(ops, by, results) {
             Ok(()) => Ok(()),
             Err(reason) => refuse("W3", asked.invoke, reason),
@@ -526,12 +379,12 @@ fn write(
 }
 
 /// R1: a read at its prefix.
-fn read(tree: &mut Tree, asked: &Asked<'_>) -> Result<(), Refusal> {
-    let Some(answer) = asked.answer else {
+fn read<R: Borrow<Record>>(tree: &mut Tree, asked: &Asked<R>) -> Result<(), Refusal> {
+    let Some(answer) = asked.answer() else {
         return Ok(());
     };
     let by = caller(asked, 0, *answer != Err(ErrorCode::NO_AUTH));
-    single(tree, asked.op, by, answer, asked.zxid > 0).or_else(|done| {
+    single(tree, asked.op(), by, answer, asked.zxid > 0).or_else(|done| {
         let reason = format!("at its prefix it gives {done}");
         refuse("R1", asked.invoke, reason)
     })

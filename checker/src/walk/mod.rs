@@ -40,7 +40,7 @@ use crate::certificate::{Certificate, Sight, Step};
 use crate::history::{Body, Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
-use crate::verify::{Terms, verify, verify_zxids};
+use crate::verify::{Refusal, Terms, verify};
 use case::RequestIndex;
 pub use case::{Role, role};
 pub(crate) use choices::makes_ephemeral;
@@ -152,28 +152,26 @@ pub fn judge_with_certificate(
     }
 }
 
-/// As [`judge`], but acquits only what a second opinion confirms: the certificate of a valid
-/// verdict is checked by [`verify`]. Where the two disagree the judge contradicts itself, and
-/// the verdict is unknown. An open world has no certificate that proves anything, so there the
-/// judge's word stands.
+/// As [`judge`], but acquits only what a second opinion confirms (see [`crate::verify`]). The
+/// thorough judge of an open world has no certificate that proves anything, so its word stands.
 pub fn judge_verified(history: &History, options: &Options) -> Verdict {
-    let open_world = options.open_world(history);
+    if let Ok((summary, opinion)) = stream::acquit_verified(history, options) {
+        return confirmed(summary, opinion);
+    }
     let terms = options.for_service(&history.header).terms();
-    let (verdict, opinion) = match stream::acquit(history, options) {
-        Ok(summary) if open_world => return Verdict::Valid(summary),
-        Ok(summary) => (
-            Verdict::Valid(summary),
-            verify_zxids(history, terms).map(|_| ()),
-        ),
-        Err(_) => match judge_with_certificate(history, options) {
-            (verdict, Some(certificate)) if !open_world => {
-                (verdict, verify(history, &certificate, terms))
-            }
-            (verdict, _) => return verdict,
-        },
-    };
+    match judge_with_certificate(history, options) {
+        (Verdict::Valid(summary), Some(certificate)) => {
+            confirmed(summary, verify(history, &certificate, terms))
+        }
+        (verdict, _) => verdict,
+    }
+}
+
+/// The verdict of a judge that acquits, given a second opinion on it: where the two disagree
+/// the judge contradicts itself, and nothing is known.
+pub fn confirmed(summary: Summary, opinion: Result<(), Refusal>) -> Verdict {
     match opinion {
-        Ok(()) => verdict,
+        Ok(()) => Verdict::Valid(summary),
         Err(refusal) => Verdict::Unknown(format!(
             "internal contradiction: the judge found an order, but the verifier refuses it: {refusal}"
         )),

@@ -2,14 +2,15 @@
 //!
 //! Records go over in lots and are judged where they lie. A lot whose records have all been
 //! judged goes back to the reading thread, which lets go of them and fills it again, so
-//! that hardly anything is copied or allocated, and the two threads do not write to the same
-//! texts' reference counts. What always holds: the judge gets every record in the order of the
+//! that hardly anything is copied or allocated, and the threads do not write to the same
+//! texts' reference counts; nor, more than once a lot, to that of a lot. What always holds: the judge gets every record in the order of the
 //! file, then the end or what is wrong with the file, however fast either thread is.
 
 use crate::source::Input;
 use gamekeeper_checker::history::{Batch, ReadError, Reader, Record};
 use std::borrow::Borrow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -26,29 +27,60 @@ const LOTS_BACK: usize = 64;
 /// records are moved out of theirs.
 const LOTS_KEPT_MAX: usize = 2048;
 
-/// A record that is being judged.
+/// Records on the judge's side, for any thread to look at.
+#[derive(Clone)]
+pub struct Share {
+    lot: Option<Arc<Lot>>,
+    /// Each by itself, if the lot is not to be kept for the sake of one of them.
+    alone: Vec<Arc<Record>>,
+}
+
+/// A record that is being judged, on one thread.
 pub enum Held {
     /// It lies in its lot.
-    Lot(Rc<Lot>, u32),
+    Lot(Rc<Own>, u32),
     /// It lies alone.
-    Alone(Box<Record>),
+    Alone(Arc<Record>),
 }
 
 impl Borrow<Record> for Held {
     fn borrow(&self) -> &Record {
         match self {
-            Held::Lot(lot, at) => &lot.batch.records[*at as usize],
+            Held::Lot(lot, at) => &lot.0.batch.records[*at as usize],
             Held::Alone(record) => record,
         }
     }
 }
+
+impl Share {
+    /// Records that lie in no lot.
+    pub fn alone(records: impl Iterator<Item = Record>) -> Self {
+        Share {
+            lot: None,
+            alone: records.map(Arc::new).collect(),
+        }
+    }
+
+    /// The records in order.
+    pub fn held(self) -> impl Iterator<Item = Held> {
+        let inside = self.lot.map(Own).map(Rc::new).into_iter();
+        let inside = inside.flat_map(|lot| {
+            let records = lot.0.batch.records.len() as u32;
+            (0..records).map(move |at| Held::Lot(lot.clone(), at))
+        });
+        inside.chain(self.alone.into_iter().map(Held::Alone))
+    }
+}
+
+/// One thread's hold of a lot, whose count no other thread touches.
+pub struct Own(Arc<Lot>);
 
 /// A batch on the judge's side; goes back when nobody holds a record of it.
 pub struct Lot {
     batch: Batch,
     back: SyncSender<Batch>,
     /// As many clones of this exist as there are lots.
-    _count: Rc<()>,
+    _count: Arc<()>,
 }
 
 impl Drop for Lot {
@@ -63,7 +95,7 @@ pub struct Ahead {
     begun: std::vec::IntoIter<Record>,
     lots: Receiver<Result<Batch, ReadError>>,
     back: SyncSender<Batch>,
-    count: Rc<()>,
+    count: Arc<()>,
     kept_max: usize,
 }
 
@@ -83,25 +115,20 @@ impl Ahead {
         }
     }
 
-    /// The records of a lot, in order, for judging.
-    pub fn held(&self, mut batch: Batch) -> impl Iterator<Item = Held> {
-        let (mut alone, mut lot) = (Vec::new(), None);
-        let records = batch.records.len() as u32;
-        match Rc::strong_count(&self.count) > self.kept_max {
-            true => alone = std::mem::take(&mut batch.records),
-            false => {
-                lot = Some(Rc::new(Lot {
-                    batch,
-                    back: self.back.clone(),
-                    _count: self.count.clone(),
-                }));
-            }
+    /// The records of a lot, for judging.
+    pub fn share(&self, batch: Batch) -> Share {
+        if Arc::strong_count(&self.count) > self.kept_max {
+            return Share::alone(batch.records.into_iter());
         }
-        let alone = alone.into_iter().map(Box::new).map(Held::Alone);
-        let inside = lot.into_iter();
-        let inside =
-            inside.flat_map(move |lot| (0..records).map(move |at| Held::Lot(lot.clone(), at)));
-        inside.chain(alone)
+        let (back, count) = (self.back.clone(), self.count.clone());
+        Share {
+            alone: Vec::new(),
+            lot: Some(Arc::new(Lot {
+                batch,
+                back,
+                _count: count,
+            })),
+        }
     }
 }
 
@@ -139,7 +166,7 @@ pub fn reading<T>(begun: Batch, mut reader: Reader<Input>, work: impl FnOnce(Ahe
             begun: begun.records.into_iter(),
             lots,
             back,
-            count: Rc::new(()),
+            count: Arc::new(()),
             kept_max: LOTS_KEPT_MAX,
         })
     })
@@ -178,7 +205,7 @@ mod tests {
             let mut held = Vec::new();
             loop {
                 match ahead.lot() {
-                    Ok(Some(batch)) => held.extend(ahead.held(batch)),
+                    Ok(Some(batch)) => held.extend(ahead.share(batch).held()),
                     Ok(None) => return (held, None),
                     Err(error) => return (held, Some(error)),
                 }
@@ -212,7 +239,10 @@ mod tests {
     #[test]
     fn a_judge_that_has_seen_enough_does_not_wait_for_the_rest() {
         let seen = reading(Batch::default(), reader(""), |mut ahead| {
-            ahead.lot().unwrap().map(|batch| ahead.held(batch).count())
+            ahead
+                .lot()
+                .unwrap()
+                .map(|batch| ahead.share(batch).held().count())
         });
         assert_eq!(seen, Some(0), "the transactions of what was read before");
     }

@@ -64,9 +64,9 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
         true => judge,
         false => judge_verified,
     };
-    let history = match pass::begin(file, options, &arguments.pass) {
+    let history = match pass::begin(file, options, &arguments.pass, !arguments.no_verify) {
         Ok(Begun::Whole(history)) => history,
-        Ok(Begun::Acquitted(summary)) => return Ok(Outcome::Judged(Verdict::Valid(summary))),
+        Ok(Begun::Judged(verdict)) => return Ok(Outcome::Judged(verdict)),
         Ok(Begun::Doubted(doubt)) => {
             let reason = format!("one pass does not decide, {doubt}; judge it without --follow");
             return Ok(Outcome::Judged(Verdict::Unknown(reason)));

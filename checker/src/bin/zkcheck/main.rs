@@ -17,6 +17,7 @@
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
 //! | `pass` | long histories judged while they are read; `--follow` |
+//! | `second` | the second opinion on them, on a thread of its own |
 //! | `print` | a verdict in words and as JSON |
 //! | `properties` | `zkcheck properties`: what is judged |
 
@@ -31,6 +32,7 @@ mod generate;
 mod pass;
 mod print;
 mod properties;
+mod second;
 mod source;
 
 use arguments::{Arguments, Verb};

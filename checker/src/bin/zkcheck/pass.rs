@@ -5,11 +5,12 @@
 //! standard input cannot be read again and is kept in the binary form meanwhile. What always
 //! holds: no verdict but valid comes from one pass.
 
-use crate::ahead::{self, Held};
+use crate::ahead::{self, Held, Share};
+use crate::second::Second;
 use crate::source::{self, Input};
 use clap::Args;
 use gamekeeper_checker::history::{self, Batch, BinaryWriter, Header, History, Reader};
-use gamekeeper_checker::{Doubt, NARROW_WINDOW, Options, Stream, Summary, WINDOW};
+use gamekeeper_checker::{Doubt, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const SHORT_RECORDS: usize = 1 << 17;
 /// How histories are read.
 #[derive(Args, Debug)]
 pub struct PassArguments {
-    /// Hold even a long history in memory, and check the certificate of its verdict.
+    /// Hold even a long history in memory.
     #[arg(long)]
     pub whole: bool,
     /// Judge a history while it grows, in bounded memory, until nothing comes any more.
@@ -39,8 +40,8 @@ pub struct PassArguments {
 pub enum Begun {
     /// The history is in memory, and still to be judged.
     Whole(History),
-    /// It went by and was acquitted.
-    Acquitted(Summary),
+    /// It went by and is judged: acquitted, unless the second opinion contradicts.
+    Judged(Verdict),
     /// It went by, cannot be had again, and was not acquitted.
     Doubted(Doubt),
 }
@@ -49,7 +50,12 @@ pub enum Begun {
 ///
 /// # Errors
 /// One line that names the file, and the place in it if one is to blame.
-pub fn begin(file: &Path, options: &Options, arguments: &PassArguments) -> Result<Begun, String> {
+pub fn begin(
+    file: &Path,
+    options: &Options,
+    arguments: &PassArguments,
+    verify: bool,
+) -> Result<Begun, String> {
     let mut reader = match arguments.follow {
         true => source::open_growing(file, Duration::from_secs(arguments.idle))?,
         false => source::open(file)?,
@@ -64,19 +70,19 @@ pub fn begin(file: &Path, options: &Options, arguments: &PassArguments) -> Resul
         return Ok(Begun::Whole(source::whole(header, begun)));
     }
     if arguments.follow {
-        let mut pass = Pass::new(&header, options, WINDOW, false)?;
+        let mut pass = Pass::new(&header, options, WINDOW, false, verify)?;
         pass.follow(file, begun, &mut reader)?;
         return Ok(match pass.outcome().0 {
-            Ok(summary) => Begun::Acquitted(summary),
+            Ok(verdict) => Begun::Judged(verdict),
             Err(doubt) => Begun::Doubted(doubt),
         });
     }
     let standard_input = file.as_os_str() == "-";
-    let mut pass = Pass::new(&header, options, NARROW_WINDOW, standard_input)?;
+    let mut pass = Pass::new(&header, options, NARROW_WINDOW, standard_input, verify)?;
     pass.read(file, begun, reader)?;
     let (found, kept) = pass.outcome();
     let doubt = match found {
-        Ok(summary) => return Ok(Begun::Acquitted(summary)),
+        Ok(verdict) => return Ok(Begun::Judged(verdict)),
         Err(doubt) => doubt,
     };
     if let Some(kept) = kept {
@@ -85,37 +91,50 @@ pub fn begin(file: &Path, options: &Options, arguments: &PassArguments) -> Resul
         return history.map(Begun::Whole);
     }
     match doubt.late {
-        true => again(file, options),
+        true => again(file, options, verify),
         false => source::read(file).map(Begun::Whole),
     }
 }
 
 /// A second pass over a file, with a wider window.
-fn again(file: &Path, options: &Options) -> Result<Begun, String> {
+fn again(file: &Path, options: &Options, verify: bool) -> Result<Begun, String> {
     let reader = source::open(file)?;
-    let mut pass = Pass::new(reader.header(), options, WINDOW, false)?;
+    let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
     pass.read(file, Batch::default(), reader)?;
     match pass.outcome().0 {
-        Ok(summary) => Ok(Begun::Acquitted(summary)),
+        Ok(verdict) => Ok(Begun::Judged(verdict)),
         Err(_) => source::read(file).map(Begun::Whole),
     }
 }
 
 struct Pass {
     stream: Stream<Held>,
+    second: Option<Second>,
     doubt: Option<Doubt>,
     /// Everything so far, if it cannot be read again.
     kept: Option<BinaryWriter<Vec<u8>>>,
 }
 
 impl Pass {
-    fn new(header: &Header, options: &Options, window: usize, keep: bool) -> Result<Self, String> {
+    fn new(
+        header: &Header,
+        options: &Options,
+        window: usize,
+        keep: bool,
+        verify: bool,
+    ) -> Result<Self, String> {
         let kept = match keep {
             true => Some(BinaryWriter::new(Vec::new(), header).map_err(too_large)?),
             false => None,
         };
+        let mut stream = Stream::new(header, options, window);
+        let second = verify.then(|| {
+            stream.exhibit();
+            Second::begin(header, options.for_service(header).terms())
+        });
         Ok(Pass {
-            stream: Stream::new(header, options, window),
+            stream,
+            second,
             doubt: None,
             kept,
         })
@@ -139,12 +158,19 @@ impl Pass {
     }
 
     /// Judges on, until there is a doubt. The servers' log is a witness for those who doubt.
-    fn judge(&mut self, records: impl IntoIterator<Item = Held>) {
-        if self.doubt.is_none() {
-            let mut records = records.into_iter();
-            self.doubt = records
-                .try_for_each(|record| self.stream.take(record))
-                .err();
+    fn judge(&mut self, share: Share) {
+        if self.doubt.is_some() {
+            return;
+        }
+        if let Some(second) = &mut self.second {
+            second.read(share.clone());
+        }
+        let mut records = share.held();
+        self.doubt = records
+            .try_for_each(|record| self.stream.take(record))
+            .err();
+        if let Some(second) = &mut self.second {
+            second.show(self.stream.placed());
         }
     }
 
@@ -158,7 +184,7 @@ impl Pass {
                     return Ok(());
                 };
                 self.keep(&batch)?;
-                self.judge(ahead.held(batch));
+                self.judge(ahead.share(batch));
             }
             Ok(())
         })
@@ -175,19 +201,22 @@ impl Pass {
         let mut more = true;
         while more && !self.is_done() {
             batch.txns.clear();
-            let records = batch.records.drain(..);
-            self.judge(records.map(|record| Held::Alone(Box::new(record))));
+            self.judge(Share::alone(batch.records.drain(..)));
             let read = reader.batch(&mut batch, 1);
             more = read.map_err(|error| source::named(file, &error))?;
         }
         Ok(())
     }
 
-    fn outcome(self) -> (Result<Summary, Doubt>, Option<Vec<u8>>) {
+    fn outcome(mut self) -> (Result<Verdict, Doubt>, Option<Vec<u8>>) {
         let found = match self.doubt {
             Some(doubt) => Err(doubt),
             None => self.stream.finish(),
         };
+        let found = found.map(|summary| match self.second {
+            Some(second) => confirmed(summary, second.finish(self.stream.placed())),
+            None => Verdict::Valid(summary),
+        });
         // Into memory nothing fails to be written but what is too large, which was told above.
         let kept = self.kept.and_then(|kept| kept.finish().ok());
         (found, kept)

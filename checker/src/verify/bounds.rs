@@ -1,0 +1,267 @@
+//! The running maxima: what of times and session orders has to be kept along the order.
+//!
+//! Every rule here says of two requests that the one must not come after the other. Along the
+//! order that is one comparison with a maximum over what came before, so nothing else need be
+//! remembered.
+//!
+//! Answers to: `consistency.md` 3.1, W1, W2, R2, R3, R4.
+
+use super::asked::Asked;
+use super::{Refusal, refuse};
+use crate::history::{Header, Op, Record, SyncPromise};
+use std::borrow::Borrow;
+
+/// The end of a session whose client is still there, so that more may be learnt of it.
+struct Ended {
+    session: i64,
+    /// When the first of what comes after it in the order was answered, and which record.
+    returned: (u64, usize),
+}
+
+/// A read that missed what had been answered before its session's sync, which a leader that
+/// had been deposed is forgiven.
+struct Missed {
+    /// When the sync was sent.
+    synced: u64,
+    epoch: i64,
+    record: usize,
+}
+
+/// W1, R3 and R4: times along the order.
+pub struct Clock {
+    /// Twice the error of the clocks.
+    error: u64,
+    promise: SyncPromise,
+    /// The earliest that anything placed so far can have begun, at its greatest.
+    begun: u64,
+    /// The latest sync before any read placed so far: when it was sent, and the read.
+    synced: (u64, usize),
+    /// The epoch of that read.
+    synced_epoch: i64,
+    missed: Option<Missed>,
+    ended: Vec<Ended>,
+}
+
+impl Clock {
+    /// Before anything is placed.
+    pub fn new(header: &Header) -> Self {
+        Clock {
+            error: header.clock_error_ns.saturating_mul(2),
+            promise: header.sync,
+            begun: 0,
+            synced: (0, 0),
+            synced_epoch: 0,
+            missed: None,
+            ended: Vec::new(),
+        }
+    }
+
+    /// Something that cannot have begun before `time` has the next place.
+    pub fn begin(&mut self, time: u64) {
+        self.begun = self.begun.max(time);
+    }
+
+    /// W1, R4: an answered transaction has the next place, in an epoch.
+    ///
+    /// # Errors
+    /// It had returned before something earlier began, or before a sync whose session did not
+    /// see it.
+    pub fn wrote<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        epoch: i64,
+    ) -> Result<(), Refusal> {
+        let surely = self.surely(asked);
+        if surely < self.begun {
+            return refuse(
+                "W1",
+                asked.invoke,
+                "it returned before something ordered earlier was called",
+            );
+        }
+        let deposed = |read: i64| self.promise == SyncPromise::Leader && read < epoch;
+        // Whom a newer leader had deposed may have missed anything.
+        let excused = |missed: &Missed| deposed(missed.epoch) && surely < missed.synced;
+        if self.missed.as_ref().is_some_and(excused) {
+            self.missed = None;
+        }
+        let (synced, record) = self.synced;
+        if surely < synced && !deposed(self.synced_epoch) {
+            let epoch = self.synced_epoch;
+            let first = self.missed.get_or_insert(Missed {
+                synced,
+                epoch,
+                record,
+            });
+            first.synced = first.synced.min(synced);
+            if self.promise == SyncPromise::Quorum {
+                return self.finish();
+            }
+        }
+        Ok(())
+    }
+
+    /// R3: a read or a sync sees what was placed, whose last epoch is given.
+    ///
+    /// # Errors
+    /// It was answered before something it saw began.
+    pub fn saw<R: Borrow<Record>>(&mut self, asked: &Asked<R>, epoch: i64) -> Result<(), Refusal> {
+        if self.surely(asked) < self.begun {
+            return refuse(
+                "R3",
+                asked.invoke,
+                "it was answered before something it saw was called",
+            );
+        }
+        if epoch > self.synced_epoch && self.promise == SyncPromise::Leader {
+            self.synced = (0, 0);
+        }
+        self.synced_epoch = epoch;
+        if !matches!(asked.op(), Op::Sync { .. }) {
+            self.synced = self.synced.max((asked.synced, asked.invoke));
+        }
+        Ok(())
+    }
+
+    /// R4 at the end of the order.
+    ///
+    /// # Errors
+    /// A read missed what had been answered before a sync, and no later leader excuses it.
+    pub fn finish(&self) -> Result<(), Refusal> {
+        match &self.missed {
+            Some(missed) => refuse(
+                "R4",
+                missed.record,
+                "it missed what had been answered before an earlier sync",
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn surely<R: Borrow<Record>>(&mut self, asked: &Asked<R>) -> u64 {
+        let surely = asked.ret.saturating_add(self.error);
+        for ended in &mut self.ended {
+            ended.returned = ended.returned.min((surely, asked.invoke));
+        }
+        surely
+    }
+
+    /// From here on it may be learnt of a session that has ended that this was later.
+    pub fn watch(&mut self, session: i64) {
+        self.ended.push(Ended {
+            session,
+            returned: (u64::MAX, 0),
+        });
+    }
+
+    /// True between [`Clock::watch`] and [`Clock::forget`].
+    pub fn is_watched(&self, session: i64) -> bool {
+        self.ended.iter().any(|ended| ended.session == session)
+    }
+
+    /// Nothing more can be learnt of a session.
+    pub fn forget(&mut self, session: i64) {
+        self.ended.retain(|ended| ended.session != session);
+    }
+
+    /// W1: a session cannot have ended before `begin`, as is known now.
+    ///
+    /// # Errors
+    /// Something that comes after its end in the order had returned by then.
+    pub fn ended_later(&mut self, session: i64, begin: u64, index: usize) -> Result<(), Refusal> {
+        let mut ended = self.ended.iter().filter(|ended| ended.session == session);
+        if ended.any(|ended| ended.returned.0 < begin) {
+            return refuse(
+                "W1",
+                index,
+                "its session had to end later than what was ordered after its end returned",
+            );
+        }
+        self.begin(begin);
+        Ok(())
+    }
+}
+
+/// The greatest number in a session up to a place, and before it.
+#[derive(Default)]
+struct Track {
+    at: u64,
+    here: u64,
+    before: u64,
+}
+
+impl Track {
+    /// A request stands at a place not before the last one. False if something sent later
+    /// stands before it.
+    fn follows(&mut self, at: u64, number: u64) -> bool {
+        if at > self.at {
+            (self.at, self.before) = (at, self.before.max(self.here));
+        }
+        let follows = number >= self.before;
+        self.here = self.here.max(number);
+        follows
+    }
+
+    fn greatest(&self) -> u64 {
+        self.before.max(self.here)
+    }
+}
+
+/// W2 and R2: the requests of one session along the order. What was lost may take effect after
+/// later reads of its session, for they may have been sent to a server that lags; never before
+/// earlier ones.
+#[derive(Default)]
+pub struct Order {
+    /// One more than the number of the latest transaction placed.
+    written: u64,
+    /// Reads by how much of the order they saw.
+    seen: Track,
+    /// Reads by zxid: of what nobody asked for, such as new sessions, only that tells.
+    named: Track,
+}
+
+impl Order {
+    /// A transaction has the next place.
+    ///
+    /// # Errors
+    /// W2: it lies before what was sent earlier. R2: what was read later did not see it.
+    pub fn wrote<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        answered: bool,
+    ) -> Result<(), Refusal> {
+        let unseen = answered && asked.number < self.seen.greatest();
+        if asked.session != 0 && self.is_past(asked.number) {
+            let reason = "it lies before what its session had sent earlier";
+            return refuse("W2", asked.invoke, reason);
+        }
+        if asked.session != 0 && unseen {
+            let reason = "what its session read later did not see it";
+            return refuse("R2", asked.invoke, reason);
+        }
+        self.written = asked.number + 1;
+        Ok(())
+    }
+
+    /// True if a transaction sent later has a place already.
+    pub fn is_past(&self, number: u64) -> bool {
+        number < self.written
+    }
+
+    /// A read sees the first `prefix` transactions.
+    ///
+    /// # Errors
+    /// R2: it sees less than its session had seen or written, or what it sent later.
+    pub fn saw<R: Borrow<Record>>(&mut self, asked: &Asked<R>, prefix: u64) -> Result<(), Refusal> {
+        let named = asked.zxid <= 0 || self.named.follows(asked.zxid as u64, asked.number);
+        let seen = self.seen.follows(prefix, asked.number);
+        match asked.session != 0 && (!named || !seen || self.is_past(asked.number)) {
+            true => refuse(
+                "R2",
+                asked.invoke,
+                "it sees less than its session had seen or written",
+            ),
+            false => Ok(()),
+        }
+    }
+}
