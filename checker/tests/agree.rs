@@ -2,6 +2,7 @@
 //! spoilt: the thorough judge with the verifier behind it, the quick one, each with and
 //! without the servers' log.
 
+mod dice;
 mod naive;
 mod small;
 

@@ -1,6 +1,7 @@
 //! What a failure tells is true: the reduced history is a history, convicts of the same by
 //! the same records, and nothing more of it can be left out.
 
+mod dice;
 mod toy;
 
 use gamekeeper_checker::explain::timeline::{self, Lane, Span, Tone};

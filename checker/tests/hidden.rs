@@ -1,6 +1,7 @@
 //! Histories whose zxids are hidden: an enumerator of all orders agrees with the search, and
 //! the class of a conviction is what it claims to be.
 
+mod dice;
 mod naive;
 mod small;
 

@@ -1,5 +1,6 @@
 //! Every property is broken, one at a time, in lives of the simulator, and named each time.
 
+mod dice;
 mod mutate;
 
 use gamekeeper_checker::history::{self, History};

@@ -1,5 +1,6 @@
 //! Where others write too: what no stranger can excuse is convicted, everything else goes.
 
+mod dice;
 mod toy;
 
 use gamekeeper_checker::history::{

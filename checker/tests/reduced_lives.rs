@@ -1,6 +1,7 @@
 //! Whichever property is broken in a life of the simulator: the failure can be told, reduced
 //! to a few records, and drawn.
 
+mod dice;
 mod mutate;
 
 use gamekeeper_checker::explain::{Budget, explain, timeline};

@@ -1,5 +1,6 @@
 //! What is consistent by construction is judged valid, whatever was lost on the way.
 
+mod dice;
 mod toy;
 
 use gamekeeper_checker::{Options, Verdict, judge};

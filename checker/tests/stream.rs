@@ -1,6 +1,7 @@
 //! The judge of one pass acquits nothing that the thorough judge does not, and doubts no
 //! more than its window forces it to.
 
+mod dice;
 mod toy;
 
 use gamekeeper_checker::history::*;

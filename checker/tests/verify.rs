@@ -1,5 +1,6 @@
 //! The second opinion confirms every acquittal, and refuses what is not proved.
 
+mod dice;
 mod mutate;
 mod toy;
 

@@ -6,14 +6,12 @@
 
 #![allow(dead_code)]
 
-#[path = "../dice/mod.rs"]
-mod dice;
 mod node;
 mod order;
 mod read;
 mod watch;
 
-pub use dice::Dice;
+pub use crate::dice::Dice;
 use gamekeeper_checker::Property;
 use gamekeeper_checker::history::*;
 use std::collections::{BTreeMap, BTreeSet};

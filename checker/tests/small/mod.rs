@@ -3,12 +3,10 @@
 
 #![allow(dead_code)]
 
-#[path = "../dice/mod.rs"]
-mod dice;
 pub mod model;
 pub mod spoil;
 
-pub use dice::Dice;
+pub use crate::dice::Dice;
 use gamekeeper_checker::history::*;
 use model::State;
 use std::collections::VecDeque;

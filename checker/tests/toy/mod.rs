@@ -6,13 +6,11 @@
 
 #![allow(dead_code)]
 
-#[path = "../dice/mod.rs"]
-mod dice;
 mod session;
 mod tree;
 mod wishes;
 
-pub use dice::Dice;
+pub use crate::dice::Dice;
 use gamekeeper_checker::history::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
