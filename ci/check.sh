@@ -32,6 +32,9 @@ sim=${CARGO_TARGET_DIR:-target}/release/sim
 "$sim" sweep --seeds "${SWEEP:-0..100}" --jobs 2
 "$sim" sweep --seeds 0..3 --jobs 2 --scenario scenarios
 
+step "published histories get their known verdicts"
+ci/published.sh
+
 step "what is outside the promise is caught"
 code=0
 "$sim" sweep --seeds 0..4 --scenario scenarios/negative --out runs/negative --json >/dev/null || code=$?
