@@ -126,7 +126,11 @@ impl std::fmt::Display for Violation {
         if !self.state_before.is_empty() {
             writeln!(f, "  before: {}", plain(&self.state_before))?;
         }
-        write!(f, "  class: {}", self.class.name())
+        write!(f, "  class: {}", self.class.name())?;
+        match self.class_reason.is_empty() {
+            true => Ok(()),
+            false => write!(f, ": {}", plain(&self.class_reason)),
+        }
     }
 }
 

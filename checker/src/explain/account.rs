@@ -33,6 +33,8 @@ pub struct Account {
     pub before: Vec<String>,
     /// What kind of wrong it is; empty where nothing is known of that.
     pub class: &'static str,
+    /// Why it is of that kind; empty where nothing was looked at.
+    pub class_reason: String,
     /// A smaller history that convicts the same way; None if none was found.
     pub reduced: Option<Reduced>,
 }
@@ -86,6 +88,9 @@ impl fmt::Display for Account {
         }
         if !self.class.is_empty() {
             write!(f, "\n  class     {}", self.class)?;
+        }
+        if !self.class_reason.is_empty() {
+            write!(f, "\n            {}", self.class_reason)?;
         }
         match &self.reduced {
             Some(reduced) => reduced.tell(f),

@@ -71,7 +71,7 @@ pub fn class(class: Class) -> &'static str {
             "class A, inconsistent: no order of the writes whatever explains what the clients saw; the service gave wrong answers"
         }
         Class::ZxidNotHonest => {
-            "class B, zxid not honest: another order would explain the answers, so the data is right but the zxids that came with it are wrong; clients rely on those too"
+            "class B, zxid not honest: another order would explain the answers, so each is right for some moment, but not for that of the zxid that came with it; clients rely on zxids too"
         }
         Class::Undetermined => {
             "undetermined: with the zxids as reported nothing explains the answers; whether another order would was not decided"

@@ -108,6 +108,7 @@ impl Explanation {
             convicting: convicting.collect(),
             before: before.map(str::to_string).collect(),
             class: meaning::class(violation.class),
+            class_reason: words::plain(&violation.class_reason),
             reduced: self.reduction.as_ref().map(|one| self.reduced(one)),
         }
     }

@@ -12,7 +12,8 @@
 //!    and every node with its parent (whose list it is in, and whose counter names it). All
 //!    requests on paths that nothing ties to the ones in question go, writes too: none of
 //!    those changes, or looks at, what is kept. The root is always there, so it ties nothing
-//!    unless somebody looks at its Stat, its children, its ACL or its counter, or changes it.
+//!    unless a write, or what convicts, looks at its Stat, its children, its ACL or its
+//!    counter, or changes it; other reads of it go.
 //!
 //! What a part is not fit for: to acquit. Reads of two paths that nothing ties are tied by the
 //! session that reads them (`consistency.md` 3.1, the trap), so that each part may have an
@@ -48,20 +49,28 @@ impl Part {
     /// What is tied to the paths that these records ask about, up to a time. None if that is
     /// everything, or nothing.
     pub fn tied_to(case: &mut Case<'_>, records: &[usize], until: u64) -> Option<Part> {
-        let touched = touched(case);
+        let number = |record: &usize| case.request_of.get(*record).copied();
+        let convicting: FxHashSet<RequestIndex> = records.iter().filter_map(number).collect();
+        let touched = touched(case, &convicting);
         let mut ties = Ties::new(case.paths.len());
         for paths in &touched {
             for pair in paths.windows(2) {
                 ties.tie(pair[0], pair[1]);
             }
         }
-        let asked = |record: &usize| touched.get(*case.request_of.get(*record)? as usize);
-        let paths = records.iter().filter_map(asked).flatten();
-        let wanted: FxHashSet<PathId> = paths.map(|&path| ties.top(path)).collect();
+        let paths = convicting
+            .iter()
+            .filter_map(|&index| touched.get(index as usize));
+        let wanted: FxHashSet<PathId> = paths.flatten().map(|&path| ties.top(path)).collect();
         let mut kept = FxHashSet::default();
         for (index, paths) in touched.iter().enumerate() {
-            // Closes and syncs touch no path and concern every one.
-            if (paths.first()).is_none_or(|&path| wanted.contains(&ties.top(path))) {
+            // Closes and syncs concern every path.
+            let keep = match (paths.first(), case.requests[index].op) {
+                (_, Op::Close | Op::Sync { .. }) => true,
+                (Some(&path), _) => wanted.contains(&ties.top(path)),
+                (None, _) => false,
+            };
+            if keep {
                 kept.insert(index as RequestIndex);
             }
         }
@@ -85,15 +94,18 @@ impl Part {
 }
 
 /// The paths that each request touches, with their parents, but without the root where it
-/// ties nothing.
-fn touched(case: &mut Case<'_>) -> Vec<Vec<PathId>> {
+/// ties nothing: what only reads it goes then.
+fn touched(case: &mut Case<'_>, convicting: &FxHashSet<RequestIndex>) -> Vec<Vec<PathId>> {
     let mut touched = Vec::with_capacity(case.requests.len());
-    for request in &case.requests {
+    let mut root_matters = false;
+    for (index, request) in case.requests.iter().enumerate() {
         let mut paths = Vec::new();
         touches(request.op, &mut case.paths, &mut paths);
         touched.push(paths);
+        let stays = request.op.is_transaction() || convicting.contains(&(index as RequestIndex));
+        root_matters |= stays && looks_at_root(request.op);
     }
-    if !(case.requests.iter()).any(|request| looks_at_root(request.op)) {
+    if !root_matters {
         for paths in &mut touched {
             paths.retain(|&path| path != ROOT);
         }

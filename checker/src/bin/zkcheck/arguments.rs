@@ -23,7 +23,7 @@ Examples:
   zstdcat soak.jsonl.zst | zkcheck -        judge standard input
   zkcheck --json a.jsonl b.jsonl            one JSON object a file, for scripts
   zkcheck --open history.jsonl              other clients wrote too and were not recorded
-  zkcheck --ignore-zxid registers.tsv       a register's history, judged without its zxids
+  zkcheck --ignore-zxid history.jsonl       judge by the answers alone, as if without zxids
   zkcheck --explain history.jsonl           a violation at length, reduced to what matters
   zkcheck --reduce small.jsonl --html why.html history.jsonl
                                             the reduced history and a page with a picture

@@ -1,11 +1,14 @@
 //! `zkcheck FILE…`: reads, judges, prints; the exit code is the worst verdict.
 
 use crate::arguments::CheckArguments;
-use crate::pass::{self, Begun};
+use crate::pass::{self, Begun, PassArguments};
 use crate::{EXIT_UNREADABLE, foreign, output_error, print, source};
 use gamekeeper_checker::explain::Explanation;
 use gamekeeper_checker::formats;
-use gamekeeper_checker::{History, Options, Verdict, judge, judge_verified};
+use gamekeeper_checker::{
+    CLASS_CONFIGURATIONS, CONFIGURATIONS, History, Options, Verdict, classify, judge,
+    judge_verified, judge_without_zxids,
+};
 use std::path::Path;
 
 /// What became of one file.
@@ -46,6 +49,11 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
             "{flag} writes one file and so takes one history; run zkcheck once for each"
         ));
     }
+    if arguments.foreign.ignore_zxid && arguments.pass.follow {
+        return Err(
+            "--follow goes by zxids, and --ignore-zxid hides them; name one of them".into(),
+        );
+    }
     let options = arguments.options();
     let mut worst = 0;
     for file in &arguments.files {
@@ -60,11 +68,12 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
 }
 
 fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<Outcome, String> {
-    let judge: fn(&History, &Options) -> Verdict = match arguments.no_verify {
-        true => judge,
-        false => judge_verified,
+    let pass = PassArguments {
+        // One pass goes by zxids.
+        whole: arguments.pass.whole || arguments.foreign.ignore_zxid,
+        ..arguments.pass
     };
-    let history = match pass::begin(file, options, &arguments.pass, !arguments.no_verify) {
+    let history = match pass::begin(file, options, &pass, !arguments.no_verify) {
         Ok(Begun::Whole(history)) => history,
         Ok(Begun::Judged(verdict)) => return Ok(Outcome::Judged(verdict)),
         Ok(Begun::Doubted(doubt)) => {
@@ -73,7 +82,7 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
         }
         Err(reason) => return Ok(Outcome::Unreadable(reason)),
     };
-    let verdict = match source::waiting(file, &history, || judge(&history, options)) {
+    let verdict = match source::waiting(file, &history, || judged(&history, options, arguments)) {
         Verdict::Malformed { record, reason } => {
             let (file, record) = (file.display(), record + 1);
             let reason = format!("{file}: record {record}: {reason}");
@@ -91,6 +100,23 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
         Some(explanation) => Outcome::Explained(Box::new(explanation)),
         None => Outcome::Judged(verdict),
     })
+}
+
+fn judged(history: &History, options: &Options, arguments: &CheckArguments) -> Verdict {
+    let configurations = arguments.foreign.configurations;
+    if arguments.foreign.ignore_zxid {
+        let configurations = configurations.unwrap_or(CONFIGURATIONS);
+        return judge_without_zxids(history, options, configurations);
+    }
+    let mut verdict = match arguments.no_verify {
+        true => judge(history, options),
+        false => judge_verified(history, options),
+    };
+    if let Verdict::Invalid(violation) = &mut verdict {
+        let configurations = configurations.unwrap_or(CLASS_CONFIGURATIONS);
+        classify(history, options, violation, configurations);
+    }
+    verdict
 }
 
 /// The worse of two exit codes: unreadable, then invalid, then unknown, then valid.

@@ -26,12 +26,13 @@ pub struct ForeignArguments {
     /// What a foreign history is judged as; else what its format and requests suggest.
     #[arg(long, value_parser = PossibleValuesParser::new(ModelName::ALL.map(ModelName::name)))]
     model: Option<String>,
-    /// Judge a foreign history as if no zxid had been recorded.
+    /// Judge as if no zxid had been recorded: those of headers, notifications and Stats are not
+    /// looked at.
     #[arg(long)]
-    ignore_zxid: bool,
-    /// Give up the search of a foreign history after this many configurations.
+    pub ignore_zxid: bool,
+    /// Give up a search without zxids after this many configurations.
     #[arg(long, value_name = "COUNT")]
-    configurations: Option<u64>,
+    pub configurations: Option<u64>,
 }
 
 impl ForeignArguments {

@@ -89,7 +89,8 @@ fn json_of_violation(file: String, violation: &Violation) -> Value {
     json!({
         "file": file, "verdict": "invalid",
         "property": violation.property.code(), "name": violation.property.name(),
-        "class": violation.class.name(), "reason": violation.reason,
+        "class": violation.class.name(), "class_reason": violation.class_reason,
+        "reason": violation.reason,
         "records": violation.records.iter().map(record).collect::<Vec<_>>(),
         "state_before": violation.state_before,
     })

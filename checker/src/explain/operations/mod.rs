@@ -111,6 +111,7 @@ pub fn explain<M: Model>(case: &Case<M>, conviction: &Conviction, budget: Budget
             .collect(),
         before: before.iter().map(|state| told(state)).collect(),
         class: court.timing().map_or("", Timing::words),
+        class_reason: String::new(),
         reduced: reduction
             .as_ref()
             .map(|one| case.reduced(one, &[conviction.operation])),
@@ -153,6 +154,7 @@ pub fn explain_zookeeper(
             .filter(|state| !state.is_empty())
             .collect(),
         class: meaning::class(broken.class),
+        class_reason: String::new(),
         reduced: reduction
             .as_ref()
             .map(|one| case.reduced(one, broken.operations)),

@@ -1,0 +1,95 @@
+//! Whole lives of the simulator without their zxids: valid ones stay valid, and of what is
+//! broken in them it is told whether the answers or the zxids are wrong.
+
+mod mutate;
+
+use gamekeeper_checker::history::{self, History};
+use gamekeeper_checker::{
+    CLASS_CONFIGURATIONS, CONFIGURATIONS, Class, Options, Verdict, classify, judge,
+    judge_without_zxids,
+};
+use mutate::{Dice, Life, MUTATORS};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How often each mutator is tried on each life.
+const TRIES: u64 = 2;
+
+/// What is broken by changing zxids and nothing else.
+const OF_ZXIDS_ALONE: [&str; 3] = [
+    "two transactions at one zxid",
+    "two transactions of a session change places",
+    "a transaction at the start of an epoch",
+];
+
+/// Of which no order of the answers tells all.
+const OF_NOTIFICATIONS: [&str; 2] = ["a notification comes after", "a notification of another"];
+
+/// `LIVES=DIR` tries other lives than the ones kept here: files of histories.
+fn lives() -> Vec<(PathBuf, History)> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lives");
+    let folder = std::env::var_os("LIVES").map_or(kept, PathBuf::from);
+    let files = std::fs::read_dir(&folder).expect("a folder of lives");
+    let files = files.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        let file = std::fs::File::open(&path).expect("a life can be opened");
+        let life = history::read(std::io::BufReader::new(file)).expect("a life is a history");
+        (path, life)
+    };
+    files.into_iter().map(read).collect()
+}
+
+#[test]
+fn a_valid_life_is_valid_without_its_zxids() {
+    for (file, life) in lives() {
+        let verdict = judge_without_zxids(&life, &Options::default(), CONFIGURATIONS);
+        assert!(
+            matches!(verdict, Verdict::Valid(_)),
+            "{}: {verdict}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn what_is_broken_in_a_life_has_a_class() {
+    let mut tallies: BTreeMap<&str, [u32; 3]> = BTreeMap::new();
+    for (file, whole) in lives() {
+        let life = Life::of(&whole);
+        for (_, name, mutator) in MUTATORS {
+            for seed in 0..TRIES {
+                let Some(broken) = mutator(&life, &mut Dice(seed)) else {
+                    break;
+                };
+                let options = Options::default();
+                let Verdict::Invalid(mut violation) = judge(&broken, &options) else {
+                    continue;
+                };
+                classify(&broken, &options, &mut violation, CLASS_CONFIGURATIONS);
+                println!("{} {name} {seed}: {violation}", file.display());
+                let tally = tallies.entry(name).or_default();
+                tally[match violation.class {
+                    Class::Inconsistent => 0,
+                    Class::ZxidNotHonest => 1,
+                    Class::Undetermined => 2,
+                }] += 1;
+            }
+        }
+    }
+    for (name, [inconsistent, dishonest, undetermined]) in &tallies {
+        println!("{name}: {inconsistent} A, {dishonest} B, {undetermined} undetermined");
+        let is_of = |kinds: &[&str]| kinds.iter().any(|kind| name.contains(kind));
+        match (is_of(&OF_ZXIDS_ALONE), is_of(&OF_NOTIFICATIONS)) {
+            (true, _) => assert_eq!(inconsistent + undetermined, 0, "{name}"),
+            (false, true) => assert_eq!(*dishonest, 0, "{name}"),
+            (false, false) => assert_eq!(*undetermined, 0, "{name}"),
+        }
+    }
+}
