@@ -1,14 +1,16 @@
 //! Whole lives of the simulator without their zxids: valid ones stay valid, and of what is
 //! broken in them it is told whether the answers or the zxids are wrong.
 
+mod dice;
 mod mutate;
 
+use dice::Dice;
 use gamekeeper_checker::history::{self, History};
 use gamekeeper_checker::{
     CLASS_CONFIGURATIONS, CONFIGURATIONS, Class, Options, Verdict, classify, judge,
     judge_without_zxids,
 };
-use mutate::{Dice, Life, MUTATORS};
+use mutate::{Life, MUTATORS};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
