@@ -162,3 +162,28 @@ fn nothing_happens_at_the_start_of_an_epoch() {
     let lines = [lost, exists(1, (20, 21), "/a", 1 << 32 | 1, Ok(parent))];
     convicts(Property::ZxidSanity, &lines);
 }
+
+/// Convicted: the Stat of a multi's first part was taken for what the whole multi had left, so
+/// that its second part seemed to explain the version, and not the lost request before it.
+#[test]
+fn a_lost_set_is_counted_before_a_multi_that_sets_twice() {
+    let shown = |version| Ok(Answer::Stat(after_set(1, 6, version, "1")));
+    let lines = [
+        get(1, (0, 1), "/a", "0", A0, 4),
+        Lost {
+            session: 2,
+            time: (2, 3),
+            op: set_op("/a", "9", -1),
+        },
+        Request {
+            session: 1,
+            time: (4, 5),
+            zxid: 6,
+            op: Op::Multi {
+                ops: vec![set_op("/a", "1", -1), set_op("/a", "1", -1)],
+            },
+            result: Ok(Answer::Multi(vec![shown(2), shown(3)])),
+        },
+    ];
+    acquits(&lines);
+}

@@ -3,11 +3,12 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions.
 
 use super::case::RequestIndex;
+use super::changes::{Aspect, Change, itself, kids};
 use super::evidence::Deed;
 use super::replay::{Mismatch, Replay, What};
 use super::slots::Stretches;
-use super::unanswered::{Candidate, CandidateIndex};
-use super::wants::{Aspect, Want, itself, kids, wants};
+use super::unanswered::{Candidate, CandidateIndex, Owned};
+use super::wants::wants;
 use crate::history::{EventType, Op};
 use crate::model::{Diff, NO_PATH, PathId, SessionIndex};
 
@@ -167,12 +168,11 @@ impl Replay<'_, '_> {
             .iter()
             .filter_map(|aspect| survey?.marks.get(aspect).map(Vec::as_slice))
             .collect();
-        let parts = &self.candidates.list[number as usize].parts;
         let search = Stretches {
             low: low.max(after),
             high: high.min(before),
             marks: &marks,
-            excluded: &|zxid| survey?.quiet.excludes(parts, zxid, true),
+            excluded: &|zxid| self.excluded(number, zxid, true),
         };
         if let Some(likely) = self.likely(number)
             && self.slots.is_open(likely, &search, &self.assigned)
@@ -257,7 +257,7 @@ impl Replay<'_, '_> {
                     Deed::Created | Deed::Modified | Deed::Fired(EventType::NodeCreated)
                 ) {
                     let parent = self.tree.paths.parent(evidence.path);
-                    self.providers(Want::MoreKids(parent), &mut found);
+                    self.providers(Change::MoreKids(parent), &mut found);
                 }
                 return found;
             }
@@ -279,20 +279,20 @@ impl Replay<'_, '_> {
                 .transaction_at(expected)
                 .is_some_and(|close| matches!(self.case.requests[close as usize].op, Op::Close))
         {
-            self.providers(Want::FewerKids(path), &mut found);
+            self.providers(Change::FewerKids(path), &mut found);
         }
         found
     }
 
-    fn providers(&self, want: Want, found: &mut Vec<CandidateIndex>) {
+    fn providers(&self, want: Change, found: &mut Vec<CandidateIndex>) {
         found.extend(self.candidates.providing.get(&want).into_iter().flatten());
         match want {
-            Want::Exists(path) if path != NO_PATH => {
+            Change::Made(path) if path != NO_PATH => {
                 let name = self.tree.paths.name(path);
                 let siblings = self
                     .candidates
                     .providing
-                    .get(&Want::MoreKids(self.tree.paths.parent(path)));
+                    .get(&Change::MoreKids(self.tree.paths.parent(path)));
                 found.extend(siblings.into_iter().flatten().filter(|&&number| {
                     let request = self.candidates.list[number as usize].request;
                     request.is_some_and(|request| {
@@ -300,11 +300,11 @@ impl Replay<'_, '_> {
                     })
                 }));
             }
-            Want::Absent(path) => self.ends(found, |ever| ever == path),
-            Want::FewerKids(parent) => {
+            Change::Gone(path) => self.ends(found, |ever| ever == path),
+            Change::FewerKids(parent) => {
                 self.ends(found, |ever| self.tree.paths.parent(ever) == parent)
             }
-            Want::Exists(_) | Want::Set(_) | Want::Acl(_) | Want::MoreKids(_) => {}
+            Change::Made(_) | Change::Set(_) | Change::Acl(_) | Change::MoreKids(_) => {}
         }
     }
 
@@ -324,15 +324,15 @@ impl Replay<'_, '_> {
             return found;
         };
         let (path, parent) = (evidence.path, self.tree.paths.parent(evidence.path));
-        let wants: &[Want] = match evidence.deed {
-            Deed::Created | Deed::Fired(EventType::NodeCreated) => &[Want::Exists(path)],
+        let wants: &[Change] = match evidence.deed {
+            Deed::Created | Deed::Fired(EventType::NodeCreated) => &[Change::Made(path)],
             Deed::Modified | Deed::Fired(EventType::NodeDataChanged) => {
-                &[Want::Exists(path), Want::Set(path)]
+                &[Change::Made(path), Change::Set(path)]
             }
             Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
-                &[Want::MoreKids(path), Want::FewerKids(path)]
+                &[Change::MoreKids(path), Change::FewerKids(path)]
             }
-            Deed::Fired(EventType::NodeDeleted) => &[Want::Absent(path), Want::FewerKids(parent)],
+            Deed::Fired(EventType::NodeDeleted) => &[Change::Gone(path), Change::FewerKids(parent)],
         };
         wants
             .iter()
@@ -346,9 +346,9 @@ impl Replay<'_, '_> {
         for evidence in &self.holes[hole].1 {
             let wants = match evidence.deed {
                 Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
-                    Want::MoreKids(evidence.path)
+                    Change::MoreKids(evidence.path)
                 }
-                Deed::Fired(EventType::NodeDeleted) => Want::Exists(evidence.path),
+                Deed::Fired(EventType::NodeDeleted) => Change::Made(evidence.path),
                 Deed::Created | Deed::Modified | Deed::Fired(_) => continue,
             };
             self.providers(wants, &mut found);
@@ -387,12 +387,30 @@ impl Replay<'_, '_> {
             .collect()
     }
 
+    /// The end below which a candidate may lie, if what was seen rules `zxid` out; a number
+    /// that nobody saw, if `unseen`.
+    fn excluded(&self, number: CandidateIndex, zxid: i64, unseen: bool) -> Option<i64> {
+        let quiet = &self.survey.as_ref()?.quiet;
+        let candidate = &self.candidates.list[number as usize];
+        let by_owned = |owned: &Owned| {
+            let after = quiet.excludes(&owned.parts, zxid, unseen)?;
+            Some(after.max(owned.from))
+        };
+        let owned = candidate.owned.iter();
+        quiet.excludes(&candidate.parts, zxid, unseen).or_else(|| {
+            owned
+                .filter(|owned| owned.from < zxid && zxid < owned.until)
+                .find_map(by_owned)
+        })
+    }
+
     /// True if a candidate can be the transaction seen at a hole, as far as what was seen tells.
     pub(super) fn fits_hole(&self, number: CandidateIndex, place: i64, hole: usize) -> bool {
         let candidate = &self.candidates.list[number as usize];
-        let quiet = self.survey.as_ref().map(|survey| &survey.quiet);
-        let excluded = quiet.and_then(|quiet| quiet.excludes(&candidate.parts, place, false));
-        if place <= candidate.low || place >= candidate.high || excluded.is_some() {
+        if place <= candidate.low
+            || place >= candidate.high
+            || self.excluded(number, place, false).is_some()
+        {
             return false;
         }
         let evidence = &self.holes[hole].1;
@@ -414,11 +432,11 @@ impl Replay<'_, '_> {
 
     /// True if something that nobody was told of could have fired `event` on a path.
     pub fn could_have_fired(&self, event: EventType, path: PathId) -> bool {
-        let wants: &[Want] = match event {
-            EventType::NodeCreated => &[Want::Exists(path)],
-            EventType::NodeDeleted => &[Want::Absent(path)],
-            EventType::NodeDataChanged => &[Want::Set(path)],
-            EventType::NodeChildrenChanged => &[Want::MoreKids(path), Want::FewerKids(path)],
+        let wants: &[Change] = match event {
+            EventType::NodeCreated => &[Change::Made(path)],
+            EventType::NodeDeleted => &[Change::Gone(path)],
+            EventType::NodeDataChanged => &[Change::Set(path)],
+            EventType::NodeChildrenChanged => &[Change::MoreKids(path), Change::FewerKids(path)],
         };
         let mut found = Vec::new();
         wants
@@ -430,7 +448,7 @@ impl Replay<'_, '_> {
     /// True if something that nobody was told of could have changed the ACL of a path.
     pub fn could_have_acl(&self, path: PathId) -> bool {
         let mut found = Vec::new();
-        self.providers(Want::Acl(path), &mut found);
+        self.providers(Change::Acl(path), &mut found);
         !found.is_empty()
     }
 }

@@ -62,7 +62,7 @@ pub fn collect<'h>(case: &Case<'h>, paths: &mut Paths<'h>) -> Holes<'h> {
         holes: Holes::new(),
     };
     for request in &case.requests {
-        each_stat(request, paths, |path, stat, data| {
+        each_stat(request, paths, |path, stat, data, _| {
             collector.stat(request.done, path, stat, data);
         });
     }
@@ -94,21 +94,23 @@ struct Collector<'h> {
 /// The bytes that came with a Stat, if they were read.
 type Bytes<'h> = Option<Option<&'h Value>>;
 
-/// Visits every Stat that a request was answered with.
+/// Visits every Stat that a request was answered with, and what its transaction did after it
+/// was taken: the later parts of a multi.
 pub fn each_stat<'h>(
     request: &Request<'h>,
     paths: &mut Paths<'h>,
-    mut visit: impl FnMut(PathId, &'h Stat, Bytes<'h>),
+    mut visit: impl FnMut(PathId, &'h Stat, Bytes<'h>, &'h [Op]),
 ) {
     let Some(Ok(answer)) = request.answer else {
         return;
     };
     if let (Answer::Multi(results), Op::Multi { ops }) = (answer, request.op) {
-        for (op, result) in ops.iter().zip(results) {
+        for ((op, result), later) in ops.iter().zip(results).zip(1..) {
             if let (Some(path), Ok(answer)) = (op.path(), result)
                 && let Some((stat, data)) = stat_of(answer)
             {
-                visit(paths.id(made(answer).unwrap_or(path)), stat, data);
+                let path = paths.id(made(answer).unwrap_or(path));
+                visit(path, stat, data, &ops[later..]);
             }
         }
     } else if let Some((stat, data)) = stat_of(answer) {
@@ -116,7 +118,7 @@ pub fn each_stat<'h>(
             Some(path) => paths.id(path),
             None => request.path,
         };
-        visit(path, stat, data);
+        visit(path, stat, data, &[]);
     }
 }
 
@@ -184,7 +186,8 @@ impl<'h> Collector<'h> {
     }
 }
 
-fn made(answer: &Answer) -> Option<&Path> {
+/// The node that an answered create made.
+pub fn made(answer: &Answer) -> Option<&Path> {
     match answer {
         Answer::Path(path) | Answer::Created { path, .. } => Some(path),
         Answer::Done

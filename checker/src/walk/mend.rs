@@ -8,9 +8,10 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "mismatch".
 
 use super::blame;
+use super::changes::{Aspect, counter, itself, kids, life};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
-use super::wants::{Aspect, aspects, counter, diff_hangs_on, hangs_on, itself, kids, life};
+use super::wants::{aspects, diff_hangs_on, hangs_on};
 use crate::verdict::{Verdict, Violation};
 
 /// The choice to place nothing.

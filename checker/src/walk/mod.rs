@@ -6,7 +6,7 @@
 //! | compare | `times`, `sessions` | zxids and times alone: P1 P3 P4 P5 P7 P8 P14 P19 |
 //! | count | `watches` | notifications against registrations: P11 P12 |
 //! | walk | `replay`, `evidence`, `unanswered` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
-//! | mend | `mend`, `choices`, `claims`, `wants`, `survey`, `sightings`, `quiet`, `slots` | where requests of unknown fate can lie |
+//! | mend | `mend`, `choices`, `claims`, `changes`, `wants`, `survey`, `sightings`, `quiet`, `slots` | where requests of unknown fate can lie |
 //! | wait | `watches` | which notification came when: P10 P12 |
 //! | believe | `witness` | where the servers' own log puts what nobody was told, if there is one |
 //! | follow | `open` | each node's Stats alone, where others write too: P2 P7 P9 P13 P17–P19 |
@@ -17,6 +17,7 @@
 
 mod blame;
 pub(crate) mod case;
+mod changes;
 mod choices;
 mod claims;
 mod evidence;

@@ -11,26 +11,11 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "counted".
 
 use super::case::{Case, Request, Role};
-use super::evidence::{Deed, Evidence, each_stat};
+use super::changes::{Change, Part, Place, each_change};
+use super::evidence::{Deed, Evidence, each_stat, made};
 use crate::history::{Answer, EventType, Op, Stat};
-use crate::model::{NO_PATH, PathId, Paths};
-use rustc_hash::FxHashMap;
-
-/// What of a node a transaction changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// That it is there, or not.
-    Node,
-    /// Its bytes.
-    Data,
-    /// Its children.
-    Kids,
-    /// Its ACL.
-    Acl,
-}
-
-/// A part of a node.
-pub type Place = (PathId, Part);
+use crate::model::{PathId, Paths};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Zxids in `(after, upto]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,12 +35,25 @@ pub struct Quiet {
     pub alive: Vec<i64>,
 }
 
-/// A counter at one prefix.
+/// A counter at one prefix, of one life of its node: the zxid that made it, or [`ANY_LIFE`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Count {
     zxid: i64,
-    czxid: i64,
+    life: i64,
     value: i32,
+}
+
+/// Whichever life of a node that nobody ever asked to delete: it can have gone with a session,
+/// but then it had no children, so that the count of children made never goes back.
+const ANY_LIFE: i64 = i64::MIN;
+
+/// What is counted, as far as anybody was told.
+struct Counts {
+    by_place: FxHashMap<Place, Vec<Count>>,
+    /// Nodes that somebody asked to delete.
+    mortal: FxHashSet<PathId>,
+    /// Zxid before the history.
+    start: i64,
 }
 
 impl Quiet {
@@ -69,22 +67,29 @@ impl Quiet {
             alive: vec![0; case.sessions.len()],
             ..Quiet::default()
         };
-        let mut counts: FxHashMap<Place, Vec<Count>> = FxHashMap::default();
+        let mut counts = Counts::of(case, paths);
+        let mut sights = Vec::new();
         for request in &case.requests {
             if !matches!(request.role, Role::Read | Role::Transaction) {
                 continue;
             }
-            each_stat(request, paths, |path, stat, _| {
+            each_stat(request, paths, |path, stat, _, later| {
+                sights.push((path, stat, later));
+            });
+            for (path, stat, later) in sights.drain(..) {
                 quiet.note_still(path, stat, request.zxid);
-                note_counts(&mut counts, path, stat, (case.start_zxid, request.zxid));
+                counts.note(path, stat, &moved_by(later, paths), request.zxid);
                 let owner = case.index_of_session(stat.ephemeral_owner);
                 if let Some(alive) = quiet.alive.get_mut(owner as usize) {
                     *alive = request.zxid.max(*alive);
                 }
-            });
+            }
+            if request.role == Role::Transaction {
+                counts.note_names(request, paths);
+            }
         }
         let known = known_changes(case, holes, paths);
-        for (place, counts) in counts {
+        for (place, counts) in counts.by_place {
             let known = known.get(&place).map_or(&[][..], Vec::as_slice);
             let stretches = explained(counts, known);
             if !stretches.is_empty() {
@@ -140,29 +145,90 @@ fn join(stretches: &mut Vec<Stretch>) {
     *stretches = joined;
 }
 
-fn note_counts(
-    counts: &mut FxHashMap<Place, Vec<Count>>,
-    path: PathId,
-    stat: &Stat,
-    (start, zxid): (i64, i64),
-) {
-    for (part, value) in [
-        (Part::Data, stat.version),
-        (Part::Kids, stat.cversion),
-        (Part::Acl, stat.aversion),
-    ] {
-        let czxid = stat.czxid;
-        let counts = counts.entry((path, part)).or_default();
-        // A life begins with nothing counted, unless it began before the history.
-        if czxid > start {
-            counts.push(Count {
-                zxid: czxid,
-                czxid,
-                value: 0,
+impl Counts {
+    fn of<'h>(case: &Case<'h>, paths: &mut Paths<'h>) -> Self {
+        let mut mortal = FxHashSet::default();
+        for request in &case.requests {
+            each_change(request.op, paths, &mut |change| {
+                if let Change::Gone(path) = change {
+                    mortal.insert(path);
+                }
             });
         }
-        counts.push(Count { zxid, czxid, value });
+        Counts {
+            by_place: FxHashMap::default(),
+            mortal,
+            start: case.start_zxid,
+        }
     }
+
+    /// Notes what a Stat says of a node's counters after its whole transaction, of which
+    /// `moved` was yet to come when the Stat was taken.
+    fn note(&mut self, path: PathId, stat: &Stat, moved: &[Place], zxid: i64) {
+        for (part, value) in [
+            (Part::Data, stat.version),
+            (Part::Kids, stat.cversion),
+            (
+                Part::Made,
+                stat.cversion.wrapping_add(stat.num_children) / 2,
+            ),
+            (Part::Acl, stat.aversion),
+        ] {
+            let life = match part == Part::Made && !self.mortal.contains(&path) {
+                true => ANY_LIFE,
+                false => stat.czxid,
+            };
+            let counts = self.by_place.entry((path, part)).or_default();
+            // A life begins with nothing counted, unless it began before the history.
+            if stat.czxid > self.start {
+                let (zxid, value) = (stat.czxid, 0);
+                counts.push(Count { zxid, life, value });
+            }
+            let value = value.wrapping_add(times(moved, (path, part)));
+            counts.push(Count { zxid, life, value });
+        }
+    }
+
+    /// Notes what the names of sequential children say: each bears the number of children
+    /// made before it. Of which life of the parent must be sure.
+    fn note_names<'h>(&mut self, request: &Request<'h>, paths: &mut Paths<'h>) {
+        for (op, answer, later) in each_part(request) {
+            let Op::Create {
+                path,
+                sequential: true,
+                ..
+            } = op
+            else {
+                continue;
+            };
+            let parent = paths.id(path);
+            let parent = paths.parent(parent);
+            let number = made(answer).and_then(|made| made.strip_prefix(&**path)?.parse().ok());
+            let Some(number) = number.filter(|_: &i32| !self.mortal.contains(&parent)) else {
+                continue;
+            };
+            let place = (parent, Part::Made);
+            let moved = times(&moved_by(later, paths), place);
+            self.by_place.entry(place).or_default().push(Count {
+                zxid: request.zxid,
+                life: ANY_LIFE,
+                value: number.wrapping_add(1).wrapping_add(moved),
+            });
+        }
+    }
+}
+
+/// The counters that operations move, once for each time.
+fn moved_by<'h>(ops: &'h [Op], paths: &mut Paths<'h>) -> Vec<Place> {
+    let mut moved = Vec::new();
+    for op in ops {
+        each_change(op, paths, &mut |change| moved.extend(change.counted()));
+    }
+    moved
+}
+
+fn times(moved: &[Place], place: Place) -> i32 {
+    moved.iter().filter(|&&each| each == place).count() as i32
 }
 
 /// Stretches between two counts of one life that known changes explain.
@@ -172,7 +238,7 @@ fn explained(mut counts: Vec<Count>, known: &[i64]) -> Vec<Stretch> {
     let mut stretches = Vec::new();
     for pair in counts.windows(2) {
         let [first, second] = [pair[0], pair[1]];
-        if first.czxid != second.czxid || first.zxid == second.zxid {
+        if first.life != second.life || first.zxid == second.zxid {
             continue;
         }
         let upto = |zxid| known.partition_point(|&change| change <= zxid);
@@ -200,16 +266,17 @@ fn known_changes<'h>(
         if request.role != Role::Transaction {
             continue;
         }
-        for op in effective(request) {
-            if let Some(place) = counted_by(op, paths) {
-                note(place, request.zxid);
-            }
+        for (op, _, _) in each_part(request) {
+            each_change(op, paths, &mut |change| {
+                change.counted().for_each(|place| note(place, request.zxid));
+            });
         }
     }
     for (zxid, evidence) in holes {
         let mut places: Vec<Place> = evidence
             .iter()
-            .map(|seen| counted_by_deed(seen, paths))
+            .flat_map(|seen| seen_changes(seen, paths))
+            .flat_map(Change::counted)
             .collect();
         places.sort_unstable();
         places.dedup();
@@ -219,77 +286,34 @@ fn known_changes<'h>(
     known
 }
 
-/// The single operations that an answered request surely carried out.
-fn effective<'h>(request: &Request<'h>) -> &'h [Op] {
+/// The single operations that an answered request surely carried out, with their answers and
+/// what was carried out after them.
+fn each_part<'h>(request: &Request<'h>) -> Vec<(&'h Op, &'h Answer, &'h [Op])> {
     match (request.op, request.answer) {
         (Op::Multi { ops }, Some(Ok(Answer::Multi(results)))) => {
-            match results.iter().all(Result::is_ok) {
-                true => ops,
-                false => &[],
-            }
+            let answers = results.iter().map(|result| result.as_ref().ok());
+            let parts = ops.iter().zip(answers).zip(1..);
+            let parts = parts.map(|((op, answer), later)| Some((op, answer?, &ops[later..])));
+            parts.collect::<Option<_>>().unwrap_or_default()
         }
-        (op, Some(Ok(_))) => std::slice::from_ref(op),
-        (_, Some(Err(_)) | None) => &[],
+        (op, Some(Ok(answer))) => vec![(op, answer, &[])],
+        (_, Some(Err(_)) | None) => Vec::new(),
     }
 }
 
-/// The counter that an operation moves, if it is carried out.
-fn counted_by<'h>(op: &'h Op, paths: &mut Paths<'h>) -> Option<Place> {
-    let path = paths.id(op.path()?);
-    match op {
-        Op::Create { .. } | Op::Delete { .. } => Some((paths.parent(path), Part::Kids)),
-        Op::Set { .. } => Some((path, Part::Data)),
-        Op::SetAcl { .. } => Some((path, Part::Acl)),
-        Op::Exists { .. }
-        | Op::Get { .. }
-        | Op::Children { .. }
-        | Op::GetAcl { .. }
-        | Op::Check { .. }
-        | Op::Multi { .. }
-        | Op::Sync { .. }
-        | Op::Close => None,
-    }
-}
-
-/// The counter that a transaction moved which somebody saw.
-fn counted_by_deed(seen: &Evidence<'_>, paths: &Paths<'_>) -> Place {
+/// What a transaction that somebody saw surely changed.
+fn seen_changes(seen: &Evidence<'_>, paths: &Paths<'_>) -> Vec<Change> {
+    let path = seen.path;
     match seen.deed {
-        Deed::Created | Deed::Fired(EventType::NodeCreated | EventType::NodeDeleted) => {
-            (paths.parent(seen.path), Part::Kids)
+        Deed::Created | Deed::Fired(EventType::NodeCreated) => {
+            vec![Change::MoreKids(paths.parent(path))]
         }
+        Deed::Fired(EventType::NodeDeleted) => vec![Change::FewerKids(paths.parent(path))],
         // It may have made the node; then it lies in no stretch of this life.
-        Deed::Modified | Deed::Fired(EventType::NodeDataChanged) => (seen.path, Part::Data),
-        Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => (seen.path, Part::Kids),
-    }
-}
-
-/// What a request changes, if it takes effect.
-pub fn changed_by<'h>(op: &'h Op, paths: &mut Paths<'h>, parts: &mut Vec<Place>) {
-    if let Op::Multi { ops } = op {
-        return ops.iter().for_each(|op| changed_by(op, paths, parts));
-    }
-    let Some(path) = op.path() else { return };
-    let path = paths.id(path);
-    let parent = paths.parent(path);
-    match op {
-        Op::Create {
-            sequential: true, ..
-        } => parts.push((parent, Part::Kids)),
-        Op::Create { .. } | Op::Delete { .. } => {
-            parts.extend([(path, Part::Node), (path, Part::Data)]);
-            if parent != NO_PATH {
-                parts.push((parent, Part::Kids));
-            }
+        Deed::Modified | Deed::Fired(EventType::NodeDataChanged) => vec![Change::Set(path)],
+        // A child less, unless it is one more.
+        Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+            vec![Change::FewerKids(path)]
         }
-        Op::Set { .. } => parts.push((path, Part::Data)),
-        Op::SetAcl { .. } => parts.push((path, Part::Acl)),
-        Op::Exists { .. }
-        | Op::Get { .. }
-        | Op::Children { .. }
-        | Op::GetAcl { .. }
-        | Op::Check { .. }
-        | Op::Multi { .. }
-        | Op::Sync { .. }
-        | Op::Close => {}
     }
 }

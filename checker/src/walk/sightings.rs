@@ -11,21 +11,32 @@
 //!
 //! Answers to: `consistency.md` P13, and 3.2, unanswered transactions, "seen".
 
-use super::case::{Case, Role};
-use super::unanswered::Candidates;
+use super::case::{Case, RequestIndex, Role};
+use super::changes::Part;
+use super::choices::may_name;
+use super::unanswered::{Candidates, Owned};
 use crate::history::{Answer, Op, Stat};
 use crate::model::{NO_PATH, PathId, Paths, SessionIndex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What can have happened to a path.
-#[derive(Default)]
 struct Fate {
     /// Answered creates: session, zxid, ephemeral.
     made: Vec<(SessionIndex, i64, bool)>,
     /// Something else may have made it.
     made_otherwise: bool,
-    /// A request may have deleted it.
-    deleted: bool,
+    /// The first zxid at which a request may have deleted it.
+    deleted: i64,
+}
+
+impl Default for Fate {
+    fn default() -> Self {
+        Fate {
+            made: Vec::new(),
+            made_otherwise: false,
+            deleted: i64::MAX,
+        }
+    }
 }
 
 /// Bounds of the end of one session: after `low`, before `high`.
@@ -38,8 +49,10 @@ struct Bounds {
 struct Collector<'c, 'h> {
     case: &'c Case<'h>,
     fates: FxHashMap<PathId, Fate>,
-    /// Parents under which a sequential create of unknown fate may have made anything.
-    any_name: FxHashSet<PathId>,
+    /// By parent, sequential creates of unknown fate: what they made is called like them.
+    sequential: FxHashMap<PathId, Vec<&'h Op>>,
+    /// The first zxid that each request of unknown fate may have, if it took effect.
+    since: FxHashMap<RequestIndex, i64>,
     /// Ephemerals with a single maker, by parent.
     below: FxHashMap<PathId, Vec<PathId>>,
     bounds: Vec<Bounds>,
@@ -54,13 +67,31 @@ pub fn narrow<'h>(case: &Case<'h>, paths: &mut Paths<'h>, candidates: &mut Candi
     let mut collector = Collector {
         case,
         fates: FxHashMap::default(),
-        any_name: FxHashSet::default(),
+        sequential: FxHashMap::default(),
+        since: candidates
+            .list
+            .iter()
+            .filter_map(|candidate| Some((candidate.request?, candidate.low + 1)))
+            .collect(),
         below: FxHashMap::default(),
         bounds: vec![nothing; case.sessions.len()],
     };
     collector.collect_fates(paths);
     collector.collect_ephemerals(paths);
     collector.collect_sightings(paths);
+    for (&parent, ephemerals) in &collector.below {
+        for path in ephemerals {
+            let fate = &collector.fates[path];
+            let (owner, from, _) = fate.made[0];
+            if let Some(&end) = candidates.end_of.get(owner as usize) {
+                candidates.list[end as usize].owned.push(Owned {
+                    from,
+                    until: fate.deleted,
+                    parts: [(*path, Part::Node), (parent, Part::Kids)],
+                });
+            }
+        }
+    }
     for (session, bounds) in collector.bounds.iter().enumerate() {
         let end = &mut candidates.list[candidates.end_of[session] as usize];
         let (low, high) = (end.low.max(bounds.low), end.high.min(bounds.high));
@@ -72,27 +103,30 @@ pub fn narrow<'h>(case: &Case<'h>, paths: &mut Paths<'h>, candidates: &mut Candi
 
 impl<'h> Collector<'_, 'h> {
     fn collect_fates(&mut self, paths: &mut Paths<'h>) {
-        for request in &self.case.requests {
+        for (index, request) in (0..).zip(&self.case.requests) {
             let answered = match (request.role, request.answer) {
                 (Role::Transaction, Some(Ok(answer))) => Some(answer),
                 // Refused, or not asked of the tree: nothing was made or deleted.
                 (_, Some(Err(_))) => continue,
                 (_, _) => None,
             };
+            let zxid = match answered {
+                Some(_) => request.zxid,
+                None => self.since.get(&index).copied().unwrap_or(i64::MIN),
+            };
+            let by = (request.session, zxid);
             match (request.op, answered) {
                 (Op::Multi { ops }, Some(Answer::Multi(results))) => {
                     for (op, result) in ops.iter().zip(results) {
                         if let Ok(answer) = result {
-                            self.fate(op, Some(answer), request.session, request.zxid, paths);
+                            self.fate(op, Some(answer), by, paths);
                         }
                     }
                 }
                 (Op::Multi { ops }, _) => {
-                    for op in ops {
-                        self.fate(op, None, request.session, request.zxid, paths);
-                    }
+                    ops.iter().for_each(|op| self.fate(op, None, by, paths));
                 }
-                (op, answered) => self.fate(op, answered, request.session, request.zxid, paths),
+                (op, answered) => self.fate(op, answered, by, paths),
             }
         }
     }
@@ -101,8 +135,7 @@ impl<'h> Collector<'_, 'h> {
         &mut self,
         op: &'h Op,
         answered: Option<&'h Answer>,
-        session: SessionIndex,
-        zxid: i64,
+        (session, zxid): (SessionIndex, i64),
         paths: &mut Paths<'h>,
     ) {
         match (op, answered) {
@@ -116,19 +149,22 @@ impl<'h> Collector<'_, 'h> {
             }
             (
                 Op::Create {
-                    path, sequential, ..
+                    path,
+                    sequential: true,
+                    ..
                 },
                 _,
             ) => {
-                let id = paths.id(path);
-                self.fates.entry(id).or_default().made_otherwise = true;
-                if *sequential {
-                    self.any_name.insert(paths.parent(id));
-                }
+                let parent = paths.id(path);
+                let parent = paths.parent(parent);
+                self.sequential.entry(parent).or_default().push(op);
+            }
+            (Op::Create { path, .. }, _) => {
+                self.fates.entry(paths.id(path)).or_default().made_otherwise = true;
             }
             (Op::Delete { path, .. }, _) => {
-                let id = paths.id(path);
-                self.fates.entry(id).or_default().deleted = true;
+                let fate = self.fates.entry(paths.id(path)).or_default();
+                fate.deleted = fate.deleted.min(zxid);
             }
             (_, _) => {}
         }
@@ -140,7 +176,11 @@ impl<'h> Collector<'_, 'h> {
                 continue;
             };
             let parent = paths.parent(path);
-            if !fate.made_otherwise && parent != NO_PATH && !self.any_name.contains(&parent) {
+            let mut others = self.sequential.get(&parent).into_iter().flatten();
+            if !fate.made_otherwise
+                && parent != NO_PATH
+                && !others.any(|op| may_name(op, paths.name(path)))
+            {
                 self.below.entry(parent).or_default().push(path);
             }
         }
@@ -199,7 +239,7 @@ impl<'h> Collector<'_, 'h> {
         };
         match there {
             true => bounds.low = bounds.low.max(zxid),
-            false if zxid >= made && !fate.deleted => {
+            false if made <= zxid && zxid < fate.deleted => {
                 bounds.high = bounds.high.min(zxid.saturating_add(1));
             }
             false => {}

@@ -3,12 +3,13 @@
 //! Nothing in here depends on where anything is placed.
 
 use super::case::Case;
+use super::changes::{Aspect, counter, each_change, itself, kids};
 use super::choices::makes_ephemeral;
 use super::quiet::Quiet;
 use super::replay::{Replay, What};
 use super::sightings;
 use super::unanswered::CandidateIndex;
-use super::wants::{Aspect, aspects, changes, counter, itself, kids};
+use super::wants::aspects;
 use crate::history::Op;
 use crate::model::{Paths, SessionIndex};
 use rustc_hash::FxHashMap;
@@ -40,7 +41,9 @@ impl Replay<'_, '_> {
             let mut changed: Vec<Aspect> = Vec::new();
             if let Some(request) = candidate.request {
                 let op = self.case.requests[request as usize].op;
-                changes(op, &mut self.tree.paths, &mut changed);
+                each_change(op, &mut self.tree.paths, &mut |change| {
+                    changed.extend(change.aspects());
+                });
             }
             changed.sort_unstable();
             changed.dedup();

@@ -9,9 +9,8 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "fenced".
 
 use super::case::{Case, RequestIndex, Role};
-use super::quiet::{Place, changed_by};
+use super::changes::{Change, Place, each_change};
 use super::times::Times;
-use super::wants::{Want, provided};
 use crate::history::Op;
 use crate::model::{Paths, SessionIndex};
 use rustc_hash::FxHashMap;
@@ -32,10 +31,24 @@ pub struct Candidate {
     pub high: i64,
     /// What it changes, if it takes effect; of the end of a session that is not known before.
     pub parts: Vec<Place>,
+    /// What the end of a session surely takes away, if it comes at the right time.
+    pub owned: Vec<Owned>,
     /// Where it lies, as the walk assumes at the moment.
     pub assigned: Option<i64>,
     /// It is placed only because it was sent before something else, and may have failed.
     pub may_fail: bool,
+}
+
+/// An ephemeral that surely exists after `from` and before `until`, unless its session has
+/// ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Owned {
+    /// Zxid that made it.
+    pub from: i64,
+    /// The first zxid at which something else may have deleted it.
+    pub until: i64,
+    /// The node and its parent: what changes when it goes.
+    pub parts: [Place; 2],
 }
 
 /// All that may have happened.
@@ -43,7 +56,7 @@ pub struct Candidates {
     /// By number.
     pub list: Vec<Candidate>,
     /// Requests of unknown fate by what they would provide.
-    pub providing: FxHashMap<Want, Vec<CandidateIndex>>,
+    pub providing: FxHashMap<Change, Vec<CandidateIndex>>,
     /// The candidate that ends each session.
     pub end_of: Vec<CandidateIndex>,
 }
@@ -57,6 +70,7 @@ impl Candidates {
             low: i64::MAX,
             high: i64::MIN,
             parts: Vec::new(),
+            owned: Vec::new(),
             assigned: None,
             may_fail: false,
         };
@@ -116,7 +130,10 @@ pub fn collect<'h>(
             Role::Unanswered if !matches!(request.op, Op::Close) => {
                 let number = candidates.list.len() as CandidateIndex;
                 let mut parts = Vec::new();
-                changed_by(request.op, paths, &mut parts);
+                each_change(request.op, paths, &mut |change| {
+                    parts.extend(change.places());
+                    candidates.providing.entry(change).or_default().push(number);
+                });
                 candidates.list.push(Candidate {
                     request: Some(index as RequestIndex),
                     session: request.session,
@@ -126,15 +143,11 @@ pub fn collect<'h>(
                         .max(case.start_zxid),
                     high: i64::MAX,
                     parts,
+                    owned: Vec::new(),
                     assigned: None,
                     may_fail: false,
                 });
                 open[session].push(number);
-                let mut provides = Vec::new();
-                provided(request.op, paths, &mut provides);
-                for want in provides {
-                    candidates.providing.entry(want).or_default().push(number);
-                }
             }
             Role::Unanswered | Role::ReadSomewhere | Role::Nothing => {}
         }
@@ -157,6 +170,7 @@ pub fn collect<'h>(
                 .max(case.start_zxid),
             high: close[session],
             parts: Vec::new(),
+            owned: Vec::new(),
             assigned: None,
             may_fail: false,
         });

@@ -9,105 +9,14 @@
 //! Always true: whatever set of unseen changes could mend a mismatch holds at least one
 //! that provides one of its wants; what that one needs in turn shows as the next mismatch.
 
+use super::changes::{Aspect, Change, counter, each_change, itself, kids};
 use crate::history::{ErrorCode, Op};
-use crate::model::{Diff, NO_PATH, PathId, Paths, SessionIndex};
-
-/// A third of a node, or the life of a session: what choices can be about.
-pub type Aspect = u64;
-
-/// Existence, data, version, ACL, owner.
-pub fn itself(path: PathId) -> Aspect {
-    u64::from(path) * 3
-}
-
-/// Which children there are, how many, and when that changed last.
-pub fn kids(path: PathId) -> Aspect {
-    u64::from(path) * 3 + 1
-}
-
-/// How many children were ever made: the source of sequence numbers.
-pub fn counter(path: PathId) -> Aspect {
-    u64::from(path) * 3 + 2
-}
-
-/// Whether a session has ended.
-pub fn life(session: SessionIndex) -> Aspect {
-    1 << 40 | u64::from(session)
-}
-
-/// A change that would help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Want {
-    /// The node made.
-    Exists(PathId),
-    /// The node gone.
-    Absent(PathId),
-    /// The node set.
-    Set(PathId),
-    /// The node's ACL changed.
-    Acl(PathId),
-    /// A child made.
-    MoreKids(PathId),
-    /// A child gone.
-    FewerKids(PathId),
-}
-
-/// What a write provides, if it happens.
-pub fn provided<'h>(op: &'h Op, paths: &mut Paths<'h>, provides: &mut Vec<Want>) {
-    match op {
-        Op::Create {
-            path, sequential, ..
-        } => {
-            let path = paths.id(path);
-            if !sequential {
-                provides.push(Want::Exists(path));
-            }
-            provides.push(Want::MoreKids(paths.parent(path)));
-        }
-        Op::Delete { path, .. } => {
-            let path = paths.id(path);
-            provides.extend([Want::Absent(path), Want::FewerKids(paths.parent(path))]);
-        }
-        Op::Set { path, .. } => provides.push(Want::Set(paths.id(path))),
-        Op::SetAcl { path, .. } => provides.push(Want::Acl(paths.id(path))),
-        Op::Multi { ops } => ops.iter().for_each(|op| provided(op, paths, provides)),
-        Op::Check { .. }
-        | Op::Exists { .. }
-        | Op::Get { .. }
-        | Op::Children { .. }
-        | Op::GetAcl { .. }
-        | Op::Sync { .. }
-        | Op::Close => {}
-    }
-}
+use crate::model::{Diff, NO_PATH, PathId, Paths};
 
 /// Everything a write changes or its outcome hangs on.
 pub fn aspects<'h>(op: &'h Op, paths: &mut Paths<'h>, aspects: &mut Vec<Aspect>) {
-    changes(op, paths, aspects);
+    each_change(op, paths, &mut |change| aspects.extend(change.aspects()));
     hangs_on(op, paths, aspects);
-}
-
-/// What a write changes, if it is carried out.
-pub fn changes<'h>(op: &'h Op, paths: &mut Paths<'h>, changed: &mut Vec<Aspect>) {
-    if let Op::Multi { ops } = op {
-        return ops.iter().for_each(|op| changes(op, paths, changed));
-    }
-    let Some(path) = op.path() else { return };
-    let path = paths.id(path);
-    let parent = paths.parent(path);
-    match op {
-        Op::Create { .. } => changed.extend([itself(path), kids(parent), counter(parent)]),
-        Op::Delete { .. } => changed.extend([itself(path), kids(parent)]),
-        Op::Set { .. } | Op::SetAcl { .. } => changed.push(itself(path)),
-        Op::Exists { .. }
-        | Op::Get { .. }
-        | Op::Children { .. }
-        | Op::GetAcl { .. }
-        | Op::Check { .. }
-        | Op::Multi { .. }
-        | Op::Sync { .. }
-        | Op::Close => {}
-    }
 }
 
 /// What the outcome of a write hangs on.
@@ -120,10 +29,12 @@ pub fn hangs_on<'h>(op: &'h Op, paths: &mut Paths<'h>, needed: &mut Vec<Aspect>)
     let parent = paths.parent(path);
     match op {
         Op::Create { sequential, .. } => {
-            needed.extend([itself(path), itself(parent)]);
-            if *sequential {
-                needed.push(counter(parent));
-            }
+            needed.push(itself(parent));
+            needed.push(if *sequential {
+                counter(parent)
+            } else {
+                itself(path)
+            });
         }
         Op::Delete { .. } => needed.extend([itself(path), kids(path), itself(parent)]),
         Op::Set { .. } | Op::SetAcl { .. } | Op::Check { .. } => needed.push(itself(path)),
@@ -185,40 +96,40 @@ pub fn diff_hangs_on(diff: &Diff, paths: &Paths<'_>, needed: &mut Vec<Aspect>) {
 }
 
 /// What would mend a difference; nothing if no unseen change could.
-pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Want> {
+pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Change> {
     match *diff {
-        Diff::Missing(path) => vec![Want::Absent(path)],
-        Diff::Extra(path) => vec![Want::Exists(path)],
+        Diff::Missing(path) => vec![Change::Gone(path)],
+        Diff::Extra(path) => made(path, paths),
         Diff::NameMissing {
             path,
             child: NO_PATH,
-        } => vec![Want::FewerKids(path)],
-        Diff::NameMissing { child, .. } => vec![Want::Absent(child)],
-        Diff::NameExtra { child, .. } => vec![Want::Exists(child)],
+        } => vec![Change::FewerKids(path)],
+        Diff::NameMissing { child, .. } => vec![Change::Gone(child)],
+        Diff::NameExtra { child, .. } => made(child, paths),
         Diff::Stat {
             path,
             field,
             expected,
             got,
         } => match field {
-            "version" if got > expected => vec![Want::Set(path)],
-            "aversion" if got > expected => vec![Want::Acl(path)],
-            "children made" if got > expected => vec![Want::MoreKids(path)],
-            "numChildren" if got > expected => vec![Want::MoreKids(path)],
-            "numChildren" | "cversion" => vec![Want::MoreKids(path), Want::FewerKids(path)],
+            "version" if got > expected => vec![Change::Set(path)],
+            "aversion" if got > expected => vec![Change::Acl(path)],
+            "children made" if got > expected => vec![Change::MoreKids(path)],
+            "numChildren" if got > expected => vec![Change::MoreKids(path)],
+            "numChildren" | "cversion" => vec![Change::MoreKids(path), Change::FewerKids(path)],
             _ => Vec::new(),
         },
         Diff::Name {
             expected, ref got, ..
         } => match number_of(got) > number_of(paths.name(expected)) {
-            true => vec![Want::MoreKids(paths.parent(expected))],
+            true => vec![Change::MoreKids(paths.parent(expected))],
             false => Vec::new(),
         },
         Diff::Access { path, .. } => {
             let parent = paths.parent(path);
             [path, parent]
                 .into_iter()
-                .flat_map(|path| [Want::Acl(path), Want::Absent(path), Want::Exists(path)])
+                .flat_map(|path| [Change::Acl(path), Change::Gone(path), Change::Made(path)])
                 .collect()
         }
         Diff::Outcome {
@@ -240,6 +151,16 @@ pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Want> {
     }
 }
 
+/// What may have made a node: if it was a sequential create, it may be known already, and
+/// have got another name for want of an earlier sibling.
+fn made(path: PathId, paths: &Paths<'_>) -> Vec<Change> {
+    let mut wants = vec![Change::Made(path)];
+    if path != NO_PATH && number_of(paths.name(path)).is_some() {
+        wants.push(Change::MoreKids(paths.parent(path)));
+    }
+    wants
+}
+
 /// The number at the end of a sequential node's name.
 fn number_of(name: &str) -> Option<i64> {
     let digits = name.len().checked_sub(10)?;
@@ -247,19 +168,22 @@ fn number_of(name: &str) -> Option<i64> {
 }
 
 /// What takes the cause of an error away.
-fn unwanted(expected: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants: &mut Vec<Want>) {
+fn unwanted(expected: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants: &mut Vec<Change>) {
     let parent = paths.parent(path);
     match expected {
-        Some(ErrorCode::NO_NODE) => wants.extend([Want::Exists(path), Want::Exists(parent)]),
-        Some(ErrorCode::BAD_VERSION) => {
-            wants.extend([Want::Set(path), Want::Acl(path), Want::Absent(path)])
+        Some(ErrorCode::NO_NODE) => {
+            wants.extend(made(path, paths));
+            wants.extend(made(parent, paths));
         }
-        Some(ErrorCode::NODE_EXISTS) => wants.push(Want::Absent(path)),
-        Some(ErrorCode::NOT_EMPTY) => wants.push(Want::FewerKids(path)),
-        Some(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS) => wants.push(Want::Absent(parent)),
+        Some(ErrorCode::BAD_VERSION) => {
+            wants.extend([Change::Set(path), Change::Acl(path), Change::Gone(path)])
+        }
+        Some(ErrorCode::NODE_EXISTS) => wants.push(Change::Gone(path)),
+        Some(ErrorCode::NOT_EMPTY) => wants.push(Change::FewerKids(path)),
+        Some(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS) => wants.push(Change::Gone(parent)),
         Some(ErrorCode::NO_AUTH) => {
             for path in [path, parent] {
-                wants.extend([Want::Acl(path), Want::Absent(path), Want::Exists(path)]);
+                wants.extend([Change::Acl(path), Change::Gone(path), Change::Made(path)]);
             }
         }
         Some(_) | None => {}
@@ -267,22 +191,22 @@ fn unwanted(expected: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants:
 }
 
 /// What causes an error.
-fn wanted(got: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants: &mut Vec<Want>) {
+fn wanted(got: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants: &mut Vec<Change>) {
     let parent = paths.parent(path);
     match got {
-        Some(ErrorCode::NO_NODE) => wants.extend([Want::Absent(path), Want::Absent(parent)]),
+        Some(ErrorCode::NO_NODE) => wants.extend([Change::Gone(path), Change::Gone(parent)]),
         Some(ErrorCode::BAD_VERSION) => {
             wants.extend([
-                Want::Set(path),
-                Want::Acl(path),
-                Want::Absent(path),
-                Want::Exists(path),
+                Change::Set(path),
+                Change::Acl(path),
+                Change::Gone(path),
+                Change::Made(path),
             ]);
         }
-        Some(ErrorCode::NODE_EXISTS) => wants.push(Want::Exists(path)),
-        Some(ErrorCode::NOT_EMPTY) => wants.extend([Want::MoreKids(path), Want::Exists(path)]),
+        Some(ErrorCode::NODE_EXISTS) => wants.push(Change::Made(path)),
+        Some(ErrorCode::NOT_EMPTY) => wants.extend([Change::MoreKids(path), Change::Made(path)]),
         Some(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS) => {
-            wants.extend([Want::Absent(parent), Want::Exists(parent)])
+            wants.extend([Change::Gone(parent), Change::Made(parent)])
         }
         Some(_) | None => {}
     }
