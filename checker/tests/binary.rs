@@ -5,7 +5,11 @@ use gamekeeper_checker::history::*;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use std::io::BufReader;
 use std::sync::Arc;
+
+/// What a byte of a line is replaced by: whatever means something there.
+const DAMAGE: &[u8] = b"\"\\{}[]:, -+.019eEftnx\n\r\t\0\xff";
 
 fn text() -> impl Strategy<Value = Arc<str>> {
     prop_oneof![
@@ -229,6 +233,43 @@ proptest! {
         // A key that nobody knows sends every line but the header to the general parser.
         let other = text.replace("\"type\":", "\"mine\":[{}],\"type\":");
         prop_assert_eq!(read(other.as_bytes()).unwrap(), read(text.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_line_is_read_or_refused_alike_by_quick_and_general_parsers(
+        history in history(),
+        changes in vec((any::<prop::sample::Index>(), 0..DAMAGE.len()), 1..3),
+    ) {
+        let mut bytes = json_of(&history);
+        let header = bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        for (at, damage) in changes {
+            let at = header + at.index(bytes.len() - header + 1);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = DAMAGE[damage];
+            }
+        }
+        let lines = bytes.split(|&byte| byte == b'\n').enumerate();
+        let others = lines.map(|(number, line)| match (number, line) {
+            (1.., [b'{', b'"', ..]) => [b"{\"mine\":[{}],", &line[1..]].concat(),
+            (_, line) => line.to_vec(),
+        });
+        let others = others.collect::<Vec<_>>().join(&b'\n');
+        match (read(&bytes[..]), read(&others[..])) {
+            (Ok(quick), Ok(general)) => prop_assert_eq!(quick, general),
+            (Err(quick), Err(general)) => {
+                let [quick, general] = [quick, general].map(|error| error.to_string());
+                let place = |error: &str| error.split([',', ':']).next().map(str::to_string);
+                prop_assert_eq!(place(&quick), place(&general), "{} {}", quick, general);
+            }
+            (quick, general) => prop_assert!(false, "{:?} {:?}", quick, general),
+        }
+    }
+
+    #[test]
+    fn lines_that_come_in_pieces_are_the_same(history in history(), piece in 1..300usize) {
+        let bytes = json_of(&history);
+        let pieces = BufReader::with_capacity(piece, &bytes[..]);
+        prop_assert_eq!(read(pieces).unwrap(), history);
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //! | `paths` | paths as numbers |
 //! | `acl` | permissions and identities, known from both sides |
 //! | `blind` | the same tree for those who know no zxids and try out orders |
-//! | `tree` | nodes, Stat arithmetic, the undo log, watch events |
+//! | `tree` | nodes, sessions, the way back |
+//! | `writes` | what a transaction does to them, watch events |
+//! | `looks` | Stat arithmetic, names, nodes in words |
 //! | `eval` | one request against the tree: what differs from its answer |
 //!
 //! Answers to: `protocol.md` sections 7, 9, 10, 12.3 and 13.
@@ -18,8 +20,10 @@
 mod acl;
 mod blind;
 mod eval;
+mod looks;
 mod paths;
 mod tree;
+mod writes;
 
 pub use acl::{Access, AclTable, Credentials, Who};
 pub use eval::{Ask, Diff, is_decided_by_state};
