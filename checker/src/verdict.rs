@@ -4,6 +4,7 @@
 
 use crate::explain::words::plain;
 pub use crate::explain::words::record as words;
+use crate::history::World;
 
 /// Declares the properties with number, short name and sentence once.
 macro_rules! properties {
@@ -151,6 +152,9 @@ pub struct Summary {
     pub notifications: usize,
     /// Sessions.
     pub sessions: usize,
+    /// Open if others may have written too: then there is no one order, and valid means that
+    /// nothing is told that their writes could not explain.
+    pub world: World,
 }
 
 /// The judgement. Only [`Verdict::Valid`] acquits: it exhibits an order of transactions and
@@ -196,6 +200,11 @@ impl Verdict {
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Verdict::Valid(summary) if summary.world == World::Open => write!(
+                f,
+                "valid: others may have written too, and nothing in {} transactions, {} reads and {} notifications of {} sessions contradicts that",
+                summary.transactions, summary.reads, summary.notifications, summary.sessions
+            ),
             Verdict::Valid(summary) => write!(
                 f,
                 "valid: {} transactions and {} reads of {} sessions in one order, {} of {} of unknown fate needed",

@@ -38,7 +38,7 @@ mod watches;
 mod witness;
 
 use crate::certificate::{Certificate, Sight, Step};
-use crate::history::{Body, Header, History, SyncPromise, World};
+use crate::history::{Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
 use crate::verify::{Refusal, Terms, verify};
@@ -234,13 +234,13 @@ fn judged_open(history: &History, options: &Options) -> Verdict {
         let times = Times::of(&case);
         times::check(&case, &times).map_err(Verdict::Invalid)?;
         sessions::check(&case, options.write_is_touch).map_err(Verdict::Invalid)?;
-        watches::check_counts(&case).map_err(Verdict::Invalid)?;
-        open::check(&mut case).map_err(Verdict::Invalid)?;
-        let told = |body: &Body| matches!(body, Body::Notify { .. });
-        let bodies = history.records.iter().map(|record| &record.body);
+        let summary = summary_of(&case);
+        let (case, overheard) = open::check(&mut case, options).map_err(Verdict::Invalid)?;
+        let notifications = watches::check_overheard(case, &overheard).map_err(Verdict::Invalid)?;
         Ok(Summary {
-            notifications: bodies.filter(|body| told(body)).count(),
-            ..summary_of(&case)
+            notifications,
+            world: World::Open,
+            ..summary
         })
     };
     match look() {
@@ -347,5 +347,6 @@ fn summary_of(case: &case::Case<'_>) -> Summary {
         resolved: 0,
         notifications: 0,
         sessions: case.sessions.len(),
+        world: World::Closed,
     }
 }

@@ -1,0 +1,143 @@
+//! What one connection's server knows of its client's watches, as far as the client can tell.
+//!
+//! A new connection begins with none: what was registered on an older one is gone, or comes
+//! again with setWatches. Always true: every registration that is due is live.
+//!
+//! Answers to: `protocol.md` section 12.
+
+use crate::history::{ErrorCode, EventType, Op};
+use crate::model::{Event, Who};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The server's two tables of watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Of exists and getData.
+    Data,
+    /// Of getChildren.
+    Child,
+}
+
+/// A place in one of the tables.
+pub type Key<'h> = (Table, &'h str);
+
+/// How the node was when a registration was made; of several that have not fired, how it
+/// may have been.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// There was a node.
+    pub there: bool,
+    /// There was none.
+    pub missing: bool,
+}
+
+impl Found {
+    /// True if a watch on such a node can fire on `event` first.
+    pub fn fits(self, event: EventType) -> bool {
+        match event {
+            EventType::NodeCreated => self.missing,
+            EventType::NodeDeleted
+            | EventType::NodeDataChanged
+            | EventType::NodeChildrenChanged => self.there,
+        }
+    }
+}
+
+/// One registration that has not fired as far as the client knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Live<'h> {
+    /// Where.
+    pub path: &'h str,
+    /// The answer that made it.
+    pub record: u32,
+    /// At which prefix, the first of several.
+    pub since: i64,
+    /// On what kind of node.
+    pub found: Found,
+    /// What it fires on, if anything; known in a closed world only.
+    pub fires: Option<Event>,
+    /// The first zxid by which it must have fired, seen or not what came before.
+    pub certain: Option<i64>,
+    /// Made by setWatches, so that only requests sent after its answer convict.
+    pub again: bool,
+}
+
+/// A connection, seen from its client.
+#[derive(Default)]
+pub struct Connection<'h> {
+    /// Whether its beginning was recorded; if not, nobody knows what was registered on it.
+    pub begun: bool,
+    /// Registrations that have not fired.
+    pub live: BTreeMap<Key<'h>, Live<'h>>,
+    /// Registrations by the zxid at which they fire.
+    pub due: BTreeSet<(i64, Key<'h>)>,
+    /// What has fired and was not registered since.
+    pub used_up: BTreeSet<Key<'h>>,
+    /// Perhaps registered: the request was lost, or its prefix is not known.
+    pub perhaps: BTreeSet<Key<'h>>,
+    /// setWatches frames on their way.
+    pub again: VecDeque<u32>,
+    /// The answer to the last of them.
+    pub again_done: u32,
+    /// Every path of which something was told.
+    pub heard: BTreeSet<&'h str>,
+    /// Notifications that only a setWatches on its way explains.
+    pub caught_up: Vec<(EventType, &'h str, u32)>,
+    /// The zxid of the last notification.
+    pub last_zxid: i64,
+    /// The answer that showed most so far: its zxid and record.
+    pub newest_answer: Option<(i64, u32)>,
+    /// With which identities the last request was sent.
+    pub who: Option<Who>,
+}
+
+impl<'h> Connection<'h> {
+    /// Takes a registration out; it counts as fired.
+    pub fn remove(&mut self, key: Key<'h>) -> Option<Live<'h>> {
+        let live = self.live.remove(&key)?;
+        if let Some(zxid) = live.certain {
+            self.due.remove(&(zxid, key));
+        }
+        self.used_up.insert(key);
+        Some(live)
+    }
+
+    /// Puts a registration in.
+    pub fn put(&mut self, key: Key<'h>, live: Live<'h>) {
+        if let Some(zxid) = live.certain {
+            self.due.insert((zxid, key));
+        }
+        self.live.insert(key, live);
+    }
+}
+
+/// The table a read with a watch registers in.
+pub fn registers(op: &Op) -> Option<Table> {
+    match op {
+        Op::Exists { watch: true, .. } | Op::Get { watch: true, .. } => Some(Table::Data),
+        Op::Children { watch: true, .. } => Some(Table::Child),
+        _ => None,
+    }
+}
+
+/// How a read with a watch found its node, if the watch stays registered after that answer.
+pub fn found<T>(op: &Op, answer: &Result<T, ErrorCode>) -> Option<Found> {
+    let found = |there| Found {
+        there,
+        missing: !there,
+    };
+    match (op, answer) {
+        (_, Ok(_)) => Some(found(true)),
+        (Op::Exists { .. }, Err(code)) if *code == ErrorCode::NO_NODE => Some(found(false)),
+        (_, Err(_)) => None,
+    }
+}
+
+/// The tables whose watches an event fires.
+pub fn tables_of(event: EventType) -> &'static [Table] {
+    match event {
+        EventType::NodeCreated | EventType::NodeDataChanged => &[Table::Data],
+        EventType::NodeDeleted => &[Table::Data, Table::Child],
+        EventType::NodeChildrenChanged => &[Table::Child],
+    }
+}

@@ -1,0 +1,236 @@
+//! A notification came: who waited for it, what made it, and is it in time?
+//!
+//! Answers to: `consistency.md` P10 to P12, P20.
+
+use super::Watcher;
+use super::connection::{Key, Live, tables_of};
+use super::known::Known;
+use crate::history::EventType;
+use crate::verdict::{Property, Violation};
+
+impl<'h> Watcher<'_, 'h> {
+    /// Takes a notification.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub(super) fn notified(
+        &mut self,
+        index: u32,
+        process: u32,
+        zxid: i64,
+        event: EventType,
+        path: &'h str,
+    ) -> Result<(), Box<Violation>> {
+        self.matched += 1;
+        self.check_in_time(index, process, zxid, path)?;
+        self.check_deed(index, process, zxid, event, path)?;
+        let known = self.known;
+        let connection = self.connections.entry(process).or_default();
+        connection.heard.insert(path);
+        let keys = || tables_of(event).iter().map(|&table| (table, path));
+        let fits = |live: &Live<'h>| match known {
+            Known::Nothing => true,
+            Known::Walked(_) => live
+                .fires
+                .is_some_and(|fires| fires.event == event && (zxid <= 0 || fires.zxid == zxid)),
+            Known::Overheard(_) => live.found.fits(event) && (zxid <= 0 || zxid > live.since),
+        };
+        let fired: Vec<(Key<'h>, Live<'h>)> = keys()
+            .filter_map(|key| {
+                connection
+                    .live
+                    .get(&key)
+                    .filter(|live| fits(live))
+                    .map(|live| (key, *live))
+            })
+            .collect();
+        // Whatever else was registered there has fired with it: a second notification
+        // needs a registration of its own.
+        let mut perhaps = false;
+        for key in keys() {
+            if connection.perhaps.remove(&key) {
+                connection.used_up.insert(key);
+                perhaps = true;
+            }
+        }
+        if let Some(&(_, live)) = fired.first() {
+            for (key, _) in fired {
+                connection.remove(key);
+            }
+            return self.check_order(index, process, zxid, live);
+        }
+        let waiting: Vec<Key<'h>> = keys()
+            .filter(|key| connection.live.contains_key(key))
+            .collect();
+        if !waiting.is_empty() && known.could_have_fired(event, path) {
+            let connection = self.connections.entry(process).or_default();
+            for key in waiting {
+                connection.remove(key);
+            }
+            return Ok(());
+        }
+        let connection = self.connections.entry(process).or_default();
+        if perhaps {
+            return Ok(());
+        }
+        if !connection.again.is_empty() {
+            connection.caught_up.push((event, path, index));
+            return Ok(());
+        }
+        self.unexplained(index, process, event, path)
+    }
+
+    /// P10 for a notification that names its transaction, whoever asked for it and when: a
+    /// server tells it as it applies the transaction, before anything that shows as much.
+    fn check_in_time(
+        &mut self,
+        index: u32,
+        process: u32,
+        zxid: i64,
+        path: &str,
+    ) -> Result<(), Box<Violation>> {
+        let connection = self.connections.entry(process).or_default();
+        let Some((newest, answer)) = connection.newest_answer else {
+            return Ok(());
+        };
+        if matches!(self.known, Known::Nothing) || zxid <= 0 || zxid > newest {
+            return Ok(());
+        }
+        let reason = format!(
+            "a notification of {path} at {zxid:#x} came after an answer that showed {newest:#x}"
+        );
+        Err(self.violation(Property::WatchBeforeData, &[answer, index], reason))
+    }
+
+    /// P12 and P20 where others wrote, too: what a notification's own zxid says of it.
+    fn check_deed(
+        &mut self,
+        index: u32,
+        process: u32,
+        zxid: i64,
+        event: EventType,
+        path: &str,
+    ) -> Result<(), Box<Violation>> {
+        let Some(overheard) = self.known.overheard().filter(|_| zxid > 0) else {
+            return Ok(());
+        };
+        if let Some(doer) = overheard.did_not_fire(zxid, event, path) {
+            let doer = &self.case.requests[doer as usize];
+            let reason = format!(
+                "{} on {path} is said to be of {zxid:#x}, but the request at that zxid was another",
+                event.name()
+            );
+            let indices = [doer.invoke, doer.done, index];
+            return Err(self.violation(Property::WatchNotSpurious, &indices, reason));
+        }
+        let connection = self.connections.entry(process).or_default();
+        let secret = |who| overheard.forbids(zxid, event, path, who);
+        if connection.begun && connection.who.is_some_and(secret) {
+            let reason = "a client was notified of a node that it may not read".to_string();
+            return Err(self.violation(Property::AccessControl, &[index], reason));
+        }
+        if zxid < connection.last_zxid {
+            let reason = format!(
+                "a notification of {zxid:#x} came after one of {:#x}",
+                connection.last_zxid
+            );
+            return Err(self.violation(Property::WatchNotSpurious, &[index], reason));
+        }
+        connection.last_zxid = zxid;
+        Ok(())
+    }
+
+    fn unexplained(
+        &mut self,
+        index: u32,
+        process: u32,
+        event: EventType,
+        path: &'h str,
+    ) -> Result<(), Box<Violation>> {
+        let connection = &self.connections[&process];
+        // What was registered before the recording began is not known.
+        if self.known.overheard().is_some() && !connection.begun {
+            return Ok(());
+        }
+        let mut keys = tables_of(event).iter().map(|&table| (table, path));
+        let live = keys.clone().find_map(|key| connection.live.get(&key));
+        if let Some(live) = live {
+            let due = match (self.known, live.fires) {
+                (Known::Nothing, _) => return Ok(()),
+                (Known::Walked(_), Some(fires)) => {
+                    format!("{} at {:#x}", fires.event.name(), fires.zxid)
+                }
+                (Known::Walked(_), None) => "nothing".to_string(),
+                (Known::Overheard(_), _) if live.found.fits(event) => {
+                    format!("something after {:#x}", live.since)
+                }
+                (Known::Overheard(_), _) if live.found.there => {
+                    "a change of the node that was there".to_string()
+                }
+                (Known::Overheard(_), _) => "the creation of the node".to_string(),
+            };
+            let reason = format!("the watch on {path} can only have fired on {due}");
+            return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
+        }
+        match keys.any(|key| connection.used_up.contains(&key)) {
+            true => {
+                let reason = format!("a second notification came for one registration on {path}");
+                Err(self.violation(Property::WatchOneShot, &[index], reason))
+            }
+            false => {
+                let reason = format!(
+                    "nothing on this connection was waiting for {} on {path}",
+                    event.name()
+                );
+                Err(self.violation(Property::WatchNotSpurious, &[index], reason))
+            }
+        }
+    }
+
+    /// P10 and P12 among notifications, and P20 for this one.
+    fn check_order(
+        &mut self,
+        index: u32,
+        process: u32,
+        told: i64,
+        live: Live<'h>,
+    ) -> Result<(), Box<Violation>> {
+        let zxid = match (self.known, live.fires) {
+            (Known::Nothing, _) | (Known::Walked(_), None) => return Ok(()),
+            // Where the transaction was only placed by the walk, its number proves nothing.
+            (Known::Walked(_), Some(fires)) if !self.known.surely_fired(fires, live.path) => {
+                return Ok(());
+            }
+            (Known::Walked(_), Some(fires)) => fires.zxid,
+            (Known::Overheard(_), _) if told <= 0 => return Ok(()),
+            (Known::Overheard(_), _) => told,
+        };
+        let connection = self.connections.entry(process).or_default();
+        if zxid < connection.last_zxid {
+            let reason = format!(
+                "a notification of {zxid:#x} came after one of {:#x}",
+                connection.last_zxid
+            );
+            return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
+        }
+        connection.last_zxid = zxid;
+        let who = connection.who;
+        if let Some(&(due, key)) = connection.due.first()
+            && due < zxid
+        {
+            let other = connection.live[&key];
+            let reason = format!(
+                "the watch on {} fires before the one that was notified at {zxid:#x}",
+                key.1
+            );
+            return Err(self.violation(Property::WatchBeforeData, &[other.record, index], reason));
+        }
+        if let (Some(who), Some(fires)) = (who, live.fires)
+            && self.known.forbids(fires, who)
+        {
+            let reason = "a client was notified of a node that it may not read".to_string();
+            return Err(self.violation(Property::AccessControl, &[live.record, index], reason));
+        }
+        Ok(())
+    }
+}
