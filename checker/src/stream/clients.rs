@@ -198,9 +198,11 @@ impl Session {
                 "an answer lies before what was known already",
             ));
         }
-        let deposed = sync == SyncPromise::Leader && zxid >> 32 < self.sync_floor >> 32;
-        if role == Role::Read && zxid < self.sync_floor && !deposed {
-            return Err(Doubt::because("a read after sync is stale"));
+        if role == Role::Read && zxid < self.sync_floor {
+            return Err(Doubt::because(match sync {
+                SyncPromise::Quorum => "a read after sync is stale",
+                SyncPromise::Leader => "a read after sync is stale, unless two leaders were alive",
+            }));
         }
         if role == Role::Sync {
             self.sync_floor = self.sync_floor.max(open.answered_before);

@@ -108,7 +108,7 @@ impl Session {
 /// to the leader is cut, the leader sends for syncLimit ticks more before it drops the silent
 /// follower, and the follower waits as long again for the word that does not come any more;
 /// both look up once a tick.
-fn lag_ns(header: &Header) -> u64 {
+pub fn lag_ns(header: &Header) -> u64 {
     let tick = header.tick_ms.saturating_mul(1_000_000);
     let patience = tick.saturating_mul(header.sync_limit.saturating_add(1));
     patience.saturating_mul(2)

@@ -6,7 +6,7 @@
 //!
 //! Answers to: `consistency.md` 3.2 steps 1, 2 and 4.
 
-use super::case::{Case, Request, RequestIndex, Role};
+use super::case::{Case, Request, RequestIndex, Role, lag_ns};
 use crate::history::{Answer, Body, SessionEvent, SyncPromise};
 use crate::verdict::{Class, Property, Violation, words};
 
@@ -77,6 +77,31 @@ impl Times {
     /// `time` comes later in the order.
     pub fn known_before(&self, time: u64) -> i64 {
         self.find(&self.anything, time).map_or(0, |step| step.zxid)
+    }
+
+    /// The latest time at which a client of this session can have sent something that the
+    /// leader of an epoch still answered: a newer one had its quorum by the time anybody was
+    /// shown anything of a newer epoch; then followers and old leader wait for each other for
+    /// as long as their patience lasts, and one that was stopped may wake up and answer first
+    /// what was sent meanwhile, by a client that waits no longer than its session lasts.
+    fn last_word(&self, case: &Case<'_>, epoch: i64, request: &Request<'_>) -> u64 {
+        let newer = self
+            .anything
+            .partition_point(|step| step.zxid >> 32 <= epoch);
+        let Some(deposed) = self.anything.get(newer) else {
+            return u64::MAX;
+        };
+        let header = &case.history.header;
+        let session = case.sessions.get(request.session as usize);
+        let timeout = session.map_or(0, |session| session.timeout_ns);
+        let timeout = match timeout {
+            0 => header.timeout_ms_max.saturating_mul(1_000_000),
+            known => known,
+        };
+        let patience = lag_ns(header).saturating_add(timeout);
+        let slow = patience / 1_000_000 * header.clock_drift_ppm.min(1_000_000);
+        let last = deposed.time.saturating_add(patience).saturating_add(slow);
+        last.saturating_add(self.blur)
     }
 
     fn find(&self, steps: &[Step], time: u64) -> Option<Step> {
@@ -213,10 +238,11 @@ fn check_sessions(case: &Case<'_>, times: &Times) -> Result<(), Box<Violation>> 
                 }
             }
             Role::Read | Role::Sync => {
-                check_read(case, seen, request)?;
+                check_read(case, times, seen, request)?;
                 if request.role == Role::Sync {
                     let floor = times.find(&times.transactions, request.call);
-                    if floor.map(|step| step.zxid) > seen.sync_floor.map(|step| step.zxid) {
+                    // Of two that promise as much, the later one excuses less.
+                    if floor.map(|step| step.zxid) >= seen.sync_floor.map(|step| step.zxid) {
                         (seen.sync, seen.sync_floor) = (Some(index as u32), floor);
                     }
                 }
@@ -254,7 +280,12 @@ fn check_transaction(
     ))
 }
 
-fn check_read(case: &Case<'_>, seen: &Seen, request: &Request<'_>) -> Result<(), Box<Violation>> {
+fn check_read(
+    case: &Case<'_>,
+    times: &Times,
+    seen: &Seen,
+    request: &Request<'_>,
+) -> Result<(), Box<Violation>> {
     let session = case.sessions[request.session as usize].id;
     let (property, earlier, what) = match (seen.write, seen.read) {
         (Some(write), _) if request.zxid < seen.write_zxid => {
@@ -263,7 +294,7 @@ fn check_read(case: &Case<'_>, seen: &Seen, request: &Request<'_>) -> Result<(),
         (_, Some(read)) if request.zxid < seen.read_zxid => {
             (Property::MonotonicReads, read, "earlier read")
         }
-        (_, _) => return check_synced(case, seen, request),
+        (_, _) => return check_synced(case, times, seen, request),
     };
     let earlier = &case.requests[earlier as usize];
     let reason = format!(
@@ -279,19 +310,36 @@ fn check_read(case: &Case<'_>, seen: &Seen, request: &Request<'_>) -> Result<(),
 }
 
 /// P8. Where only the leader's word is promised, a leader of an older epoch than the missed
-/// transaction's may not have known that it was deposed; ZooKeeper allows that.
-fn check_synced(case: &Case<'_>, seen: &Seen, request: &Request<'_>) -> Result<(), Box<Violation>> {
+/// transaction's may not have known that it was deposed; ZooKeeper allows that for as long as
+/// it can have been alive.
+fn check_synced(
+    case: &Case<'_>,
+    times: &Times,
+    seen: &Seen,
+    request: &Request<'_>,
+) -> Result<(), Box<Violation>> {
     let (Some(sync), Some(floor)) = (seen.sync, seen.sync_floor) else {
         return Ok(());
     };
-    let deposed =
-        case.history.header.sync == SyncPromise::Leader && request.zxid >> 32 < floor.zxid >> 32;
-    if request.role != Role::Read || request.zxid >= floor.zxid || deposed {
+    if request.role != Role::Read || request.zxid >= floor.zxid {
         return Ok(());
     }
     let sync = &case.requests[sync as usize];
+    let (old, new) = (request.zxid >> 32, floor.zxid >> 32);
+    let two_leaders = old < new && sync.call <= times.last_word(case, old, request);
+    let leaders = match case.history.header.sync {
+        SyncPromise::Leader if two_leaders => return Ok(()),
+        SyncPromise::Leader if old < new => {
+            format!("; the leader of epoch {old} must have given up long before the sync was sent")
+        }
+        SyncPromise::Leader => format!("; there was one leader only, that of epoch {new}"),
+        SyncPromise::Quorum if two_leaders => {
+            format!("; the leader of epoch {old} may still have been alive beside that of {new}")
+        }
+        SyncPromise::Quorum => String::new(),
+    };
     let reason = format!(
-        "a read after sync saw zxid {:#x}, but the transaction at {:#x} had been answered before the sync was sent",
+        "a read after sync saw zxid {:#x}, but the transaction at {:#x} had been answered before the sync was sent{leaders}",
         request.zxid, floor.zxid
     );
     Err(violation(
