@@ -295,6 +295,45 @@ fn a_violation_is_explained_reduced_and_drawn() {
 }
 
 #[test]
+fn a_foreign_violation_is_explained_reduced_and_drawn() {
+    let folder = Folder::new("foreign");
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/FORMATS.md");
+    let formats = fs::read_to_string(formats).unwrap();
+    for (kind, ending) in [("tsv", "tsv"), ("edn", "edn"), ("log", "tsv")] {
+        let bad = folder.file(kind, block(&formats, &format!("{kind} invalid")));
+        let small = folder.0.join(format!("small.{ending}"));
+        let page = folder.0.join("page.html");
+        let arguments = [
+            "--reduce",
+            small.to_str().unwrap(),
+            "--html",
+            page.to_str().unwrap(),
+        ];
+        let output = run(&arguments, &[&bad]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let told = text(&output.stdout);
+        for word in [
+            "invalid: linearizability (model ",
+            "convicts",
+            "before",
+            "reduced",
+        ] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        let object = run(&["--json", "--explain"], &[&small]);
+        assert_eq!(object.status.code(), Some(1), "{told}");
+        let object: serde_json::Value = serde_json::from_slice(&object.stdout).unwrap();
+        assert_eq!(object["reduced"]["minimal"], true);
+        assert!(object["convicting"][0]["line"].is_u64(), "{object}");
+        assert!(
+            fs::read_to_string(&page)
+                .unwrap()
+                .contains("linearizability")
+        );
+    }
+}
+
+#[test]
 fn nobody_listening_is_no_reason_to_panic() {
     let folder = Folder::new("pipe");
     let bad = folder.file("bad.jsonl", invalid());
@@ -339,12 +378,15 @@ fn the_guide_tells_todays_truth() {
     let guide = fs::read_to_string(guide).unwrap();
     let folder = Folder::new("guide");
     folder.file("lost.jsonl", block(&guide, "jsonl"));
-    let output = zkcheck()
-        .args(["--explain", "lost.jsonl"])
-        .current_dir(&folder.0)
-        .output()
-        .unwrap();
-    assert_eq!(text(&output.stdout), block(&guide, "text"));
+    folder.file("stale.tsv", block(&guide, "tsv"));
+    let told = |file: &str| {
+        let mut run = zkcheck();
+        let run = run.args(["--explain", file]).current_dir(&folder.0);
+        text(&run.output().unwrap().stdout)
+    };
+    let (_, after) = guide.split_once("```tsv").unwrap();
+    assert_eq!(told("lost.jsonl"), block(&guide, "text"));
+    assert_eq!(told("stale.tsv"), block(after, "text"));
     for line in text(&run(&["properties"], &[]).stdout).lines() {
         let mut words = line.split_whitespace();
         let (code, name) = (words.next().unwrap(), words.next().unwrap());

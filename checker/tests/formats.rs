@@ -168,25 +168,7 @@ fn independent_keys_are_told_apart() {
 
 /// A drawn history as a file.
 fn drawn(settings: &generate::Settings) -> Vec<u8> {
-    let mut registers = tsv::Registers::default();
-    let key = registers.symbols.number("x");
-    for (operation, zxid) in generate(settings) {
-        let (op, outcome) =
-            tsv::renamed(operation.op, operation.outcome, |symbol| match symbol.0 {
-                0 => symbol,
-                number => registers.symbols.number(&number.to_string()),
-            });
-        registers
-            .history
-            .push(gamekeeper_checker::linear::Operation {
-                client: operation.client,
-                call: operation.call,
-                ret: operation.ret,
-                op: (key, op),
-                outcome,
-            });
-        registers.zxids.push(zxid);
-    }
+    let registers = tsv::Registers::drawn(generate(settings));
     let mut bytes = Vec::new();
     tsv::write(&registers, &mut bytes).expect("a vector takes all");
     bytes

@@ -91,7 +91,7 @@ impl Default for Budget {
         Budget {
             judgements: 2_000,
             records: 20_000_000,
-            steps: 50_000_000,
+            steps: 10_000_000,
         }
     }
 }

@@ -21,6 +21,7 @@
 
 use super::{FormatError, quoted};
 use crate::explain::operations::Case;
+use crate::linear::generate::Row;
 use crate::linear::models::{Keyed, NIL, Register, RegisterOp, RegisterOutcome, Symbol, Symbols};
 use crate::linear::{Operation, OperationOf};
 use std::io::{self, Write};
@@ -60,7 +61,7 @@ pub fn read(bytes: &[u8]) -> Result<Registers, FormatError> {
             continue;
         }
         let fields = split(line, number + 1)?;
-        let row = Row {
+        let row = Line {
             line: number + 1,
             fields,
         };
@@ -99,12 +100,12 @@ fn split(line: &[u8], number: usize) -> Result<[&[u8]; 9], FormatError> {
 }
 
 /// One line, cut.
-struct Row<'a> {
+struct Line<'a> {
     line: usize,
     fields: [&'a [u8]; 9],
 }
 
-impl Row<'_> {
+impl Line<'_> {
     #[allow(clippy::type_complexity)]
     fn operation(
         &self,
@@ -196,22 +197,41 @@ impl Row<'_> {
     }
 }
 
-/// A request and its outcome with other names for the values; nil stays nil by `name`.
-pub fn renamed(
-    op: RegisterOp,
-    outcome: Option<RegisterOutcome>,
-    mut name: impl FnMut(Symbol) -> Symbol,
-) -> (RegisterOp, Option<RegisterOutcome>) {
-    let op = match op {
-        RegisterOp::Read => RegisterOp::Read,
-        RegisterOp::Write(value) => RegisterOp::Write(name(value)),
-        RegisterOp::Cas(from, to) => RegisterOp::Cas(name(from), name(to)),
-    };
-    let outcome = outcome.map(|outcome| match outcome {
-        RegisterOutcome::Value(value) => RegisterOutcome::Value(name(value)),
-        RegisterOutcome::Done | RegisterOutcome::Swapped(_) => outcome,
-    });
-    (op, outcome)
+impl Registers {
+    /// Drawn rows as a history of one key, values shown by their own numbers.
+    pub fn drawn(rows: Vec<Row>) -> Registers {
+        let mut registers = Registers::default();
+        let key = registers.symbols.number("x");
+        for (number, (operation, zxid)) in rows.into_iter().enumerate() {
+            // The numbers begin where the table's do not, so nil alone is the same in both.
+            let mut name = |symbol: Symbol| match symbol {
+                NIL => NIL,
+                symbol => registers.symbols.number(&symbol.0.to_string()),
+            };
+            let op = match operation.op {
+                RegisterOp::Read => RegisterOp::Read,
+                RegisterOp::Write(value) => RegisterOp::Write(name(value)),
+                RegisterOp::Cas(from, to) => RegisterOp::Cas(name(from), name(to)),
+            };
+            let outcome = operation.outcome.map(|outcome| match outcome {
+                RegisterOutcome::Value(value) => RegisterOutcome::Value(name(value)),
+                RegisterOutcome::Done | RegisterOutcome::Swapped(_) => outcome,
+            });
+            let Operation {
+                client, call, ret, ..
+            } = operation;
+            registers.history.push(Operation {
+                client,
+                call,
+                ret,
+                op: (key, op),
+                outcome,
+            });
+            registers.zxids.push(zxid);
+            registers.lines.push(number as u32 + 2);
+        }
+        registers
+    }
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

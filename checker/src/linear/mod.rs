@@ -121,12 +121,9 @@ pub trait Model {
 
     /// A number that the operation shares with those of its key that make sense only together
     /// with it (what puts a value and what takes or reads it): when a failure is made small,
-    /// they are left out together. The default knows registers.
-    fn kin(&self, op: &Self::Op, outcome: Option<&Self::Outcome>) -> Option<u64> {
-        match self.access(op, outcome) {
-            Some(Access::Read(value) | Access::Write(value)) => Some(value),
-            Some(Access::ReadStart | Access::Nothing) | None => None,
-        }
+    /// they are left out together.
+    fn kin(&self, _op: &Self::Op, _outcome: Option<&Self::Outcome>) -> Option<u64> {
+        None
     }
 
     /// The operation in words, for reports.

@@ -27,6 +27,7 @@ Examples:
   zkcheck --explain history.jsonl           a violation at length, reduced to what matters
   zkcheck --reduce small.jsonl --html why.html history.jsonl
                                             the reduced history and a page with a picture
+  zkcheck --reduce small.tsv registers.tsv  the same of a history that others wrote
   zkcheck --follow soak.jsonl               judge a history while it grows, in bounded memory
   zkcheck convert history.jsonl history.gkh     the same in the binary form; back with OUT.jsonl
   zkcheck properties                        what is judged, P1 to P20

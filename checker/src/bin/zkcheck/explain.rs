@@ -16,7 +16,8 @@ pub struct ExplainArguments {
     /// Explain a violation at length, with a reduced history that fails the same way.
     #[arg(long)]
     pub explain: bool,
-    /// Write the reduced history there (JSON lines; implies --explain; one input only).
+    /// Write the reduced history there: JSON lines; of a foreign history tab-separated lines
+    /// (registers) or EDN (others). Implies --explain; one input only.
     #[arg(long, value_name = "OUT")]
     pub reduce: Option<PathBuf>,
     /// Write a page with a picture of the time around a violation (implies --explain; one input

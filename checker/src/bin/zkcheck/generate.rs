@@ -4,9 +4,7 @@ use crate::output_error;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use gamekeeper_checker::formats::tsv::{self, Registers};
-use gamekeeper_checker::linear::Operation;
 use gamekeeper_checker::linear::generate::{Settings, Values, generate};
-use gamekeeper_checker::linear::models::Symbol;
 use std::io::{self, BufWriter};
 
 /// What to draw.
@@ -56,29 +54,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<u8, String> {
         broken: arguments.broken,
         stale: arguments.stale,
     });
-    let mut registers = Registers::default();
-    let key = registers.symbols.number("x");
-    // Values are shown by their own numbers, which begin where the table's do not.
-    for (operation, zxid) in rows {
-        let shown = |symbol: Symbol, registers: &mut Registers| match symbol.0 {
-            0 => symbol,
-            number => registers.symbols.number(&number.to_string()),
-        };
-        let (op, outcome) = tsv::renamed(operation.op, operation.outcome, |symbol| {
-            shown(symbol, &mut registers)
-        });
-        let Operation {
-            client, call, ret, ..
-        } = operation;
-        registers.history.push(Operation {
-            client,
-            call,
-            ret,
-            op: (key, op),
-            outcome,
-        });
-        registers.zxids.push(zxid);
-    }
+    let registers = Registers::drawn(rows);
     let output = BufWriter::new(io::stdout().lock());
     tsv::write(&registers, output)
         .or_else(output_error)

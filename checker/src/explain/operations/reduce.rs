@@ -3,8 +3,9 @@
 //! 1. What was asked after the convicting answer goes.
 //! 2. The operations of other objects go, key by key.
 //! 3. What only looked goes if it can, then what was never answered.
-//! 4. Whole clients go, then what belongs together (a value's write and its reads), then
-//!    single operations, in halves, quarters, and so on; last, any two together.
+//! 4. Whole clients go, then whole stretches of the file, then what belongs together (a value's write and its reads), then
+//!    single operations, in halves, quarters, and so on; last, any two together; all of it
+//!    again until nothing goes.
 //!
 //! Deterministic: the budget is in judgements, operations judged and steps of the search.
 
@@ -20,6 +21,9 @@ use std::collections::BTreeMap;
 const STEPS_OF_WHOLE: u64 = 2;
 /// Steps that a judgement may take however few the whole took.
 const STEPS_MIN: u64 = 10_000;
+
+/// Into how many stretches the history is cut.
+const STRETCHES: u32 = 64;
 
 /// Operations that convict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,18 +72,21 @@ pub(super) fn reduce<M: Model>(
     let later = |index: u32| end.is_none_or(|end| of(index).call > end);
     reducer.thin(|index| later(index).then_some(()));
     reducer.thin(|index| Some(case.model.key(&of(index).op)));
-    reducer.thin(|index| {
-        let (op, outcome) = (&of(index).op, of(index).outcome.as_ref());
-        match (of(index).ret, case.model.class(op, outcome)) {
-            (None, _) => Some(1),
-            (Some(_), Class::ReadOnly) => Some(0),
-            (Some(_), Class::Overwrite | Class::Update) => None,
-        }
-    });
-    reducer.thin(|index| Some(of(index).client));
-    reducer.thin(|index| case.model.kin(&of(index).op, of(index).outcome.as_ref()));
     loop {
         let before = reducer.kept.len();
+        reducer.thin(|index| {
+            let (op, outcome) = (&of(index).op, of(index).outcome.as_ref());
+            match (of(index).ret, case.model.class(op, outcome)) {
+                (None, _) => Some(1),
+                (Some(_), Class::ReadOnly) => Some(0),
+                (Some(_), Class::Overwrite | Class::Update) => None,
+            }
+        });
+        reducer.thin(|index| Some(of(index).client));
+        let stretch = reducer.kept.len() as u32 / STRETCHES + 1;
+        let places = reducer.kept.clone();
+        reducer.thin(|index| Some(places.partition_point(|one| *one < index) as u32 / stretch));
+        reducer.thin(|index| case.model.kin(&of(index).op, of(index).outcome.as_ref()));
         reducer.thin(Some);
         let loose = reducer.loose();
         thin_pairs(loose, |gone| reducer.leave_out(gone));

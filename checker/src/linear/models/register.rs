@@ -104,6 +104,16 @@ impl Model for Register {
         }
     }
 
+    fn kin(&self, op: &RegisterOp, outcome: Option<&RegisterOutcome>) -> Option<u64> {
+        match (op, outcome) {
+            (RegisterOp::Cas(..), Some(RegisterOutcome::Swapped(false))) => None,
+            // What was put there and what took it away.
+            (RegisterOp::Write(value) | RegisterOp::Cas(value, _), _)
+            | (RegisterOp::Read, Some(RegisterOutcome::Value(value))) => Some(u64::from(value.0)),
+            (RegisterOp::Read, _) => None,
+        }
+    }
+
     fn words(&self, op: &RegisterOp, outcome: Option<&RegisterOutcome>) -> String {
         let name = |symbol: &Symbol| self.symbols.name(*symbol);
         let asked = match op {
