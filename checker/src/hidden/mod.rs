@@ -15,6 +15,7 @@
 //!
 //! | step | room | does |
 //! |---|---|---|
+//! | sort | `graph` | what must come before what by versions, counters, time and sessions; a circle convicts (L1) |
 //! | cut | `part` | leaves out what cannot have caused the conviction |
 //! | lay out | `puzzle` | what has to be ordered, and what waits for what |
 //! | search | `search` | transactions in order of time, reads as early as they fit (L3) |
@@ -27,6 +28,7 @@
 //! Answers to: `consistency.md` 3.2 ("Rejecting"), 3.3 and 6.
 
 mod fill;
+mod graph;
 mod part;
 mod puzzle;
 mod search;
@@ -38,12 +40,13 @@ use crate::verify::verify;
 use crate::walk::case::{self, Case, RequestIndex};
 use crate::walk::{Options, check_without_zxids, judge_with_certificate, times};
 use fill::{Fill, MANNERS};
+use graph::Circle;
 use part::Part;
 use puzzle::Puzzle;
 use search::{Allowance, Deed, Outcome, Search};
 
 /// Configurations that [`classify`] may look at if nobody says otherwise: a second or so.
-pub const CLASS_CONFIGURATIONS: u64 = 200_000;
+pub const CLASS_CONFIGURATIONS: u64 = 50_000;
 
 /// Configurations that [`judge_without_zxids`] may look at if nobody says otherwise.
 pub const CONFIGURATIONS: u64 = 5_000_000;
@@ -71,7 +74,11 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
         (violation.class, violation.class_reason) = inconsistent("no zxid is needed to see it");
         return Verdict::Invalid(violation);
     }
-    let mut hidden = Hidden::new(&mut case, options, configurations);
+    let likely = match likely_order(&mut case) {
+        Ok(likely) => likely,
+        Err(circle) => return Verdict::Invalid(violation_of(&case, &circle)),
+    };
+    let mut hidden = Hidden::new(&mut case, &likely, options, configurations);
     match hidden.decide(&Part::whole()) {
         Finding::Proved(summary) => Verdict::Valid(*summary),
         Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck, configurations)),
@@ -111,13 +118,17 @@ fn class_of(
     if check_without_zxids(&case, options).is_err() {
         return inconsistent("no zxid is needed to see it");
     }
+    let likely = match likely_order(&mut case) {
+        Ok(likely) => likely,
+        Err(circle) => return inconsistent(&circle.reason),
+    };
     let convicting: Vec<usize> = violation.records.iter().map(|&(index, _)| index).collect();
     let times = convicting
         .iter()
         .filter_map(|&index| history.records.get(index));
     let until = times.map(|record| record.time).max().unwrap_or(u64::MAX);
     let part = Part::tied_to(&mut case, &convicting, until);
-    let mut hidden = Hidden::new(&mut case, options, configurations / PART_SHARE);
+    let mut hidden = Hidden::new(&mut case, &likely, options, configurations / PART_SHARE);
     if let Some(part) = part
         && hidden.is_impossible(&part)
     {
@@ -154,6 +165,7 @@ enum Finding {
 
 struct Hidden<'c, 'h> {
     case: &'c Case<'h>,
+    likely: &'c [i64],
     tree: Tree<'h>,
     options: &'c Options,
     allowance: Allowance,
@@ -161,7 +173,12 @@ struct Hidden<'c, 'h> {
 
 impl<'c, 'h> Hidden<'c, 'h> {
     /// Takes the case's paths and ACLs over.
-    fn new(case: &'c mut Case<'h>, options: &'c Options, configurations: u64) -> Self {
+    fn new(
+        case: &'c mut Case<'h>,
+        likely: &'c [i64],
+        options: &'c Options,
+        configurations: u64,
+    ) -> Self {
         let paths = std::mem::replace(&mut case.paths, Paths::new());
         let acls = std::mem::replace(&mut case.acls, AclTable::new());
         let case: &'c Case<'h> = case;
@@ -171,6 +188,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
         tree.go_blind();
         Hidden {
             case,
+            likely,
             tree,
             options,
             allowance: Allowance {
@@ -184,7 +202,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     /// Looks for an order of a part, which must be the whole for it to be proved.
     fn decide(&mut self, part: &Part) -> Finding {
         let write_is_touch = self.options.write_is_touch;
-        let likely = Puzzle::of(self.case, part, write_is_touch, true);
+        let likely = Puzzle::of(self.case, self.likely, part, write_is_touch, true);
         let refused = match self.search(&likely, true) {
             Outcome::Unknown => return self.out_of_budget(),
             Outcome::Nowhere(_) => None,
@@ -193,7 +211,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
                 Err(reason) => Some(reason),
             },
         };
-        let every = Puzzle::of(self.case, part, write_is_touch, false);
+        let every = Puzzle::of(self.case, self.likely, part, write_is_touch, false);
         match (self.search(&every, false), refused) {
             (Outcome::Nowhere(stuck), _) => Finding::Impossible(stuck),
             (Outcome::Unknown, None) => self.out_of_budget(),
@@ -207,7 +225,13 @@ impl<'c, 'h> Hidden<'c, 'h> {
 
     /// True if a part, and so the whole, has no order.
     fn is_impossible(&mut self, part: &Part) -> bool {
-        let puzzle = Puzzle::of(self.case, part, self.options.write_is_touch, false);
+        let puzzle = Puzzle::of(
+            self.case,
+            self.likely,
+            part,
+            self.options.write_is_touch,
+            false,
+        );
         matches!(self.search(&puzzle, false), Outcome::Nowhere(_))
     }
 
@@ -261,6 +285,36 @@ impl<'c, 'h> Hidden<'c, 'h> {
             reason: "no order of the writes explains the answers; the order that comes farthest can go on with none of these".into(),
         })
     }
+}
+
+/// Where each request stands in a likely order: by its zxid, if any was recorded.
+///
+/// # Errors
+/// No order is possible.
+fn likely_order(case: &mut Case<'_>) -> Result<Vec<i64>, Circle> {
+    let sorted = graph::sort(case)?;
+    let zxids = case.requests.iter().map(|request| request.zxid);
+    match zxids.clone().any(|zxid| zxid > 0) {
+        true => Ok(zxids.collect()),
+        false => Ok(sorted),
+    }
+}
+
+fn violation_of(case: &Case<'_>, circle: &Circle) -> Box<Violation> {
+    let requests = circle.requests.iter();
+    let requests = requests.map(|&number| &case.requests[number as usize]);
+    let records: Vec<u32> = requests
+        .flat_map(|request| [request.invoke, request.done])
+        .collect();
+    let (class, class_reason) = inconsistent("no zxid is needed to see it");
+    Box::new(Violation {
+        property: circle.property,
+        class,
+        class_reason,
+        records: times::records(case, &records),
+        state_before: String::new(),
+        reason: circle.reason.clone(),
+    })
 }
 
 /// Most requests that are named as what no order goes on with.

@@ -69,6 +69,8 @@ pub struct Puzzle<'c, 'h> {
     pub lost: Vec<Lost>,
     /// Of the sessions that may own ephemerals.
     pub ends: Vec<End>,
+    /// By request: where it stands in a likely order; a hint, no more.
+    pub likely: &'c [i64],
     /// Twice the clock error.
     pub blur: u64,
     /// Whether what follows a sync sees all that had been answered before it.
@@ -78,10 +80,17 @@ pub struct Puzzle<'c, 'h> {
 impl<'c, 'h> Puzzle<'c, 'h> {
     /// The puzzle of a part of a case. `sync_counts` asks for R4 even where only the
     /// leader's word is promised.
-    pub fn of(case: &'c Case<'h>, part: &Part, write_is_touch: bool, sync_counts: bool) -> Self {
+    pub fn of(
+        case: &'c Case<'h>,
+        likely: &'c [i64],
+        part: &Part,
+        write_is_touch: bool,
+        sync_counts: bool,
+    ) -> Self {
         let hints = Hints::of(case);
         let mut puzzle = Puzzle {
             case,
+            likely,
             lines: Vec::new(),
             lost: Vec::new(),
             ends: Vec::new(),

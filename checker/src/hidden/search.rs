@@ -28,6 +28,10 @@ use crate::model::{PathId, Tree};
 use crate::walk::case::{RequestIndex, Role};
 use rustc_hash::FxHashSet;
 
+/// Sessions and requests of unknown fate that are looked at for the price of a configuration:
+/// where there are more, each costs accordingly.
+const PIECES_A_CONFIGURATION: usize = 256;
+
 /// What is put next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
@@ -117,6 +121,8 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
     }
 
     fn descend(&mut self, frames: &mut Vec<Frame>, allowance: &mut Allowance) -> Outcome {
+        let pieces = self.places.len() + self.lost_done.len() + self.ended.len();
+        let price = 1 + (pieces / PIECES_A_CONFIGURATION) as u64;
         loop {
             if self.puzzle.is_solved(&self.places) {
                 let deeds = frames.iter().filter_map(|frame| frame.deed);
@@ -131,10 +137,10 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
                 }
                 continue;
             };
-            if allowance.configurations == 0 {
+            if allowance.configurations < price {
                 return Outcome::Unknown;
             }
-            allowance.configurations -= 1;
+            allowance.configurations -= price;
             if let Some(frame) = self.put(deed, depth as i64, allowance) {
                 frames.push(frame);
             }
@@ -332,7 +338,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             stuck.push(number);
             let request = &puzzle.case.requests[number as usize];
             if request.role == Role::Transaction && request.call <= soonest {
-                deeds.push((request.zxid, Deed::Next(line)));
+                deeds.push((puzzle.likely[number as usize], Deed::Next(line)));
             }
         }
         let settled: usize = self.places.iter().sum();

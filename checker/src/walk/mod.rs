@@ -38,6 +38,7 @@ mod watches;
 mod witness;
 
 use crate::certificate::{Certificate, Sight, Step};
+use crate::hidden::{CONFIGURATIONS, judge_without_zxids};
 use crate::history::{Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
@@ -179,6 +180,14 @@ pub fn confirmed(summary: Summary, opinion: Result<(), Refusal>) -> Verdict {
     }
 }
 
+/// True unless transactions were answered and no answer says at which zxid anything was, as
+/// recorders write that sit behind a client library.
+fn tells_zxids(case: &case::Case<'_>) -> bool {
+    let mut requests = case.requests.iter();
+    requests.any(|request| request.zxid > 0)
+        || !(case.requests.iter()).any(|request| request.role == Role::Transaction)
+}
+
 /// What needs neither tree nor zxids to convict: the order of replies, what syncs answer, when
 /// sessions were told that they are gone, and how many notifications came.
 ///
@@ -193,8 +202,13 @@ pub(crate) fn check_without_zxids(
     watches::check_counts(case)
 }
 
+/// The order, or a verdict that comes without one: of a history that tells no zxids that is
+/// [`judge_without_zxids`]'s, who has had the order verified.
 fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate), Verdict> {
     let mut case = case::cut(history)?;
+    if !tells_zxids(&case) {
+        return Err(judge_without_zxids(history, options, CONFIGURATIONS));
+    }
     let times = Times::of(&case);
     times::check(&case, &times).map_err(Verdict::Invalid)?;
     sessions::check(&case, options.write_is_touch).map_err(Verdict::Invalid)?;
@@ -231,6 +245,9 @@ fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate)
 fn judged_open(history: &History, options: &Options) -> Verdict {
     let look = || -> Result<Summary, Verdict> {
         let mut case = case::cut(history)?;
+        if !tells_zxids(&case) {
+            return Err(judge_without_zxids(history, options, CONFIGURATIONS));
+        }
         let times = Times::of(&case);
         times::check(&case, &times).map_err(Verdict::Invalid)?;
         sessions::check(&case, options.write_is_touch).map_err(Verdict::Invalid)?;

@@ -32,6 +32,13 @@ pub fn consistent_without_zxids(history: &History) -> bool {
     naive.extend(&mut Vec::new(), &mut vec![state])
 }
 
+/// True if any transaction was answered.
+pub fn answers_transactions(history: &History) -> bool {
+    let asked = requests(history);
+    let answered = |asked: &Asked<'_>| asked.answer.is_some() && asked.op.is_transaction();
+    asked.iter().any(answered)
+}
+
 impl Naive<'_> {
     /// Tries every order that goes on like this one.
     fn extend(&self, order: &mut Vec<What>, states: &mut Vec<State>) -> bool {
