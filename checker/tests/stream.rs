@@ -2,11 +2,18 @@
 //! more than its window forces it to.
 
 mod dice;
+mod mutate;
 mod toy;
 
-use gamekeeper_checker::history::*;
-use gamekeeper_checker::{Options, Stream, Summary, Verdict, acquit, judge_with_certificate};
-use toy::{Dice, Shape, valid_history};
+use dice::Dice;
+use gamekeeper_checker::history::{Answer, Body, ErrorCode, History, SessionEvent, read};
+use gamekeeper_checker::{
+    Options, Stream, Summary, Verdict, acquit, acquit_verified, judge_with_certificate,
+};
+use mutate::{Life, MUTATORS};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toy::{Shape, valid_history};
 
 fn thorough(history: &History) -> Verdict {
     judge_with_certificate(history, &Options::default()).0
@@ -19,6 +26,94 @@ fn within(history: &History, window: usize) -> Option<Summary> {
         stream.take(record.clone()).ok()?;
     }
     stream.finish().ok()
+}
+
+/// Lives of the simulator, with their servers' log: the ones kept here, or `LIVES=DIR`, a folder
+/// of history files or of run directories.
+fn lives() -> Vec<(PathBuf, History)> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lives");
+    let folder = std::env::var_os("LIVES").map_or(kept, PathBuf::from);
+    let entries = std::fs::read_dir(&folder).expect("a folder of lives");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> = paths
+        .map(|path| match path.is_dir() {
+            true => path.join("history.jsonl"),
+            false => path,
+        })
+        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+        .collect();
+    files.sort();
+    let history = |path: PathBuf| {
+        let file = std::fs::File::open(&path).expect("it exists");
+        let history = read(std::io::BufReader::new(file)).expect("a history");
+        (path, history)
+    };
+    files.into_iter().map(history).collect()
+}
+
+#[test]
+fn lives_with_a_servers_log_are_acquitted_in_one_pass_and_confirmed() {
+    let lives = lives();
+    let mut doubts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (file, history) in &lives {
+        match acquit_verified(history, &Options::default()) {
+            Ok((_, opinion)) => assert_eq!(opinion, Ok(()), "{}", file.display()),
+            Err(doubt) => {
+                println!("{}: {doubt}", file.display());
+                *doubts.entry(doubt.reason).or_default() += 1;
+            }
+        }
+    }
+    let doubted: usize = doubts.values().sum();
+    println!("{doubted} of {} doubted: {doubts:#?}", lives.len());
+    assert!(
+        !lives.is_empty() && doubted * 100 <= lives.len(),
+        "{doubts:?}"
+    );
+}
+
+/// What is acquitted is what the thorough judge acquits, whatever it thinks was needed for it.
+fn agrees_with_the_thorough(history: &History, summary: Summary, which: &str) {
+    match thorough(history) {
+        Verdict::Valid(found) => {
+            let resolved = summary.resolved;
+            assert_eq!(Summary { resolved, ..found }, summary, "{which}");
+        }
+        verdict => panic!("{which} is acquitted in one pass, but {verdict}"),
+    }
+}
+
+#[test]
+fn what_is_broken_in_a_life_is_never_acquitted_against_the_thorough_judge() {
+    let (mut broken, mut acquitted) = (0, 0);
+    for (file, history) in lives() {
+        let life = Life::of(&history);
+        let mut cases: Vec<(String, History)> = Vec::new();
+        for seed in 0..3 {
+            for (_, name, mutator) in MUTATORS {
+                let mutated = mutator(&life, &mut Dice(seed));
+                cases.extend(mutated.map(|mutated| (format!("{name}, try {seed}"), mutated)));
+            }
+        }
+        for seed in 0..40 {
+            let mut bent = history.clone();
+            bend(&mut bent, &mut Dice(seed));
+            cases.push((format!("bent by {seed}"), bent));
+        }
+        for (name, case) in cases {
+            broken += 1;
+            if let Ok(summary) = acquit(&case, &Options::default()) {
+                acquitted += 1;
+                let which = format!("{}: {name}", file.display());
+                agrees_with_the_thorough(&case, summary, &which);
+            }
+        }
+    }
+    println!("{acquitted} of {broken} acquitted");
+    assert!(
+        broken >= 100 && acquitted * 4 < broken,
+        "{acquitted} {broken}"
+    );
 }
 
 fn shapes() -> Vec<Shape> {

@@ -7,7 +7,8 @@
 //! Answers to: `consistency.md` 3.2 steps 1, 2 and 4; P3, P4, P5, P8, P14.
 
 use super::Doubt;
-use crate::history::{Header, Op, SyncPromise};
+use super::watches::ConnectionId;
+use crate::history::{EventType, Header, Op, Path, SyncPromise};
 use crate::model::{Credentials, SessionIndex, Who};
 use crate::walk::Role;
 use rustc_hash::FxHashMap;
@@ -15,6 +16,9 @@ use std::collections::VecDeque;
 
 /// Most requests under way on one client.
 const OPEN_MAX: usize = 1 << 16;
+
+/// Answers that each session keeps for as long as a server goes on without its leader.
+const TALK_KEPT: u64 = 256;
 
 /// Most answers that are remembered because the clocks may err.
 const RECENT_MAX: usize = 1 << 20;
@@ -37,6 +41,73 @@ pub struct Open<R> {
     pub answered_before: i64,
     /// The greatest zxid shown to anybody surely before it was sent.
     pub shown_before: i64,
+    /// The servers' log has it, and it has its place already.
+    pub placed: bool,
+}
+
+/// What one connection showed its client.
+pub struct Connection {
+    pub id: ConnectionId,
+    /// The greatest zxid answered.
+    pub newest: i64,
+    /// The zxid of the last notification.
+    pub last_told: i64,
+    /// A notification of this zxid has not come though it is due: nothing as new may come.
+    pub overdue: i64,
+    /// Watches were registered, or notifications came.
+    pub waits: bool,
+}
+
+impl Connection {
+    fn new(id: ConnectionId) -> Self {
+        Connection {
+            id,
+            newest: 0,
+            last_told: 0,
+            overdue: i64::MAX,
+            waits: false,
+        }
+    }
+
+    /// P10: something was answered at `zxid`.
+    ///
+    /// # Errors
+    /// A notification is due that should have come first.
+    pub fn answered(&mut self, zxid: i64) -> Result<(), Doubt> {
+        self.newest = self.newest.max(zxid);
+        self.in_time(zxid)
+    }
+
+    /// P10, P12: a notification of `zxid` comes.
+    ///
+    /// # Errors
+    /// Something as new came before it.
+    pub fn told(&mut self, zxid: i64) -> Result<(), Doubt> {
+        if zxid <= self.newest || zxid < self.last_told {
+            return Err(Doubt::because("a notification comes late"));
+        }
+        self.last_told = zxid;
+        self.in_time(zxid)
+    }
+
+    fn in_time(&self, zxid: i64) -> Result<(), Doubt> {
+        match zxid >= self.overdue {
+            true => Err(Doubt::because("a notification is missing")),
+            false => Ok(()),
+        }
+    }
+
+    /// A notification of `zxid` that is due has not come.
+    ///
+    /// # Errors
+    /// Something as new has.
+    pub fn misses(&mut self, zxid: i64) -> Result<(), Doubt> {
+        self.overdue = self.overdue.min(zxid);
+        match self.newest >= zxid || self.last_told > zxid {
+            true => Err(Doubt::because("a notification is missing")),
+            false => Ok(()),
+        }
+    }
 }
 
 /// One client object.
@@ -46,12 +117,20 @@ pub struct Client<R> {
     pub connection: u32,
     pub credentials: Credentials,
     pub last_returned: u64,
+    pub shown: Connection,
+    /// setWatches frames on their way.
+    pub again: VecDeque<R>,
+    /// What was told while they were, without a zxid.
+    pub caught_up: Vec<(EventType, Path)>,
     open: VecDeque<Open<R>>,
 }
 
 impl<R> Client<R> {
-    pub fn new() -> Self {
+    pub fn new(connection: ConnectionId) -> Self {
         Client {
+            shown: Connection::new(connection),
+            again: VecDeque::new(),
+            caught_up: Vec::new(),
             session: None,
             connected: false,
             connection: 0,
@@ -89,6 +168,19 @@ impl<R> Client<R> {
             .ok_or(Doubt::because("an answer to nothing that was asked"))
     }
 
+    /// Another connection begins; what the last one showed.
+    pub fn reconnect(&mut self, connection: ConnectionId) -> Connection {
+        self.again.clear();
+        self.caught_up.clear();
+        std::mem::replace(&mut self.shown, Connection::new(connection))
+    }
+
+    /// The request of a session that is under way under a number.
+    pub fn under_way(&mut self, session: SessionIndex, xid: i32) -> Option<&mut Open<R>> {
+        let mut open = self.open.iter_mut();
+        open.find(|open| (open.session, open.xid) == (session, xid))
+    }
+
     /// The requests that nobody will answer any more.
     pub fn left_open(&self) -> impl Iterator<Item = &Open<R>> {
         self.open.iter()
@@ -96,13 +188,23 @@ impl<R> Client<R> {
 }
 
 /// What is known of one session.
+#[derive(Default)]
 pub struct Session {
     pub id: i64,
     pub timeout_ns: u64,
-    pub close_sent: bool,
+    pub close_sent: Option<u64>,
+    pub close_answered: bool,
     pub expired: bool,
-    /// The latest time at which something was sent that was answered.
-    last_sent: u64,
+    /// One more than the number of its latest transaction in the order.
+    pub placed: u64,
+    /// Its end stands in the order, and nothing as new was shown before this time.
+    pub ended_by: Option<u64>,
+    /// The latest time at which something was sent that the leader must have heard.
+    heard: Option<u64>,
+    /// The latest time at which something was sent that some server must have passed on.
+    passed_on: Option<u64>,
+    /// What was answered on this connection and perhaps not yet passed on: sent, answered.
+    talk: VecDeque<(u64, u64)>,
     last_number: u64,
     write_zxid: i64,
     read_zxid: i64,
@@ -125,14 +227,8 @@ impl Sessions {
         let fresh = self.list.len() as SessionIndex;
         self.list.push(Session {
             id,
-            timeout_ns: 0,
-            close_sent: false,
-            expired: false,
-            last_sent: 0,
-            last_number: 0,
-            write_zxid: 0,
-            read_zxid: 0,
             sync_floor: i64::MIN,
+            ..Session::default()
         });
         self.index.insert(id, fresh);
         (fresh, true)
@@ -153,9 +249,81 @@ impl Sessions {
 }
 
 impl Session {
-    /// Something sent at `sent` was answered.
-    pub fn heard(&mut self, sent: u64) {
-        self.last_sent = self.last_sent.max(sent);
+    /// A connection begins: another server may know nothing of what was not passed on.
+    pub fn connected(&mut self, timeout_ns: u64) {
+        self.timeout_ns = timeout_ns;
+        self.talk.clear();
+    }
+
+    /// Something sent at `sent` was answered at `time`, by the leader or by any server. Where
+    /// answers are too many to keep each, what was sent counts as answered earlier than it
+    /// was, which asks for more than must be.
+    ///
+    /// # Errors
+    /// P14: the session's end came too early for that.
+    pub fn heard(
+        &mut self,
+        sent: u64,
+        time: u64,
+        by_leader: bool,
+        judging: &Judging,
+    ) -> Result<(), Doubt> {
+        if by_leader {
+            self.heard = self.heard.max(Some(sent));
+        }
+        while let Some(&(first, answered)) = self.talk.front()
+            && answered.saturating_add(judging.lag) <= sent
+        {
+            self.talk.pop_front();
+            self.passed_on = self.passed_on.max(Some(first));
+        }
+        match self.talk.back_mut() {
+            Some((last, answered)) if time - *answered <= judging.lag / TALK_KEPT => {
+                *last = sent.max(*last);
+            }
+            Some(_) | None => self.talk.push_back((sent, time)),
+        }
+        self.check_end(judging)
+    }
+
+    /// P14: the session's end stands in the order, where `shown` is the first time at which
+    /// anything as new was shown.
+    ///
+    /// # Errors
+    /// It cannot have begun by then.
+    pub fn end(&mut self, shown: u64, judging: &Judging) -> Result<(), Doubt> {
+        self.ended_by = Some(shown);
+        self.check_end(judging)
+    }
+
+    /// As [`Session::end`], with what is known by now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_end(&self, judging: &Judging) -> Result<(), Doubt> {
+        let Some(shown) = self.ended_by else {
+            return Ok(());
+        };
+        let expiry = self.expiry(judging);
+        let lost_close = self.close_sent.filter(|_| !self.close_answered);
+        let begin = lost_close.map_or(expiry, |sent| sent.min(expiry));
+        match shown.saturating_add(judging.blur) < begin {
+            true => Err(Doubt::because("a session may have ended too early")),
+            false => Ok(()),
+        }
+    }
+
+    /// The earliest time at which the session can have expired; 0 if nothing is known.
+    fn expiry(&self, judging: &Judging) -> u64 {
+        if self.timeout_ns == 0 {
+            return 0;
+        }
+        let drift = self.timeout_ns / 1_000_000 * judging.drift_ppm;
+        let timeout = self.timeout_ns - drift.min(self.timeout_ns);
+        let by_leader = self.heard.filter(|_| judging.write_is_touch);
+        by_leader.max(self.passed_on).map_or(0, |heard| {
+            heard.saturating_add(timeout).saturating_sub(judging.blur)
+        })
     }
 
     /// The greatest zxid the session was answered at.
@@ -210,22 +378,28 @@ impl Session {
         Ok(())
     }
 
-    /// P14: the client is told at `told` that the session is gone. Whatever was answered
-    /// counts as heard by the leader here, which asks for more than must be.
+    /// P14: the client is told at `told` that the session is gone.
     ///
     /// # Errors
     /// That may have been too early.
-    pub fn expire(&mut self, told: u64, header: &Header) -> Result<(), Doubt> {
-        let drift = self.timeout_ns / 1_000_000 * header.clock_drift_ppm.min(1_000_000);
-        let timeout = self.timeout_ns - drift.min(self.timeout_ns);
-        let blur = header.clock_error_ns.saturating_mul(2);
-        let earliest = self.last_sent.saturating_add(timeout).saturating_sub(blur);
-        if self.timeout_ns != 0 && !self.close_sent && told < earliest {
+    pub fn expire(&mut self, told: u64, judging: &Judging) -> Result<(), Doubt> {
+        let closed = self.close_sent.is_some_and(|sent| sent <= told);
+        if !closed && told < self.expiry(judging) {
             return Err(Doubt::because("a session may have expired too early"));
         }
         self.expired = true;
         Ok(())
     }
+}
+
+/// What P14 is judged by.
+pub struct Judging {
+    /// How long a server goes on answering when its leader does not hear it.
+    pub lag: u64,
+    /// Twice the clock error.
+    pub blur: u64,
+    pub drift_ppm: u64,
+    pub write_is_touch: bool,
 }
 
 /// The greatest zxids that had been shown to clients surely before a time.
@@ -234,6 +408,8 @@ pub struct Shown {
     blur: u64,
     /// Shown, but perhaps not surely before what is asked now: time, zxid, of a transaction.
     recent: VecDeque<(u64, i64, bool)>,
+    /// When each greatest zxid so far was first shown; in order.
+    firsts: VecDeque<(i64, u64)>,
     greatest: i64,
     greatest_transaction: i64,
     before: i64,
@@ -245,6 +421,7 @@ impl Shown {
         Shown {
             blur: header.clock_error_ns.saturating_mul(2),
             recent: VecDeque::new(),
+            firsts: VecDeque::new(),
             greatest: 0,
             greatest_transaction: 0,
             before: 0,
@@ -266,12 +443,24 @@ impl Shown {
                 "too many answers within the error of the clocks",
             ));
         }
-        self.greatest = self.greatest.max(zxid);
+        if zxid > self.greatest {
+            self.greatest = zxid;
+            self.firsts.push_back((zxid, time));
+        }
         if transaction {
             self.greatest_transaction = self.greatest_transaction.max(zxid);
         }
         self.recent.push_back((time, zxid, transaction));
         Ok(())
+    }
+
+    /// The first time at which `zxid`, or anything as new, was shown to anybody. Zxids never
+    /// fall from one call to the next.
+    pub fn first(&mut self, zxid: i64) -> u64 {
+        while self.firsts.front().is_some_and(|&(shown, _)| shown < zxid) {
+            self.firsts.pop_front();
+        }
+        self.firsts.front().map_or(u64::MAX, |&(_, time)| time)
     }
 
     /// The greatest transaction, and the greatest zxid at all, shown surely before `time`.

@@ -1,9 +1,10 @@
 //! The judge of one pass: acquits while a history goes by, and doubts where it cannot.
 //!
-//! It believes the zxids, assumes that nothing of unknown fate took effect, and sees every
-//! record once: answers wait in a window until nothing can come before them, are
-//! replayed against the tree in order, and are forgotten. What stays is the tree, the
-//! window, and a few numbers per session, so a history may be longer than memory.
+//! It believes the zxids, assumes that of what is of unknown fate only that took effect which
+//! the servers' own log has, and sees every record once: answers wait in a window until nothing
+//! can come before them, are replayed against the tree in order, and are forgotten. What stays
+//! is the tree, the window, what watches wait for, and a few numbers per session, so a history
+//! may be longer than memory.
 //!
 //! It convicts nobody. Whatever does not agree at once is a [`Doubt`], and a doubt says
 //! nothing about the service: the history may need a request of unknown fate placed, hold
@@ -15,21 +16,31 @@
 //! |---|---|
 //! | `clients` | what is under way, and comparisons of zxids and times |
 //! | `window` | answers on their way into the order |
+//! | `settle` | what has left the window, against the tree |
+//! | `watches` | registrations and notifications along the order |
+//! | `acquit` | a whole history in memory |
 //!
 //! Answers to: `consistency.md` 3.2, "Complexity" (streaming).
 
+mod acquit;
 mod clients;
+mod settle;
+mod watches;
 mod window;
 
-use crate::certificate::{Effect, Step};
-use crate::history::{Answer, Body, ErrorCode, Header, History, Op, Record, SessionEvent, Start};
-use crate::model::{AclTable, Ask, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Tree, Who};
+use crate::certificate::Step;
+use crate::history::{Answer, Body, Header, Record, SessionEvent, Start, SyncPromise, Txn};
+use crate::model::{AclTable, NO_SESSION, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::Summary;
 use crate::verify::{Refusal, Verifier};
-use crate::walk::{Options, Role, role};
-use clients::{Client, Open, Sessions, Shown, closes};
+use crate::walk::{Options, Role, lag_ns, role};
+pub use acquit::{acquit, acquit_verified};
+use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
 use rustc_hash::FxHashMap;
+use settle::{Answered, Beside, Entry};
 use std::borrow::Borrow;
+use std::collections::VecDeque;
+use watches::{ConnectionId, Watches};
 use window::{Place, Rank, Window};
 
 /// Answers that a stream keeps for sorting, if memory and not time matters.
@@ -44,6 +55,12 @@ const OPAQUE: &str = "/zookeeper/config";
 
 /// Paths of absent nodes that may gather.
 const PATHS_SLACK: usize = 1 << 16;
+
+/// Transactions of the servers' log that may wait for their turn.
+const LOG_MAX: usize = 1 << 22;
+
+/// Writes without an answer that are kept for the log to name.
+const LOST_MAX: usize = 1 << 16;
 
 /// Why a stream is not acquitted out of hand. It convicts nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,16 +118,6 @@ impl Placed {
     }
 }
 
-/// An answered request on its way into the order.
-struct Answered<R> {
-    /// The record that asked.
-    invoke: usize,
-    call: R,
-    reply: R,
-    session: SessionIndex,
-    who: Who,
-}
-
 /// A judgement under way. `R` is the record, or a reference to it where the history stays.
 pub struct Stream<R> {
     header: Header,
@@ -121,7 +128,20 @@ pub struct Stream<R> {
     clients: FxHashMap<u32, Client<R>>,
     sessions: Sessions,
     shown: Shown,
-    window: Window<Answered<R>>,
+    window: Window<Entry<R>>,
+    /// Where what leaves the window is put.
+    left: Vec<(Place, Entry<R>)>,
+    judging: Judging,
+    watches: Watches,
+    connections: ConnectionId,
+    /// Connections on which nothing more comes, until the order has reached what they saw.
+    gone: FxHashMap<ConnectionId, Connection>,
+    /// The servers' log, as far as the order has not reached it.
+    log: VecDeque<Txn>,
+    /// Writes whose answer was lost, by session and number.
+    lost: FxHashMap<(SessionIndex, i32), Open<R>>,
+    /// The last transaction in the order.
+    last: i64,
     tree: Tree<'static>,
     /// A node whose Stat is not judged, so that it must not be read at all.
     opaque: PathId,
@@ -152,6 +172,19 @@ impl<R: Borrow<Record>> Stream<R> {
         let opaque = tree.paths.id_of(OPAQUE);
         Stream {
             start_zxid,
+            judging: Judging {
+                lag: lag_ns(header),
+                blur: header.clock_error_ns.saturating_mul(2),
+                drift_ppm: header.clock_drift_ppm.min(1_000_000),
+                write_is_touch: options.for_service(header).write_is_touch,
+            },
+            left: Vec::new(),
+            watches: Watches::default(),
+            connections: 0,
+            gone: FxHashMap::default(),
+            log: VecDeque::new(),
+            lost: FxHashMap::default(),
+            last: start_zxid,
             options: options.for_service(header),
             taken: 0,
             last_time: 0,
@@ -191,13 +224,25 @@ impl<R: Borrow<Record>> Stream<R> {
         })
     }
 
+    /// The servers' own log goes on. It helps where it comes, in the order of zxids, no later
+    /// than the first answer that shows as much; what comes too late is passed over.
+    pub fn log(&mut self, txns: &[Txn]) {
+        for txn in txns {
+            let follows = self.log.back().is_none_or(|last| last.zxid < txn.zxid);
+            if follows && txn.zxid > self.last && self.log.len() < LOG_MAX {
+                self.log.push_back(*txn);
+            }
+        }
+    }
+
     /// The history ends here; what is left finds its place, to be fetched for the last time.
     ///
     /// # Errors
     /// A doubt.
     pub fn finish(&mut self) -> Result<Summary, Doubt> {
         let record = self.taken;
-        self.settle(0).map_err(|doubt| Doubt { record, ..doubt })?;
+        let settled = self.settle(0).and_then(|()| self.follow_rest());
+        settled.map_err(|doubt| Doubt { record, ..doubt })?;
         for client in self.clients.values() {
             let writes = |open: &&Open<R>| is_write(open.call.borrow());
             self.summary.unanswered += client.left_open().filter(writes).count();
@@ -223,21 +268,29 @@ impl<R: Borrow<Record>> Stream<R> {
                 self.answer(record, xid, zxid)
             }
             Body::Lost { xid } => {
-                let open = self.client(process).answered(*xid)?;
-                self.summary.unanswered += usize::from(is_write(open.call.borrow()));
-                match registers(open.call.borrow()) {
-                    true => Err(Doubt::because("a watch whose fate is not known")),
-                    false => Ok(()),
-                }
+                let xid = *xid;
+                self.lose(process, xid)
             }
-            Body::Notify { .. } => Err(Doubt::because("a notification")),
+            Body::Notify { zxid, .. } => {
+                let zxid = *zxid;
+                self.notified(record, process, zxid)
+            }
             Body::Ping { sent } => {
-                if *sent > time {
+                let sent = *sent;
+                if sent > time {
                     return Err(Doubt::because("a ping was answered before it was sent"));
                 }
-                if let Some(session) = self.client(process).session {
-                    self.sessions.get(session).heard(*sent);
+                let Some(session) = self.client(process).session else {
+                    return Ok(());
+                };
+                let session = self.sessions.get(session);
+                match session.expired {
+                    true => Err(Doubt::because("a session that was gone is served")),
+                    false => session.heard(sent, time, false, &self.judging),
                 }
+            }
+            Body::Session(SessionEvent::SetWatches { .. }) => {
+                self.client(process).again.push_back(record);
                 Ok(())
             }
             Body::Session(event) => self.session_event(process, time, event),
@@ -246,7 +299,115 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     fn client(&mut self, process: u32) -> &mut Client<R> {
-        self.clients.entry(process).or_insert_with(Client::new)
+        let connections = &mut self.connections;
+        self.clients.entry(process).or_insert_with(|| {
+            *connections += 1;
+            Client::new(*connections)
+        })
+    }
+
+    /// The connection of a client ends, or another begins.
+    fn reconnect(&mut self, process: u32) -> Result<(), Doubt> {
+        self.connections += 1;
+        let next = self.connections;
+        let old = self.client(process).reconnect(next);
+        if !old.waits {
+            return Ok(());
+        }
+        let place = Place::new(old.newest.max(old.last_told), Rank::Gone)?;
+        let id = old.id;
+        self.gone.insert(id, old);
+        match self.window.is_past(place) {
+            true => {
+                self.gone.remove(&id);
+                self.watches.forget(id);
+                Ok(())
+            }
+            false => self.wait(place, Beside::Gone(id)),
+        }
+    }
+
+    fn wait(&mut self, place: Place, beside: Beside<R>) -> Result<(), Doubt> {
+        match self.window.push(place, Entry::Beside(Box::new(beside)))? {
+            true => self.settle(self.window.size()),
+            false => Ok(()),
+        }
+    }
+
+    /// The client gives a request up. What read is of no consequence, even with a watch: where
+    /// that was registered nevertheless, its notification is in doubt.
+    fn lose(&mut self, process: u32, xid: i32) -> Result<(), Doubt> {
+        let client = self.client(process);
+        let now = client.credentials.who();
+        let mut open = client.answered(xid)?;
+        let Body::Invoke { op, .. } = &open.call.borrow().body else {
+            return Ok(());
+        };
+        if !op.is_transaction() {
+            return Ok(());
+        }
+        self.summary.unanswered += 1;
+        if open.placed || closes(op) {
+            return Ok(());
+        }
+        (open.who.surely, open.who.perhaps) = (0, now.perhaps);
+        open.who.address_unknown |= now.address_unknown;
+        if self.lost.len() >= LOST_MAX {
+            let (sessions, tree) = (&mut self.sessions, &self.tree);
+            self.lost.retain(|&(session, _), open| {
+                open.number >= sessions.get(session).placed && tree.ended(session).is_none()
+            });
+        }
+        if self.lost.len() < LOST_MAX {
+            self.lost.insert((open.session, xid), open);
+        }
+        Ok(())
+    }
+
+    fn notified(&mut self, record: R, process: u32, zxid: i64) -> Result<(), Doubt> {
+        let Body::Notify { event, path, .. } = &record.borrow().body else {
+            return Ok(());
+        };
+        self.summary.notifications += 1;
+        let (time, arrived) = (record.borrow().time, self.taken - 1);
+        let client = self.client(process);
+        client.shown.waits = true;
+        if zxid <= 0 {
+            if client.again.is_empty() {
+                return Err(Doubt::because("a notification that names no zxid"));
+            }
+            client.caught_up.push((*event, path.clone()));
+            return Ok(());
+        }
+        client.shown.told(zxid)?;
+        let (connection, who) = (client.shown.id, client.credentials.who());
+        self.shown.note(time, zxid, false)?;
+        let place = Place::new(zxid, Rank::Notification)?;
+        let beside = Beside::Notified {
+            connection,
+            record,
+            arrived,
+            who,
+        };
+        self.wait(place, beside)
+    }
+
+    /// The oldest setWatches on its way is answered.
+    fn watched_again(&mut self, process: u32, zxid: i64) -> Result<(), Doubt> {
+        let arrived = self.taken - 1;
+        let client = self.client(process);
+        let Some(frame) = client.again.pop_front() else {
+            return Ok(());
+        };
+        client.shown.waits = true;
+        let beside = Beside::Again {
+            connection: client.shown.id,
+            frame,
+            told: std::mem::take(&mut client.caught_up),
+            arrived,
+            last: client.again.is_empty(),
+        };
+        self.wait(Place::new(zxid, Rank::Read)?, beside)
     }
 
     /// The number of a session, with a place for it in the tree.
@@ -270,7 +431,8 @@ impl<R: Borrow<Record>> Stream<R> {
         };
         let session = known.ok_or(Doubt::because("a request before there is a session"))?;
         if closes(op) {
-            self.sessions.get(session).close_sent = true;
+            let known = self.sessions.get(session);
+            known.close_sent.get_or_insert(seen.time);
         }
         let (answered_before, shown_before) = self.shown.before(seen.time);
         let (number, invoke) = (self.summary.requests as u64, self.taken - 1);
@@ -290,6 +452,7 @@ impl<R: Borrow<Record>> Stream<R> {
             sent,
             answered_before,
             shown_before,
+            placed: false,
             call: record,
         };
         client.ask(open)
@@ -332,12 +495,19 @@ impl<R: Borrow<Record>> Stream<R> {
         if session.expired {
             return Err(Doubt::because("a session that was gone is served"));
         }
-        session.heard(open.sent);
+        let by_leader = match role {
+            Role::Transaction => true,
+            Role::Sync => self.header.sync == SyncPromise::Quorum,
+            Role::Read | Role::ReadSomewhere | Role::Unanswered | Role::Nothing => false,
+        };
+        session.close_answered |= closes(op) && result.is_ok();
+        session.heard(open.sent, time, by_leader, &self.judging)?;
         session.follow(&open, zxid, role, self.header.sync)?;
         self.shown.note(time, zxid, role == Role::Transaction)?;
-        if stays_registered(op, result) {
-            return Err(Doubt::because("a watch"));
-        }
+        let client = self.client(seen.process);
+        client.shown.answered(zxid)?;
+        client.shown.waits |= watches::registers(op).is_some();
+        let connection = client.shown.id;
         match role {
             Role::Transaction => self.summary.transactions += 1,
             Role::Read => self.summary.reads += 1,
@@ -349,13 +519,16 @@ impl<R: Borrow<Record>> Stream<R> {
         let (session, who) = (open.session, open.who);
         let answered = Answered {
             invoke: open.invoke,
+            arrived: self.taken - 1,
+            number: open.number,
             call: open.call,
             reply: record,
             session,
             who,
+            connection,
         };
-        match self.window.push(place, answered)? {
-            true => self.settle_some(),
+        match self.window.push(place, Entry::Answered(answered))? {
+            true => self.settle(self.window.size()),
             false => Ok(()),
         }
     }
@@ -371,6 +544,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 session,
                 last_zxid_seen,
             } => {
+                self.reconnect(process)?;
                 let known = self.sessions.find(*session);
                 match known.is_some_and(|known| self.sessions.get(known).seen() > *last_zxid_seen) {
                     true => Err(Doubt::because("a client tells a server less than it saw")),
@@ -388,8 +562,12 @@ impl<R: Borrow<Record>> Stream<R> {
                 if known.expired {
                     return Err(Doubt::because("a session that was gone is served"));
                 }
-                known.timeout_ns = timeout_ms.saturating_mul(1_000_000);
-                let client = self.clients.entry(process).or_insert_with(Client::new);
+                known.connected(timeout_ms.saturating_mul(1_000_000));
+                self.reconnect(process)?;
+                let client = self.clients.get_mut(&process);
+                let Some(client) = client else {
+                    return Ok(());
+                };
                 let fresh = client.session != Some(session);
                 client.session = Some(session);
                 client.connected = true;
@@ -402,7 +580,10 @@ impl<R: Borrow<Record>> Stream<R> {
                 Ok(())
             }
             SessionEvent::Disconnected => {
-                let client = self.clients.entry(process).or_insert_with(Client::new);
+                self.reconnect(process)?;
+                let Some(client) = self.clients.get_mut(&process) else {
+                    return Ok(());
+                };
                 client.connected = false;
                 client.credentials.disconnected(&mut self.tree.acls);
                 Ok(())
@@ -410,181 +591,37 @@ impl<R: Borrow<Record>> Stream<R> {
             SessionEvent::Expired { session } | SessionEvent::Abandoned { session } => {
                 let session = self.session(*session);
                 if matches!(event, SessionEvent::Expired { .. }) {
-                    self.sessions.get(session).expire(time, &self.header)?;
+                    self.sessions.get(session).expire(time, &self.judging)?;
                 }
+                self.reconnect(process)?;
                 let client = self.client(process);
                 (client.session, client.connected) = (None, false);
                 Ok(())
             }
-            SessionEvent::SetWatches { .. } | SessionEvent::SetWatchesDone { .. } => {
-                Err(Doubt::because("watches registered again"))
-            }
+            SessionEvent::SetWatches { .. } => Ok(()),
+            SessionEvent::SetWatchesDone { zxid } => self.watched_again(process, *zxid),
             SessionEvent::Auth { identity } => {
-                let client = self.clients.entry(process).or_insert_with(Client::new);
+                self.client(process);
+                let Some(client) = self.clients.get_mut(&process) else {
+                    return Ok(());
+                };
                 client
                     .credentials
                     .authenticate(identity, &mut self.tree.acls);
                 Ok(())
             }
             SessionEvent::AuthDone { ok } => {
-                let client = self.clients.entry(process).or_insert_with(Client::new);
+                self.client(process);
+                let Some(client) = self.clients.get_mut(&process) else {
+                    return Ok(());
+                };
                 client.credentials.authenticated(*ok, &mut self.tree.acls);
                 Ok(())
             }
         }
     }
-
-    fn settle_some(&mut self) -> Result<(), Doubt> {
-        self.settle(self.window.size())?;
-        if self.tree.paths.len() > self.paths_max {
-            self.tree.forget_absent();
-            self.opaque = self.tree.paths.id_of(OPAQUE);
-            self.paths_max = 2 * self.tree.paths.len() + PATHS_SLACK;
-        }
-        Ok(())
-    }
-
-    /// Lets answers find their place until `keep` are left that wait.
-    fn settle(&mut self, keep: usize) -> Result<(), Doubt> {
-        let (tree, opaque) = (&mut self.tree, self.opaque);
-        let needs_read = self.options.exists_needs_read;
-        let placed = &mut self.placed;
-        self.window.leave(keep, |place, answered| {
-            replay(tree, opaque, needs_read, place, &answered)?;
-            if let Some(placed) = placed {
-                placed.push(match place.is_transaction() {
-                    true => Placed::Step(Step {
-                        zxid: place.zxid(),
-                        effect: Effect::Request(answered.invoke),
-                    }),
-                    false => Placed::Sight(answered.invoke),
-                });
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Asks the judge of one pass about a whole history in memory.
-///
-/// # Errors
-/// The doubt that is left after a window as long as the history.
-pub fn acquit(history: &History, options: &Options) -> Result<Summary, Doubt> {
-    widening(history, |window| {
-        let mut stream = Stream::new(&history.header, options, window);
-        let mut records = history.records.iter();
-        records.try_for_each(|record| stream.take(record))?;
-        stream.finish()
-    })
-}
-
-/// As [`acquit`]; a second opinion looks on.
-///
-/// # Errors
-/// As [`acquit`]; of an acquittal, what the second opinion does not accept.
-pub fn acquit_verified(
-    history: &History,
-    options: &Options,
-) -> Result<(Summary, Result<(), Refusal>), Doubt> {
-    widening(history, |window| {
-        let terms = options.for_service(&history.header).terms();
-        let mut stream = Stream::new(&history.header, options, window);
-        stream.exhibit();
-        let mut verifier = Verifier::new(&history.header, terms);
-        let mut opinion = Ok(());
-        for (index, record) in history.records.iter().enumerate() {
-            stream.take(record)?;
-            opinion = opinion.and_then(|()| verifier.read(index, record));
-            for placed in stream.placed() {
-                opinion = opinion.and_then(|()| placed.show(&mut verifier));
-            }
-        }
-        let summary = stream.finish()?;
-        for placed in stream.placed() {
-            opinion = opinion.and_then(|()| placed.show(&mut verifier));
-        }
-        Ok((summary, opinion.and_then(|()| verifier.finish())))
-    })
-}
-
-/// Judges with wider and wider windows, as long as that may help.
-fn widening<T>(history: &History, judge: impl Fn(usize) -> Result<T, Doubt>) -> Result<T, Doubt> {
-    let mut found = judge(NARROW_WINDOW);
-    for window in [WINDOW, history.records.len()] {
-        if matches!(&found, Err(doubt) if doubt.late) {
-            found = judge(window);
-        }
-    }
-    found
-}
-
-/// One answer against the tree.
-fn replay<R: Borrow<Record>>(
-    tree: &mut Tree<'static>,
-    opaque: PathId,
-    exists_needs_read: bool,
-    place: Place,
-    answered: &Answered<R>,
-) -> Result<(), Doubt> {
-    let (Body::Invoke { op, .. }, Body::Return { result, .. }) =
-        (&answered.call.borrow().body, &answered.reply.borrow().body)
-    else {
-        return Err(Doubt::because("a request and an answer that are none"));
-    };
-    if matches!(op, Op::Sync { .. }) {
-        return Ok(());
-    }
-    let path = match op.path() {
-        Some(path) => tree.paths.id_shared(path),
-        None => NO_PATH,
-    };
-    if path == opaque {
-        return Err(Doubt::because("a node that is the server's own affair"));
-    }
-    let ask = Ask {
-        op,
-        path,
-        session: answered.session,
-        who: answered.who,
-        answer: result,
-    };
-    let agrees = match place.is_transaction() {
-        true => {
-            tree.begin(place.zxid());
-            if tree.ended(answered.session).is_some() && !closes(op) {
-                return Err(Doubt::because("a transaction of a session that had ended"));
-            }
-            tree.write(&ask)
-        }
-        false => tree.read(&ask, exists_needs_read),
-    };
-    agrees.map_err(|_| Doubt::because("an answer that the tree does not give"))
 }
 
 fn is_write(record: &Record) -> bool {
     matches!(&record.body, Body::Invoke { op, .. } if op.is_transaction())
-}
-
-/// True if a request asks for a watch.
-fn registers(record: &Record) -> bool {
-    matches!(&record.body, Body::Invoke { op, .. } if watches(op))
-}
-
-fn watches(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Exists { watch: true, .. }
-            | Op::Get { watch: true, .. }
-            | Op::Children { watch: true, .. }
-    )
-}
-
-/// True if a watch stays registered after this answer.
-fn stays_registered(op: &Op, result: &Result<Answer, ErrorCode>) -> bool {
-    let stays = match (op, result) {
-        (_, Ok(_)) => true,
-        (Op::Exists { .. }, Err(code)) => *code == ErrorCode::NO_NODE,
-        (_, Err(_)) => false,
-    };
-    watches(op) && stays
 }

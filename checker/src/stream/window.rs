@@ -20,8 +20,12 @@ pub struct Place(u64);
 pub enum Rank {
     /// A transaction.
     Transaction = 0,
+    /// A notification of it.
+    Notification = 1,
     /// A read that saw it.
     Read = 2,
+    /// The end of a connection that had seen it.
+    Gone = 3,
 }
 
 impl Place {
@@ -37,6 +41,11 @@ impl Place {
     /// The zxid.
     pub fn zxid(self) -> i64 {
         (self.0 >> 2) as i64
+    }
+
+    /// True for a notification.
+    pub fn is_notification(self) -> bool {
+        self.0 & 3 == Rank::Notification as u64
     }
 
     /// True for a transaction.
@@ -111,12 +120,8 @@ impl<E> Window<E> {
     /// Lets the older entries leave until `keep` are left, in order.
     ///
     /// # Errors
-    /// The first error of `take`.
-    pub fn leave(
-        &mut self,
-        keep: usize,
-        mut take: impl FnMut(Place, E) -> Result<(), Doubt>,
-    ) -> Result<(), Doubt> {
+    /// Two transactions have one place.
+    pub fn leave(&mut self, keep: usize, left: &mut Vec<(Place, E)>) -> Result<(), Doubt> {
         let count = self.keys.len().saturating_sub(keep);
         if !self.sorted {
             self.keys.sort_unstable();
@@ -127,13 +132,17 @@ impl<E> Window<E> {
                 return Err(Doubt::because("two requests at one zxid"));
             }
             self.last_left = Some(place);
-            if let Some(entry) = self.entries[index as usize].take() {
-                take(place, entry)?;
-            }
+            let entry = self.entries[index as usize].take();
+            left.extend(entry.map(|entry| (place, entry)));
             self.free.push(index);
         }
         self.keys.drain(..count);
         Ok(())
+    }
+
+    /// True if everything up to a place has left.
+    pub fn is_past(&self, place: Place) -> bool {
+        self.last_left.is_some_and(|last| place < last)
     }
 
     /// How many entries it keeps at least.
@@ -158,15 +167,12 @@ mod tests {
         assert!(!window.push(place(5, Rank::Transaction), 'a').unwrap());
         assert!(window.push(place(6, Rank::Transaction), 'c').unwrap());
         let mut left = Vec::new();
-        let mut take = |_: Place, entry| {
-            left.push(entry);
-            Ok(())
-        };
-        window.leave(2, &mut take).unwrap();
+        window.leave(2, &mut left).unwrap();
         assert!(window.push(place(5, Rank::Transaction), 'x').is_err());
         window.push(place(6, Rank::Read), 'e').unwrap();
-        window.leave(0, &mut take).unwrap();
-        assert_eq!(left, ['a', 'b', 'c', 'e', 'd']);
+        window.leave(0, &mut left).unwrap();
+        let left: String = left.into_iter().map(|(_, entry)| entry).collect();
+        assert_eq!(left, "abced");
     }
 
     #[test]
@@ -175,7 +181,7 @@ mod tests {
         for _ in 0..2 {
             window.push(place(5, Rank::Transaction), ()).unwrap();
         }
-        assert!(window.leave(0, |_, ()| Ok(())).is_err());
+        assert!(window.leave(0, &mut Vec::new()).is_err());
         assert!(Place::new(-1, Rank::Read).is_err());
     }
 }

@@ -44,6 +44,7 @@ use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
 use crate::verify::{Refusal, Terms, verify};
 use case::RequestIndex;
+pub(crate) use case::lag_ns;
 pub use case::{Role, role};
 pub(crate) use choices::makes_ephemeral;
 pub(crate) use left::{Left, left_by};

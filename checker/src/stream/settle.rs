@@ -1,0 +1,434 @@
+//! Place by place: what has left the window, against the tree.
+//!
+//! Answered transactions are replayed, reads evaluated, watches fired. What the servers' own
+//! log has and no client was told of (a write whose answer was lost, the end of a session)
+//! takes effect where the log has it. The log is believed as far as everything that clients
+//! saw agrees with that, and no further.
+//!
+//! Answers to: `consistency.md` 3.2, W3, R1, P10 to P14; "a server transaction log may be
+//! imported as one more witness, never as truth".
+
+use super::clients::{Open, closes};
+use super::watches::{ConnectionId, Table, registers};
+use super::window::Place;
+use super::{Doubt, OPAQUE, PATHS_SLACK, Placed, Stream};
+use crate::certificate::{Effect, Step};
+use crate::history::{
+    Answer, Body, ErrorCode, EventType, Op, Path, Record, SessionEvent, Stat, Txn, TxnKind,
+};
+use crate::model::{Access, Ask, NO_PATH, PathId, READ, SessionIndex, Who};
+use std::borrow::Borrow;
+
+/// What waits in the window.
+pub enum Entry<R> {
+    /// An answered request.
+    Answered(Answered<R>),
+    /// Something else, which is rare.
+    Beside(Box<Beside<R>>),
+}
+
+/// An answered request on its way into the order.
+pub struct Answered<R> {
+    /// The record that asked, and the one that answered.
+    pub invoke: usize,
+    pub arrived: usize,
+    /// Place among all requests, in the order sent.
+    pub number: u64,
+    pub call: R,
+    pub reply: R,
+    pub session: SessionIndex,
+    pub who: Who,
+    pub connection: ConnectionId,
+}
+
+/// What else waits in the window.
+pub enum Beside<R> {
+    /// A notification.
+    Notified {
+        connection: ConnectionId,
+        record: R,
+        arrived: usize,
+        who: Who,
+    },
+    /// An answered setWatches.
+    Again {
+        connection: ConnectionId,
+        /// What was sent, and what had been told by the time it was answered.
+        frame: R,
+        told: Vec<(EventType, Path)>,
+        arrived: usize,
+        /// No other was on its way.
+        last: bool,
+    },
+    /// A connection on which nothing more came.
+    Gone(ConnectionId),
+}
+
+impl<R: Borrow<Record>> Stream<R> {
+    /// Lets answers find their place until `keep` are left that wait.
+    pub(super) fn settle(&mut self, keep: usize) -> Result<(), Doubt> {
+        let mut left = std::mem::take(&mut self.left);
+        self.window.leave(keep, &mut left)?;
+        for (place, entry) in left.drain(..) {
+            self.follow_log(place)?;
+            match entry {
+                Entry::Answered(answered) => self.settle_answer(place, answered)?,
+                Entry::Beside(beside) => self.settle_beside(place, *beside)?,
+            }
+        }
+        self.left = left;
+        if self.tree.paths.len() > self.paths_max {
+            self.tree.forget_absent();
+            self.opaque = self.tree.paths.id_of(OPAQUE);
+            self.paths_max = 2 * self.tree.paths.len() + PATHS_SLACK;
+        }
+        Ok(())
+    }
+
+    /// Does what the servers' log has before a place, or at it if no answer has it.
+    fn follow_log(&mut self, place: Place) -> Result<(), Doubt> {
+        while let Some(&txn) = self.log.front()
+            && txn.zxid <= place.zxid()
+        {
+            self.log.pop_front();
+            let claimed = txn.zxid == place.zxid() && place.is_transaction();
+            if !claimed && txn.zxid > self.last {
+                self.unanswered(txn)?;
+            }
+        }
+        let past = place.zxid() > self.last || !place.is_transaction() && !place.is_notification();
+        match past {
+            true => self.missed(),
+            false => Ok(()),
+        }
+    }
+
+    /// The rest of the servers' log, after the last answer.
+    pub(super) fn follow_rest(&mut self) -> Result<(), Doubt> {
+        while let Some(txn) = self.log.pop_front() {
+            if txn.zxid > self.last {
+                self.unanswered(txn)?;
+            }
+        }
+        self.missed()
+    }
+
+    /// P10: notifications of the last transaction that have not come by now.
+    fn missed(&mut self) -> Result<(), Doubt> {
+        if !self.watches.is_due() {
+            return Ok(());
+        }
+        let zxid = self.last;
+        for connection in self.watches.overdue() {
+            let mut clients = self.clients.values_mut().map(|client| &mut client.shown);
+            let shown = clients.find(|shown| shown.id == connection);
+            if let Some(shown) = shown.or(self.gone.get_mut(&connection)) {
+                shown.misses(zxid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction of which no client was told.
+    fn unanswered(&mut self, txn: Txn) -> Result<(), Doubt> {
+        let Some(session) = self.sessions.find(txn.session) else {
+            return Ok(());
+        };
+        match txn.kind {
+            TxnKind::Open | TxnKind::Refused => Ok(()),
+            TxnKind::Close if self.tree.ended(session).is_some() => Ok(()),
+            TxnKind::Close => self.end(session, txn.zxid),
+            TxnKind::Write => {
+                let mut clients = self.clients.values_mut();
+                let open = clients.find_map(|client| client.under_way(session, txn.xid));
+                if let Some(open) = open {
+                    open.placed = true;
+                    let asked = asked_of(open);
+                    let (op, invoke) = (op_of(open.call.borrow()).clone(), open.invoke);
+                    return self.lost_write(&op, invoke, asked, txn.zxid);
+                }
+                match self.lost.remove(&(session, txn.xid)) {
+                    Some(lost) => {
+                        let asked = asked_of(&lost);
+                        self.lost_write(op_of(lost.call.borrow()), lost.invoke, asked, txn.zxid)
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// P13, P14: a session ends, told to nobody.
+    fn end(&mut self, session: SessionIndex, zxid: i64) -> Result<(), Doubt> {
+        self.begin(zxid)?;
+        let shown = self.shown.first(zxid);
+        self.sessions.get(session).end(shown, &self.judging)?;
+        self.tree.end(session);
+        let effect = Effect::End(self.sessions.get(session).id);
+        self.resolved(Step { zxid, effect });
+        Ok(())
+    }
+
+    /// A write whose answer was lost, or has not come yet, takes effect.
+    fn lost_write(&mut self, op: &Op, invoke: usize, asked: Asked, zxid: i64) -> Result<(), Doubt> {
+        let known = self.sessions.get(asked.session);
+        let late = asked.number < known.placed || zxid <= asked.shown_before;
+        if late || self.tree.ended(asked.session).is_some() {
+            return Err(Doubt::because("an unanswered request where it cannot be"));
+        }
+        known.placed = asked.number + 1;
+        let path = self.path_of(op);
+        self.begin(zxid)?;
+        let done = match op {
+            Op::Multi { ops } => {
+                let done = self
+                    .tree
+                    .multi(ops, asked.session, asked.who, |_| true, |_, _| {});
+                done.is_ok()
+            }
+            op => {
+                let done = self.tree.apply(op, path, asked.session, asked.who, true);
+                done.is_ok()
+            }
+        };
+        let effect = Effect::Request(invoke);
+        self.resolved(Step { zxid, effect });
+        match done {
+            true => Ok(()),
+            false => Err(Doubt::because("an unanswered request that fails there")),
+        }
+    }
+
+    fn resolved(&mut self, step: Step) {
+        self.summary.resolved += 1;
+        self.fire();
+        self.exhibited(Placed::Step(step));
+    }
+
+    fn exhibited(&mut self, found: Placed) {
+        if let Some(placed) = &mut self.placed {
+            placed.push(found);
+        }
+    }
+
+    /// A transaction begins; what the one before it had to be told was told by now.
+    fn begin(&mut self, zxid: i64) -> Result<(), Doubt> {
+        self.missed()?;
+        self.last = zxid;
+        self.tree.begin(zxid);
+        Ok(())
+    }
+
+    /// Fires the watches on what the last transaction did.
+    fn fire(&mut self) {
+        if self.watches.is_idle() {
+            return;
+        }
+        for &(event, path) in self.tree.fired() {
+            let acl = self.tree.node(path).acl;
+            let must = self.tree.acls.world_readable(acl);
+            self.watches.fire(event, self.tree.paths.name(path), must);
+        }
+    }
+
+    fn path_of(&mut self, op: &Op) -> PathId {
+        match op.path() {
+            Some(path) => self.tree.paths.id_of(path),
+            None => NO_PATH,
+        }
+    }
+
+    /// One answer against the tree.
+    fn settle_answer(&mut self, place: Place, answered: Answered<R>) -> Result<(), Doubt> {
+        let (Body::Invoke { op, .. }, Body::Return { result, .. }) =
+            (&answered.call.borrow().body, &answered.reply.borrow().body)
+        else {
+            return Err(Doubt::because("a request and an answer that are none"));
+        };
+        let known = self.sessions.get(answered.session);
+        if answered.number < known.placed {
+            return Err(Doubt::because("a request comes after one sent later"));
+        }
+        let path = self.path_of(op);
+        if path == self.opaque && !self.is_harmless(op, result) {
+            return Err(Doubt::because("a node that is the server's own affair"));
+        }
+        let ask = Ask {
+            op,
+            path,
+            session: answered.session,
+            who: answered.who,
+            answer: result,
+        };
+        let agrees = match place.is_transaction() {
+            true => {
+                self.sessions.get(answered.session).placed = answered.number + 1;
+                self.begin(place.zxid())?;
+                if self.tree.ended(answered.session).is_some() && !closes(op) {
+                    return Err(Doubt::because("a transaction of a session that had ended"));
+                }
+                let agrees = self.tree.write(&ask);
+                self.fire();
+                agrees
+            }
+            false if matches!(op, Op::Sync { .. }) => Ok(()),
+            false => self.tree.read(&ask, self.options.exists_needs_read),
+        };
+        agrees.map_err(|_| Doubt::because("an answer that the tree does not give"))?;
+        if let (Some(table), Some(path)) = (registers(op), op.path())
+            && stays_registered(op, result)
+        {
+            let (connection, arrived) = (answered.connection, answered.arrived);
+            self.watches.register(connection, table, path, arrived)?;
+        }
+        self.exhibited(match place.is_transaction() {
+            true => Placed::Step(Step {
+                zxid: place.zxid(),
+                effect: Effect::Request(answered.invoke),
+            }),
+            false => Placed::Sight(answered.invoke),
+        });
+        Ok(())
+    }
+
+    /// True if a request for the server's own node says nothing that has to be explained: its
+    /// Stat names nothing that happened in this history.
+    fn is_harmless(&self, op: &Op, result: &Result<Answer, ErrorCode>) -> bool {
+        let before = |stat: &Stat| {
+            let latest = stat.czxid.max(stat.mzxid).max(stat.pzxid);
+            latest <= self.start_zxid
+        };
+        !op.is_transaction()
+            && match result {
+                Ok(
+                    Answer::Data { stat, .. }
+                    | Answer::Stat(stat)
+                    | Answer::NamesStat { stat, .. }
+                    | Answer::Acl { stat, .. },
+                ) => before(stat),
+                Ok(_) | Err(_) => true,
+            }
+    }
+
+    fn settle_beside(&mut self, place: Place, beside: Beside<R>) -> Result<(), Doubt> {
+        match beside {
+            Beside::Notified {
+                connection,
+                record,
+                arrived,
+                who,
+            } => {
+                let Body::Notify { event, path, .. } = &record.borrow().body else {
+                    return Ok(());
+                };
+                self.watches.notified(connection, *event, path, arrived)?;
+                let node = self.tree.paths.find(path).map(|path| self.tree.node(path));
+                let acl = node.map_or(0, |node| node.acl);
+                match self.tree.acls.access(acl, READ, who) {
+                    Access::No => Err(Doubt::because("a notification of what may not be read")),
+                    Access::Yes | Access::Unclear => Ok(()),
+                }
+            }
+            Beside::Again {
+                connection,
+                frame,
+                told,
+                arrived,
+                last,
+            } => {
+                self.watches.caught_up(connection, told);
+                self.watch_again(connection, frame.borrow(), arrived)?;
+                match last {
+                    true => self.watches.settled(connection),
+                    false => Ok(()),
+                }
+            }
+            Beside::Gone(connection) => {
+                debug_assert!(!place.is_transaction(), "an end is no transaction");
+                self.gone.remove(&connection);
+                self.watches.forget(connection);
+                Ok(())
+            }
+        }
+    }
+
+    /// A setWatches was answered in the state as it is: what had changed has been told, the
+    /// rest is registered.
+    fn watch_again(
+        &mut self,
+        connection: ConnectionId,
+        frame: &Record,
+        arrived: usize,
+    ) -> Result<(), Doubt> {
+        let Body::Session(SessionEvent::SetWatches {
+            relative_zxid,
+            data,
+            exist,
+            child,
+        }) = &frame.body
+        else {
+            return Ok(());
+        };
+        let lists = [
+            (data, Table::Data, false),
+            (exist, Table::Data, true),
+            (child, Table::Child, false),
+        ];
+        let mut due: Vec<(EventType, &Path)> = Vec::new();
+        for (list, table, for_creation) in lists {
+            for path in list {
+                let id = self.tree.paths.id_of(path);
+                let node = self.tree.node(id);
+                let (changed, event) = match table {
+                    Table::Data => (node.mzxid, EventType::NodeDataChanged),
+                    Table::Child => (node.pzxid, EventType::NodeChildrenChanged),
+                };
+                match (node.exists, for_creation) {
+                    (true, true) => due.push((EventType::NodeCreated, path)),
+                    (false, false) => due.push((EventType::NodeDeleted, path)),
+                    (true, false) if changed > *relative_zxid => {
+                        if changed <= self.start_zxid {
+                            return Err(Doubt::because("setWatches from before the history"));
+                        }
+                        due.push((event, path));
+                    }
+                    (_, _) => self.watches.register(connection, table, path, arrived)?,
+                }
+            }
+        }
+        self.watches.make_up(connection, &due)
+    }
+}
+
+/// Of a request of unknown fate, what its place hangs on.
+struct Asked {
+    session: SessionIndex,
+    number: u64,
+    who: Who,
+    shown_before: i64,
+}
+
+fn asked_of<R>(open: &Open<R>) -> Asked {
+    Asked {
+        session: open.session,
+        number: open.number,
+        who: open.who,
+        shown_before: open.shown_before,
+    }
+}
+
+fn op_of(record: &Record) -> &Op {
+    match &record.body {
+        Body::Invoke { op, .. } => op,
+        _ => &Op::Close,
+    }
+}
+
+/// True if a watch stays registered after this answer.
+fn stays_registered(op: &Op, result: &Result<Answer, ErrorCode>) -> bool {
+    match (op, result) {
+        (_, Ok(_)) => true,
+        (Op::Exists { .. }, Err(code)) => *code == ErrorCode::NO_NODE,
+        (_, Err(_)) => false,
+    }
+}

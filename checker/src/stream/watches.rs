@@ -1,0 +1,215 @@
+//! Watches along the order: what each connection waits for, and what it was told.
+//!
+//! Registrations and notifications come here in the order of zxids, not as they were
+//! received: a notification stands right behind its transaction. So a transaction that fires a
+//! watch is followed at once by the notifications of it that ever came; where one is missing,
+//! nothing as new may have come on its connection, nor may it later. Everything is as exact as
+//! where watches surely fire: a notification that only something unseen explains is a doubt.
+//!
+//! Answers to: `consistency.md` P10 to P12, P20; `protocol.md` section 12.
+
+use super::Doubt;
+use crate::history::{EventType, Op, Path};
+use rustc_hash::FxHashMap;
+
+/// Number of one connection of one client, never used again.
+pub type ConnectionId = u32;
+
+/// Most registrations, and notifications that are due, of all connections together.
+const REGISTRATIONS_MAX: usize = 1 << 20;
+
+/// The server's two tables of watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Of getData and exists.
+    Data,
+    /// Of getChildren.
+    Child,
+}
+
+/// The table in which a request registers a watch.
+pub fn registers(op: &Op) -> Option<Table> {
+    match op {
+        Op::Exists { watch: true, .. } | Op::Get { watch: true, .. } => Some(Table::Data),
+        Op::Children { watch: true, .. } => Some(Table::Child),
+        _ => None,
+    }
+}
+
+fn tables_of(event: EventType) -> &'static [Table] {
+    match event {
+        EventType::NodeCreated | EventType::NodeDataChanged => &[Table::Data],
+        EventType::NodeDeleted => &[Table::Data, Table::Child],
+        EventType::NodeChildrenChanged => &[Table::Child],
+    }
+}
+
+/// A registration that has fired, whose notification is due.
+struct Due {
+    event: EventType,
+    path: Path,
+    /// The record that registered it.
+    since: usize,
+    /// Everybody may read the node, so that it must be told.
+    must: bool,
+}
+
+/// A registration: who, in which table, by which record.
+type Registration = (ConnectionId, Table, usize);
+
+/// What every connection waits for.
+#[derive(Default)]
+pub struct Watches {
+    live: FxHashMap<Path, Vec<Registration>>,
+    count: usize,
+    /// What fired with the last transaction and was not told yet.
+    due: Vec<(ConnectionId, Due)>,
+    /// What setWatches has to make up for, told before its answer.
+    caught_up: FxHashMap<ConnectionId, Vec<(EventType, Path)>>,
+}
+
+impl Watches {
+    /// True if nobody waits for anything.
+    pub fn is_idle(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// True if somebody was to be told of the last transaction.
+    pub fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// A watch is registered, as record `since` tells; registered already, it stays one.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn register(
+        &mut self,
+        connection: ConnectionId,
+        table: Table,
+        path: &Path,
+        since: usize,
+    ) -> Result<(), Doubt> {
+        if self.count >= REGISTRATIONS_MAX {
+            return Err(Doubt::because("too many watches"));
+        }
+        let list = self.live.entry(path.clone()).or_default();
+        let mut known = list.iter();
+        if !known.any(|&(other, of, _)| (other, of) == (connection, table)) {
+            list.push((connection, table, since));
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// A transaction did `event` at `path`, which everybody may read or not: every watch on it
+    /// fires, and is used up.
+    pub fn fire(&mut self, event: EventType, path: &str, must: bool) {
+        let Some((path, list)) = self.live.get_key_value(path) else {
+            return;
+        };
+        let (path, before) = (path.clone(), list.len());
+        let mut left = list.clone();
+        left.retain(|&(connection, table, since)| {
+            let fires = tables_of(event).contains(&table);
+            if fires {
+                let path = path.clone();
+                let due = Due {
+                    event,
+                    path,
+                    since,
+                    must,
+                };
+                self.due.push((connection, due));
+            }
+            !fires
+        });
+        self.count -= before - left.len();
+        match left.is_empty() {
+            true => self.live.remove(&path),
+            false => self.live.insert(path, left),
+        };
+    }
+
+    /// A notification of the last transaction came as record `index`.
+    ///
+    /// # Errors
+    /// Nothing on its connection waited for it.
+    pub fn notified(
+        &mut self,
+        connection: ConnectionId,
+        event: EventType,
+        path: &Path,
+        index: usize,
+    ) -> Result<(), Doubt> {
+        let before = self.due.len();
+        self.due.retain(|(other, due)| {
+            let told = *other == connection && due.event == event && due.path == *path;
+            !told || due.since > index
+        });
+        match self.due.len() < before {
+            true => Ok(()),
+            false => Err(Doubt::because("a notification that nothing explains")),
+        }
+    }
+
+    /// The order goes on: the connections that were to be told of the last transaction and
+    /// were not.
+    pub fn overdue(&mut self) -> impl Iterator<Item = ConnectionId> {
+        let due = std::mem::take(&mut self.due).into_iter();
+        due.filter(|(_, due)| due.must)
+            .map(|(connection, _)| connection)
+    }
+
+    /// What a connection was told while setWatches was on its way.
+    pub fn caught_up(&mut self, connection: ConnectionId, told: Vec<(EventType, Path)>) {
+        if !told.is_empty() {
+            self.caught_up.entry(connection).or_default().extend(told);
+        }
+    }
+
+    /// setWatches had to make up for these events, each of which is used up with that.
+    ///
+    /// # Errors
+    /// One of them was not told.
+    pub fn make_up(
+        &mut self,
+        connection: ConnectionId,
+        due: &[(EventType, &Path)],
+    ) -> Result<(), Doubt> {
+        let told = self.caught_up.entry(connection).or_default();
+        let was_told = |(event, path): &(EventType, &Path)| {
+            told.iter().any(|(other, at)| other == event && at == *path)
+        };
+        if !due.iter().all(was_told) {
+            return Err(Doubt::because("setWatches did not make up for an event"));
+        }
+        told.retain(|(event, path)| !due.contains(&(*event, path)));
+        Ok(())
+    }
+
+    /// The last setWatches on its way is answered.
+    ///
+    /// # Errors
+    /// Something was made up for that had not happened.
+    pub fn settled(&mut self, connection: ConnectionId) -> Result<(), Doubt> {
+        match self.caught_up.remove(&connection) {
+            Some(left) if !left.is_empty() => {
+                Err(Doubt::because("setWatches told what had not happened"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Nothing more came on a connection.
+    pub fn forget(&mut self, connection: ConnectionId) {
+        self.caught_up.remove(&connection);
+        let mut count = 0;
+        self.live.retain(|_, list| {
+            list.retain(|&(other, _, _)| other != connection);
+            count += list.len();
+            !list.is_empty()
+        });
+        self.count = count;
+    }
+}
