@@ -16,7 +16,7 @@ use crate::history::{
 };
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// A request.
@@ -69,7 +69,7 @@ struct Client {
     session: i64,
     connection: usize,
     /// Requests under way by number, and the records that asked.
-    open: BTreeMap<i32, usize>,
+    open: FxHashMap<i32, usize>,
     offered: Vec<Identity>,
     surely: BTreeSet<Identity>,
     perhaps: BTreeSet<Identity>,
@@ -92,7 +92,7 @@ pub struct Reading<R> {
     pub waiting: FxHashMap<usize, Asked<R>>,
     /// Sessions by id.
     pub lives: FxHashMap<i64, Life>,
-    clients: BTreeMap<u32, Client>,
+    clients: FxHashMap<u32, Client>,
     asked: u64,
     sync: SyncPromise,
     lag: u64,
@@ -104,7 +104,7 @@ impl<R: Borrow<Record>> Reading<R> {
         Reading {
             waiting: FxHashMap::default(),
             lives: FxHashMap::default(),
-            clients: BTreeMap::new(),
+            clients: FxHashMap::default(),
             asked: 0,
             sync: header.sync,
             lag: Talk::lag(header),

@@ -65,21 +65,21 @@ pub fn granted(acl: &[Acl], who: &Who) -> Rights {
 /// Whether `who` has any of the permissions; None if that is not known.
 pub fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
     let any = |identities: &BTreeSet<Identity>| {
-        let is_super = identities
-            .iter()
-            .any(|identity| &*identity.scheme == "super");
-        is_super
-            || rights.entries.iter().any(|entry| {
-                let Identity { scheme, id } = &entry.identity;
-                entry.perms & permissions != 0
-                    && match &**scheme {
-                        "world" => true,
-                        "ip" => identities
-                            .iter()
-                            .any(|mine| &*mine.scheme == "ip" && within(&mine.id, id)),
-                        _ => identities.contains(&entry.identity),
-                    }
-            })
+        let allowed = rights.entries.iter().any(|entry| {
+            let Identity { scheme, id } = &entry.identity;
+            entry.perms & permissions != 0
+                && match &**scheme {
+                    "world" => true,
+                    "ip" => identities
+                        .iter()
+                        .any(|mine| &*mine.scheme == "ip" && within(&mine.id, id)),
+                    _ => identities.contains(&entry.identity),
+                }
+        });
+        allowed
+            || identities
+                .iter()
+                .any(|identity| &*identity.scheme == "super")
     };
     let by_address = || {
         rights

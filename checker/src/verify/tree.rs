@@ -68,11 +68,50 @@ struct Znode {
     opaque: bool,
 }
 
+impl Znode {
+    /// True if a Stat is this node's; where not all was recorded (not `whole`), one of zeros
+    /// says nothing.
+    fn has_stat(&mut self, seen: &Stat, whole: bool) -> bool {
+        let node = self;
+        let length = node
+            .data
+            .as_ref()
+            .map_or(0, |data| data.bytes().len() as i32);
+        let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
+        let counted = (
+            node.version,
+            node.aversion,
+            cversion,
+            node.children,
+            length,
+            node.owner,
+        );
+        let told = (
+            seen.version,
+            seen.aversion,
+            seen.cversion,
+            seen.num_children,
+            seen.data_length,
+            seen.ephemeral_owner,
+        );
+        node.opaque
+            || !whole && *seen == Stat::default()
+            || counted == told
+                && node.czxid.agrees(seen.czxid)
+                && node.mzxid.agrees(seen.mzxid)
+                && node.pzxid.agrees(seen.pzxid)
+                && node.ctime.agrees(seen.ctime)
+                && node.mtime.agrees(seen.mtime)
+    }
+}
+
 /// The tree after some prefix of the order.
 pub struct Tree {
     nodes: FxHashMap<Rc<str>, Znode>,
-    /// Parent and name of every node.
-    names: BTreeSet<(String, String)>,
+    /// The names of children, by parent, of those that have any.
+    names: FxHashMap<Rc<str>, BTreeSet<Rc<str>>>,
+    /// What nearly every node grants.
+    open: Rc<Rights>,
     journal: Vec<(Rc<str>, Option<Znode>)>,
     exists_needs_read: bool,
 }
@@ -86,25 +125,25 @@ fn expect(wanted: i32, version: i32) -> Result<(), ErrorCode> {
 }
 
 /// The parent of a path, and its own name there.
-fn split(path: &str) -> Option<(String, String)> {
+fn split(path: &str) -> Option<(&str, &str)> {
     let (parent, name) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty())?;
     let parent = if parent.is_empty() { "/" } else { parent };
-    Some((parent.to_string(), name.to_string()))
+    Some((parent, name))
 }
 
 impl Tree {
     /// The tree before the first transaction.
     pub fn new(start: &Start, exists_needs_read: bool) -> Self {
-        let (nodes, names) = (FxHashMap::default(), BTreeSet::new());
+        let (nodes, names) = (FxHashMap::default(), FxHashMap::default());
         let mut tree = Tree {
             nodes,
             names,
             journal: Vec::new(),
+            open: Rc::new(Rights {
+                entries: Acl::open().to_vec(),
+                unclear: false,
+            }),
             exists_needs_read,
-        };
-        let open = || Rights {
-            entries: Acl::open().to_vec(),
-            unclear: false,
         };
         let always = [
             ("/", 1),
@@ -115,11 +154,11 @@ impl Tree {
         for (path, children) in always {
             let opaque = path == "/zookeeper/config";
             let rights = match opaque {
-                true => Rights {
+                true => Rc::new(Rights {
                     entries: vec![Acl::new(READ, "world", "anyone")],
                     unclear: false,
-                },
-                false => open(),
+                }),
+                false => tree.open.clone(),
             };
             let zero = Learnt(Some(0));
             let data = Some(Value::from(""));
@@ -132,7 +171,7 @@ impl Tree {
                     czxid,
                     mzxid,
                     pzxid,
-                    rights: rights.into(),
+                    rights,
                     opaque,
                     ..Znode::default()
                 }),
@@ -143,11 +182,11 @@ impl Tree {
                 let stat = given.stat;
                 let known = |number| Learnt(Some(number));
                 let rights = match given.acl.is_empty() {
-                    true => open(),
-                    false => Rights {
+                    true => tree.open.clone(),
+                    false => Rc::new(Rights {
                         entries: given.acl.clone(),
                         unclear: false,
-                    },
+                    }),
                 };
                 let node = Znode {
                     data: given.data.clone(),
@@ -161,7 +200,7 @@ impl Tree {
                     creates: stat.cversion.wrapping_add(stat.num_children) / 2,
                     children: stat.num_children,
                     owner: stat.ephemeral_owner,
-                    rights: rights.into(),
+                    rights,
                     opaque: false,
                 };
                 tree.put(&given.path, Some(node));
@@ -187,12 +226,9 @@ impl Tree {
         let known = self.nodes.get_key_value(path);
         let known = known.map(|(path, _)| path.clone());
         if known.is_some() != node.is_some()
-            && let Some(name) = split(path)
+            && let Some((parent, name)) = split(path)
         {
-            match node {
-                Some(_) => self.names.insert(name),
-                None => self.names.remove(&name),
-            };
+            self.name(parent, name, node.is_some());
         }
         let path = known.unwrap_or_else(|| path.into());
         let old = match node {
@@ -200,6 +236,25 @@ impl Tree {
             None => self.nodes.remove(&path),
         };
         self.journal.push((path, old));
+    }
+
+    fn name(&mut self, parent: &str, name: &str, is_there: bool) {
+        match (self.names.get_mut(parent), is_there) {
+            (Some(names), true) => {
+                names.insert(name.into());
+            }
+            (Some(names), false) => {
+                names.remove(name);
+                if names.is_empty() {
+                    self.names.remove(parent);
+                }
+            }
+            (None, true) => {
+                let names = BTreeSet::from([name.into()]);
+                self.names.insert(parent.into(), names);
+            }
+            (None, false) => {}
+        }
     }
 
     fn get(&self, path: &str) -> Result<&Znode, ErrorCode> {
@@ -272,7 +327,7 @@ impl Tree {
             return Err(ErrorCode::MARSHALLING_ERROR);
         };
         let (parent, _) = split(path).ok_or(ErrorCode::NODE_EXISTS)?;
-        let mut above = self.get(&parent)?.clone();
+        let mut above = self.get(parent)?.clone();
         by.may(&above, CREATE)?;
         let path = match sequential {
             true => Cow::Owned(format!("{path}{:010}", above.creates)),
@@ -291,20 +346,23 @@ impl Tree {
             mzxid: zxid,
             pzxid: zxid,
             owner: if *ephemeral { by.session } else { 0 },
-            rights: granted(acl, by.who).into(),
+            rights: match **acl == *self.open.entries {
+                true => self.open.clone(),
+                false => granted(acl, by.who).into(),
+            },
             ..Znode::default()
         };
         self.put(&path, Some(made));
         above.creates = above.creates.wrapping_add(1);
         above.children += 1;
         above.pzxid = zxid;
-        self.put(&parent, Some(above));
+        self.put(parent, Some(above));
         Ok(path)
     }
 
     fn delete(&mut self, path: &str, version: i32, by: Caller<'_>) -> Result<(), ErrorCode> {
         let (parent, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-        by.may(self.get(&parent)?, DELETE)?;
+        by.may(self.get(parent)?, DELETE)?;
         let node = self.get(path)?;
         expect(version, node.version)?;
         match node.children {
@@ -317,11 +375,11 @@ impl Tree {
     fn remove(&mut self, path: &str, zxid: i64) {
         self.put(path, None);
         let above =
-            split(path).and_then(|(parent, _)| Some((self.get(&parent).ok()?.clone(), parent)));
+            split(path).and_then(|(parent, _)| Some((self.get(parent).ok()?.clone(), parent)));
         if let Some((mut node, parent)) = above {
             node.children -= 1;
             node.pzxid = Learnt::of_zxid(zxid);
-            self.put(&parent, Some(node));
+            self.put(parent, Some(node));
         }
     }
 
@@ -348,8 +406,10 @@ impl Tree {
                 self.has_stat(path, stat, whole)
             }
             (Op::Get { .. }, Answer::Data { data, stat }) => {
-                let same = |node: &Znode| node.opaque || node.data == *data;
-                self.nodes.get(path).is_some_and(same) && self.has_stat(path, stat, whole)
+                let node = self.nodes.get_mut(path);
+                node.is_some_and(|node| {
+                    (node.opaque || node.data == *data) && node.has_stat(stat, whole)
+                })
             }
             (Op::Children { .. }, Answer::Names(names)) => self.has_names(path, names),
             (Op::Children { .. }, Answer::NamesStat { names, stat }) => {
@@ -366,47 +426,13 @@ impl Tree {
     fn has_names(&self, path: &str, seen: &[Path]) -> bool {
         let mut seen: Vec<&str> = seen.iter().map(|name| &**name).collect();
         seen.sort_unstable();
-        let from = (path.to_string(), String::new());
-        let names = self
-            .names
-            .range(from..)
-            .take_while(|(parent, _)| parent == path);
-        names.map(|(_, name)| name.as_str()).eq(seen)
+        let names = self.names.get(path).into_iter().flatten();
+        names.map(|name| &**name).eq(seen)
     }
 
     fn has_stat(&mut self, path: &str, seen: &Stat, whole: bool) -> bool {
-        let Some(node) = self.nodes.get_mut(path) else {
-            return false;
-        };
-        let length = node
-            .data
-            .as_ref()
-            .map_or(0, |data| data.bytes().len() as i32);
-        let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
-        let counted = (
-            node.version,
-            node.aversion,
-            cversion,
-            node.children,
-            length,
-            node.owner,
-        );
-        let told = (
-            seen.version,
-            seen.aversion,
-            seen.cversion,
-            seen.num_children,
-            seen.data_length,
-            seen.ephemeral_owner,
-        );
-        node.opaque
-            || !whole && *seen == Stat::default()
-            || counted == told
-                && node.czxid.agrees(seen.czxid)
-                && node.mzxid.agrees(seen.mzxid)
-                && node.pzxid.agrees(seen.pzxid)
-                && node.ctime.agrees(seen.ctime)
-                && node.mtime.agrees(seen.mtime)
+        let node = self.nodes.get_mut(path);
+        node.is_some_and(|node| node.has_stat(seen, whole))
     }
 
     /// Does the parts of a multi and compares their results, all or none.
