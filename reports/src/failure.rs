@@ -13,6 +13,10 @@ use gamekeeper_checker::{Options, Verdict as Judged, judge};
 /// Most judgements that the reduction in a report may take.
 const JUDGEMENTS_MAX: u32 = 1_000;
 
+/// Where the run directory tells the same.
+const FILES: &str = "<p>The run directory has the words in <code>explanation.txt</code> and the \
+    reduced history in <code>reduced.jsonl</code>, which <code>zkcheck</code> convicts.</p>\n";
+
 /// The failure as a part of a page; nothing if the history does not convict.
 pub fn section(run: &Run, lanes: &Lanes) -> Option<String> {
     match run.outcome.verdict {
@@ -31,7 +35,11 @@ pub fn section(run: &Run, lanes: &Lanes) -> Option<String> {
     let explanation = explain(&run.history, &options, &violation, budget);
     let mut outside: Vec<Lane> = lanes.servers.iter().map(server).collect();
     outside.extend(faults(run));
-    timeline::section(&run.history, &explanation, &outside).ok()
+    let mut section = timeline::section(&run.history, &explanation, &outside).ok()?;
+    if run.explained {
+        section.push_str(FILES);
+    }
+    Some(section)
 }
 
 fn server(lane: &ServerLane) -> Lane {

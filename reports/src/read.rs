@@ -57,6 +57,8 @@ pub struct Run {
     pub events: Vec<Event>,
     /// When servers' programs began, ended, stood still and went on.
     pub beats: Vec<Beat>,
+    /// Whether the directory also holds why the history is invalid: `explanation.txt`.
+    pub explained: bool,
 }
 
 /// How the run was judged.
@@ -161,6 +163,7 @@ pub fn read(dir: &Path) -> Result<Run, ReadError> {
         events: read_events(&File::open(dir, "events.jsonl")?, servers)?,
         beats: read_beats(&File::open(dir, "trace.log")?, servers)?,
         scenario,
+        explained: dir.join("explanation.txt").is_file(),
     })
 }
 

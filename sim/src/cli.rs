@@ -216,9 +216,12 @@ fn run(args: &RunArgs) -> Result<u8, String> {
     }
     // Told first: a verdict must not be lost because there is no room to keep it.
     if let Some(dir) = &dir {
-        RunDir::write(dir, &scenario, &life).map_err(|e| e.to_string())?;
+        let explained = RunDir::write(dir, &scenario, &life).map_err(|e| e.to_string())?;
         if !args.json {
             println!("kept       {}", dir.display());
+            for file in explained {
+                println!("why        {}", file.display());
+            }
         }
     }
     Ok(code)

@@ -8,12 +8,14 @@
 //! | `history.jsonl` | what clients saw; `zkcheck` reads it |
 //! | `events.jsonl` | what servers reported, one JSON object a line |
 //! | `trace.log` | the short log, in fixed columns |
+//! | `explanation.txt` | of an invalid history only: what convicts, in words |
+//! | `reduced.jsonl` | of an invalid history only: a smaller one that fails the same way |
 //!
 //! What always holds: a directory of another version, or with a missing or broken file, is
 //! an error of one line that names the file.
 
-use crate::life::Life;
-use crate::outcome::Outcome;
+use crate::life::{Life, why};
+use crate::outcome::{Outcome, Verdict};
 use crate::scenario::Scenario;
 use std::fs;
 use std::io;
@@ -29,6 +31,8 @@ const OUTCOME: &str = "outcome.json";
 const HISTORY: &str = "history.jsonl";
 const EVENTS: &str = "events.jsonl";
 const TRACE: &str = "trace.log";
+const EXPLANATION: &str = "explanation.txt";
+const REDUCED: &str = "reduced.jsonl";
 /// Most bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// What is wrong with a file whose end is missing.
@@ -107,12 +111,20 @@ impl RunDir {
 
     /// Writes a life into a directory, making it if it is missing.
     ///
+    /// An invalid history is explained and reduced. Returns the files that hold that, none if
+    /// there is nothing to explain; what an earlier life left of them is removed.
+    ///
     /// The version is written last: a directory without one was cut off while being written.
-    pub fn write(dir: &Path, scenario: &Scenario, life: &Life) -> Result<(), RunDirError> {
+    pub fn write(
+        dir: &Path,
+        scenario: &Scenario,
+        life: &Life,
+    ) -> Result<Vec<PathBuf>, RunDirError> {
         fs::create_dir_all(dir).map_err(|error| RunDirError::File {
             path: dir.to_path_buf(),
             error,
         })?;
+        let explained = explain(dir, life)?;
         let outcome = format!("{}\n", life.outcome.to_json());
         let version = format!("{RUN_DIR_VERSION}\n");
         for (name, bytes) in [
@@ -126,8 +138,36 @@ impl RunDir {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(|error| RunDirError::File { path, error })?;
         }
-        Ok(())
+        Ok(explained)
     }
+}
+
+/// Writes why the history of a life is invalid, if it is.
+fn explain(dir: &Path, life: &Life) -> Result<Vec<PathBuf>, RunDirError> {
+    let why = match life.outcome.verdict {
+        Verdict::Invalid { .. } => why(&life.history),
+        Verdict::Valid | Verdict::Unknown { .. } | Verdict::Vacuous { .. } => None,
+    };
+    let (words, reduced) = match why {
+        Some(why) => (Some(why.words.into_bytes()), why.reduced),
+        None => (None, None),
+    };
+    let mut written = Vec::new();
+    for (name, bytes) in [(EXPLANATION, words), (REDUCED, reduced)] {
+        let path = dir.join(name);
+        let done = match &bytes {
+            Some(bytes) => fs::write(&path, bytes),
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        };
+        match done {
+            Ok(()) => written.extend(bytes.map(|_| path)),
+            Err(error) => return Err(RunDirError::File { path, error }),
+        }
+    }
+    Ok(written)
 }
 
 fn text(dir: &Path, name: &str) -> Result<String, RunDirError> {

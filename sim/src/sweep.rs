@@ -195,7 +195,7 @@ fn one(
         let stem = named.map_or_else(String::new, |(name, _)| format!("-{}", plain(name)));
         let dir = options.out.join(format!("seed-{seed}{stem}"));
         match RunDir::write(&dir, &scenario, &life) {
-            Ok(()) => tally.kept(&life.outcome, dir.display().to_string()),
+            Ok(_) => tally.kept(&life.outcome, dir.display().to_string()),
             // A full disk must not end the sweep: the replay line tells the same.
             Err(error) => tally.summary.unkept = Some(error.to_string()),
         }

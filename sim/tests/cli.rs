@@ -237,6 +237,45 @@ fn failing_life_is_shrunk_to_a_scenario_that_fails_alike() {
 }
 
 #[test]
+fn invalid_history_is_explained_and_reduced_beside_it() {
+    let house = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios/negative");
+    let negative = house.join("rollback.toml");
+    let negative = negative.to_str().expect("a plain path");
+    let out = std::env::temp_dir().join(format!("gamekeeper-why-{}", std::process::id()));
+    let out_text = out.to_str().expect("a plain path");
+    let args = ["--seed", "2", "--scenario", negative, "--out", out_text];
+    let lived = sim(&args);
+    let told = String::from_utf8(lived.stdout).expect("it is text");
+    assert_eq!(lived.status.code(), Some(1), "{told}");
+    let file = |name: &str| fs::read(out.join(name)).expect("it was written");
+    let (words, reduced) = (file("explanation.txt"), file("reduced.jsonl"));
+    assert!(words.starts_with(b"invalid: P"), "{told}");
+    for name in ["explanation.txt", "reduced.jsonl"] {
+        assert!(told.contains(&format!("{out_text}/{name}")), "{told}");
+    }
+    let judged = |bytes: &[u8]| {
+        let history = gamekeeper_checker::history::read(bytes).expect("it is a history");
+        let verdict = gamekeeper_checker::judge(&history, &gamekeeper_checker::Options::default());
+        (history.records.len(), verdict.property())
+    };
+    let (whole, small) = (judged(&file("history.jsonl")), judged(&reduced));
+    assert!(small.0 * 10 < whole.0, "{small:?} of {whole:?}");
+    assert!(small.1.is_some());
+    assert_eq!(small.1, whole.1);
+    // The same again, word for word; and nothing of it beside a life that is valid.
+    fs::remove_dir_all(&out).expect("it was there");
+    sim(&args);
+    assert_eq!(
+        (words, reduced),
+        (file("explanation.txt"), file("reduced.jsonl"))
+    );
+    let valid = sim(&["--seed", "5", "--intensity", "0", "--out", out_text]);
+    assert_eq!(valid.status.code(), Some(0));
+    assert!(!out.join("explanation.txt").exists() && !out.join("reduced.jsonl").exists());
+    fs::remove_dir_all(&out).expect("it was written");
+}
+
+#[test]
 fn every_scenario_of_the_house_can_be_completed() {
     let house = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     for folder in [

@@ -7,7 +7,8 @@
 
 use super::stage::Stage;
 use crate::outcome::{Outcome, Verdict};
-use gamekeeper_checker::history::History;
+use gamekeeper_checker::explain::{Budget, explain};
+use gamekeeper_checker::history::{self, History};
 use gamekeeper_checker::{Options, Verdict as Judged, judge, words};
 
 /// The healed ensemble did not do what it must, in words.
@@ -53,6 +54,31 @@ pub fn verdict_of(
         Some(why) => Verdict::Vacuous { why: why.into() },
         None => Verdict::Valid,
     }
+}
+
+/// Why a history is invalid, at length, and a smaller one that fails the same way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Why {
+    /// In words.
+    pub words: String,
+    /// The smaller history, in the checker's format; None if none was found.
+    pub reduced: Option<Vec<u8>>,
+}
+
+/// Explains what is wrong with a history, if the judge says that something is. A function of
+/// the history; what cannot be read is not explained.
+pub fn why(history: &[u8]) -> Option<Why> {
+    let history = history::read(history).ok()?;
+    let options = Options::default();
+    let Judged::Invalid(violation) = judge(&history, &options) else {
+        return None;
+    };
+    let explanation = explain(&history, &options, &violation, Budget::default());
+    let reduction = explanation.reduction.as_ref();
+    Some(Why {
+        words: format!("{explanation}\n"),
+        reduced: reduction.map(|reduction| super::jsonl(&reduction.history)),
+    })
 }
 
 /// Why nothing was put to the test, if so.

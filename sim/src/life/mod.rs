@@ -28,6 +28,7 @@ pub mod watch;
 pub mod wounds;
 
 pub use calibrate::calibrate;
+pub use judge::{Why, why};
 pub use seat::Cast;
 pub use thread::{Progress, live_on_fresh_thread};
 
