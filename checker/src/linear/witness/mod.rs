@@ -258,10 +258,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// W2 and R2: along a client's calls zxids do not fall, and its transactions' rise.
+    /// W2 and R2: along a client's calls zxids do not fall, and its transactions' rise. Of calls
+    /// at one time nobody knows which was first.
     fn sessions(&self) -> Result<(), Refused> {
         let mut calls: Vec<u32> = (0..self.history.len() as u32).collect();
-        calls.sort_by_key(|index| self.op(*index).call);
+        let place = |index: u32| self.zxids[index as usize].map(|_| self.place_of(index));
+        calls.sort_by_key(|index| (self.op(*index).call, place(*index)));
         let mut seen: FxHashMap<u32, u32> = FxHashMap::default();
         for index in calls {
             let operation = self.op(index);

@@ -1,14 +1,17 @@
 //! Placing what has no zxid: operations that were never answered, or answered without one, go
 //! between those that have one, key by key, by search.
 //!
+//! What shares a zxid shares a moment: nothing comes between, and the search sees it as one
+//! operation. What only looks may stand at such a moment too, which is right behind it.
+//!
 //! What always holds: between the places that [`Bounds`] gives, nothing that W1, W2, R2 or R3
 //! says of two operations is broken; what only the keys together show is looked at afterwards.
 //!
 //! Answers to: `consistency.md` 3.2, *unanswered*.
 
-use super::super::models::{RegisterOp, RegisterOutcome, Symbol};
-use super::super::{Model, Verdict, check_counted};
-use super::{Broken, Op, Refused, Walk, is_effective, is_transaction};
+use super::super::models::{Keyed, Register, RegisterOp, RegisterOutcome, Symbol};
+use super::super::{Class, Conviction, Model, Operation, OperationOf, Verdict, check_counted};
+use super::{Broken, Refused, Walk, is_effective, is_transaction};
 use crate::verdict::Property;
 use rustc_hash::FxHashMap;
 
@@ -53,130 +56,114 @@ impl Walk<'_> {
         Ok(order)
     }
 
-    /// Places the loose operations of one key. Time is the key's fixed operations, one after
-    /// another at even times; the gaps between them are odd.
+    /// Places the loose operations of one key. Time is the key's moments, one after another at
+    /// even times; the gaps between them are odd.
     fn place_key(
         &self,
         fixed: &[u32],
         loose: &[u32],
         bounds: &Bounds,
     ) -> Result<Vec<(i128, u32)>, Refused> {
-        let mut history: Vec<Op> = Vec::with_capacity(fixed.len() + loose.len());
-        let mut slots: Vec<i64> = Vec::with_capacity(fixed.len());
-        for (at, index) in fixed.iter().enumerate() {
-            // What shares a zxid shares a moment: nothing comes between.
-            let together = at > 0 && self.zxid(fixed[at - 1]) == self.zxid(*index);
-            slots.push(if together {
-                slots[at - 1]
-            } else {
-                2 * at as i64
-            });
-            history.push(Op {
-                call: slots[at],
-                ret: Some(slots[at]),
-                ..self.op(*index).clone()
-            });
+        let moments: Vec<&[u32]> = fixed
+            .chunk_by(|a, b| self.zxid(*a) == self.zxid(*b))
+            .collect();
+        let mut history: Vec<OperationOf<Moments>> = Vec::new();
+        // What each operation of that history stands for.
+        let mut names: Vec<&[u32]> = Vec::new();
+        for (at, moment) in moments.iter().enumerate() {
+            let time = 2 * at as i64;
+            history.push(self.at_once(moment, time, Some(time)));
+            names.push(moment);
         }
-        self.agree(fixed)?;
         for index in loose {
             let operation = self.op(*index);
             let (low, high) = bounds.of(self, *index);
-            let after = fixed.partition_point(|at| self.place_of(*at) <= low);
-            let before = fixed.partition_point(|at| self.place_of(*at) < high);
-            let call = if after == 0 { -1 } else { slots[after - 1] + 1 };
-            let ret = slots.get(before).map_or(i64::MAX, |slot| slot - 1);
-            if operation.ret.is_some() && (low >= high || ret < call) {
+            let zxid_of = |moment: &&[u32]| 2 * i128::from(self.zxid(moment[0]));
+            let looks = i128::from(!is_effective(operation));
+            let after = moments.partition_point(|moment| zxid_of(moment) <= low);
+            let before = moments.partition_point(|moment| zxid_of(moment) + 1 - looks < high);
+            let call = 2 * after as i64 - 1;
+            let ret = match before == moments.len() {
+                true => i64::MAX,
+                false => 2 * before as i64 - 1,
+            };
+            if low >= high || ret < call {
+                if operation.ret.is_none() {
+                    continue;
+                }
                 let reason =
                     "what it must follow and what must follow it leave no place among the zxids";
                 return Err(
                     Broken::new(Property::LinearizableWrites, &[*index as usize], reason).into(),
                 );
             }
-            if low >= high {
-                continue;
-            }
-            let ret = operation.ret.map(|_| ret);
-            history.push(Op {
-                call,
-                ret,
-                ..operation.clone()
-            });
+            let alone = std::slice::from_ref(index);
+            history.push(self.at_once(alone, call, operation.ret.map(|_| ret)));
+            names.push(alone);
         }
-        let names: Vec<u32> = fixed
-            .iter()
-            .chain(loose.iter().filter(|index| self.fits(**index, bounds)))
-            .copied()
-            .collect();
-        let (verdict, visited) = check_counted(self.model, &history, self.budget);
+        let key = self.op(loose[0]).op.0;
+        let model = Moments(self.model.clone(), key);
+        let (verdict, visited) = check_counted(&model, &history, self.budget);
         self.visited.set(self.visited.get() + visited);
         match verdict {
             Verdict::Valid(found) => {
                 let mut place = i128::MIN;
                 let mut placed = Vec::new();
                 for at in found.operations() {
-                    let index = names[*at as usize];
-                    match (*at as usize) < fixed.len() {
-                        true => place = place.max(self.place_of(index)),
+                    let at = *at as usize;
+                    let last = *names[at].last().expect("a moment holds something");
+                    match at < moments.len() {
+                        true => place = place.max(self.place_of(last)),
                         false => {
-                            place = place.max(bounds.of(self, index).0);
-                            placed.push((place, index));
+                            place = place.max(bounds.of(self, last).0);
+                            placed.push((place, last));
                         }
                     }
                 }
                 Ok(placed)
             }
-            Verdict::Invalid(conviction) => {
-                let index = names[conviction.operation];
-                let others = conviction.with.iter().map(|(at, _)| names[*at] as usize);
-                let operations = std::iter::once(index as usize).chain(others).collect();
-                let property = match self.op(index).op.1 {
-                    RegisterOp::Cas(..) => Property::ConditionalWrites,
-                    RegisterOp::Write(_) => Property::LinearizableWrites,
-                    RegisterOp::Read => Property::OneOrder,
-                };
-                let (reason, state) = (
-                    conviction.reason.clone(),
-                    conviction.states_told().join(" or "),
-                );
-                Err(Box::new(Broken {
-                    property,
-                    reason,
-                    operations,
-                    state,
-                })
-                .into())
-            }
+            Verdict::Invalid(conviction) => Err(self.convicted(&conviction, &names).into()),
             Verdict::Unknown(reason) => Err(Refused::Unknown(reason)),
             Verdict::Malformed { .. } => unreachable!("every interval was checked"),
         }
     }
 
-    fn fits(&self, index: u32, bounds: &Bounds) -> bool {
-        let (low, high) = bounds.of(self, index);
-        low < high
+    /// `together` as one operation of the search.
+    fn at_once(&self, together: &[u32], call: i64, ret: Option<i64>) -> OperationOf<Moments> {
+        let steps = together
+            .iter()
+            .map(|index| (self.op(*index).op.1, self.op(*index).outcome));
+        Operation {
+            client: self.op(together[0]).client,
+            call,
+            ret,
+            op: steps.collect(),
+            outcome: ret.map(|_| ()),
+        }
     }
 
-    /// At one zxid a key has one value, whatever was placed around it.
-    fn agree(&self, fixed: &[u32]) -> Result<(), Refused> {
-        for pair in fixed.windows(2) {
-            let (first, second) = (self.op(pair[0]), self.op(pair[1]));
-            let left = match (first.op.1, first.outcome) {
-                (RegisterOp::Write(value), _) => value,
-                (RegisterOp::Cas(_, value), Some(RegisterOutcome::Swapped(true))) => value,
-                (RegisterOp::Read, Some(RegisterOutcome::Value(value))) => value,
-                (RegisterOp::Read | RegisterOp::Cas(..), _) => continue,
-            };
-            let together = self.zxid(pair[0]) == self.zxid(pair[1]);
-            if together
-                && self
-                    .model
-                    .step(&left, &second.op, second.outcome.as_ref())
-                    .is_none()
-            {
-                return Err(self.illegal(pair[1], left, Some(pair[0])).into());
-            }
-        }
-        Ok(())
+    /// What the search found impossible, in our words.
+    fn convicted(&self, conviction: &Conviction, names: &[&[u32]]) -> Box<Broken> {
+        let moment = names[conviction.operation];
+        let others = conviction.with.iter().map(|(at, _)| names[*at][0]);
+        let operations: Vec<usize> = moment
+            .iter()
+            .copied()
+            .chain(others)
+            .map(|index| index as usize)
+            .collect();
+        let property = match self.op(moment[0]).op.1 {
+            RegisterOp::Cas(..) => Property::ConditionalWrites,
+            RegisterOp::Write(_) if moment.len() > 1 => Property::ReplicasAgree,
+            RegisterOp::Write(_) => Property::LinearizableWrites,
+            RegisterOp::Read => Property::OneOrder,
+        };
+        Box::new(Broken {
+            property,
+            reason: conviction.reason.clone(),
+            operations,
+            state: conviction.states_told().join(" or "),
+        })
     }
 
     /// The order with `placed` operations behind the zxids they follow.
@@ -235,6 +222,8 @@ struct Bounds {
     returned: Vec<(i64, i128)>,
     /// Transactions by call, from the last, with the least place so far.
     called: Vec<(i64, i128)>,
+    /// Of them those that took effect: only these a look can see too early.
+    changed: Vec<(i64, i128)>,
     /// Per client: calls, places and whether they are transactions, in order of call.
     clients: FxHashMap<u32, Vec<(i64, i128, bool)>>,
 }
@@ -242,13 +231,16 @@ struct Bounds {
 impl Bounds {
     fn new(walk: &Walk, order: &[u32]) -> Self {
         let mut returned: Vec<(i64, i128)> = Vec::with_capacity(order.len());
-        let mut called = Vec::new();
+        let (mut called, mut changed) = (Vec::new(), Vec::new());
         let mut clients: FxHashMap<u32, Vec<(i64, i128, bool)>> = FxHashMap::default();
         for index in order {
             let (operation, place) = (walk.op(*index), walk.place_of(*index));
             returned.push((operation.ret.expect("it was answered"), place));
             if is_transaction(operation) {
                 called.push((operation.call, place));
+            }
+            if is_effective(operation) {
+                changed.push((operation.call, place));
             }
             let client = clients.entry(operation.client).or_default();
             client.push((operation.call, place, is_transaction(operation)));
@@ -259,16 +251,19 @@ impl Bounds {
             greatest = greatest.max(*place);
             *place = greatest;
         }
-        called.sort_unstable();
-        let mut least = i128::MAX;
-        for (_, place) in called.iter_mut().rev() {
-            least = least.min(*place);
-            *place = least;
+        for by_call in [&mut called, &mut changed] {
+            by_call.sort_unstable();
+            let mut least = i128::MAX;
+            for (_, place) in by_call.iter_mut().rev() {
+                least = least.min(*place);
+                *place = least;
+            }
         }
         clients.values_mut().for_each(|calls| calls.sort_unstable());
         Bounds {
             returned,
             called,
+            changed,
             clients,
         }
     }
@@ -277,26 +272,31 @@ impl Bounds {
     fn of(&self, walk: &Walk, index: u32) -> (i128, i128) {
         let operation = walk.op(index);
         let writes = is_transaction(operation);
+        let shares = |place: i128| i128::from(!is_effective(operation)) * place.rem_euclid(2);
         let mut low = i128::MIN;
         if writes {
             // It was called after these returned, so none of them saw it.
             let ahead = self
                 .returned
                 .partition_point(|(ret, _)| *ret < operation.call);
-            low = ahead
-                .checked_sub(1)
-                .map_or(low, |last| self.returned[last].1);
+            low = ahead.checked_sub(1).map_or(low, |last| {
+                let place = self.returned[last].1;
+                place - shares(place)
+            });
         }
         let mut high = i128::MAX;
         if let Some(ret) = operation.ret {
-            let behind = self.called.partition_point(|(call, _)| *call <= ret);
-            high = self.called.get(behind).map_or(high, |(_, place)| *place);
+            let later = match is_effective(operation) {
+                true => &self.called,
+                false => &self.changed,
+            };
+            let behind = later.partition_point(|(call, _)| *call <= ret);
+            high = later.get(behind).map_or(high, |(_, place)| *place);
         }
         let Some(calls) = self.clients.get(&operation.client) else {
             return (low, high);
         };
         let later = calls.partition_point(|(call, ..)| *call < operation.call);
-        let shares = |place: i128| i128::from(!is_effective(operation)) * place.rem_euclid(2);
         if let Some((_, place, _)) = later.checked_sub(1).map(|before| calls[before]) {
             // What only looks may share a place with what only looks.
             low = low.max(place - shares(place));
@@ -306,6 +306,59 @@ impl Bounds {
         if let Some((_, place, _)) = calls[later..].iter().find(binds) {
             high = high.min(place + shares(*place));
         }
+        if is_effective(operation) {
+            // What looks at a zxid does not see what comes behind it.
+            low |= 1;
+        }
         (low, high)
+    }
+}
+
+/// One register of which several operations may happen at one moment, in the order given.
+struct Moments(Keyed<Register>, Symbol);
+
+impl Moments {
+    /// The operation as the register knows it.
+    fn on_key(&self, op: RegisterOp) -> (Symbol, RegisterOp) {
+        (self.1, op)
+    }
+}
+
+impl Model for Moments {
+    type Op = Vec<(RegisterOp, Option<RegisterOutcome>)>;
+    type Outcome = ();
+    type State = Symbol;
+    type Key = ();
+
+    fn start(&self, _key: &()) -> Symbol {
+        self.0.start(&self.1)
+    }
+
+    fn step(&self, state: &Symbol, op: &Self::Op, _outcome: Option<&()>) -> Option<Symbol> {
+        op.iter().try_fold(*state, |state, (op, outcome)| {
+            self.0.step(&state, &self.on_key(*op), outcome.as_ref())
+        })
+    }
+
+    fn key(&self, _op: &Self::Op) {}
+
+    fn class(&self, op: &Self::Op, _outcome: Option<&()>) -> Class {
+        let class =
+            |(op, outcome): &(_, Option<_>)| self.0.class(&self.on_key(*op), outcome.as_ref());
+        match op.as_slice() {
+            [alone] => class(alone),
+            several if several.iter().all(|one| class(one) == Class::ReadOnly) => Class::ReadOnly,
+            _ => Class::Update,
+        }
+    }
+
+    fn words(&self, op: &Self::Op, _outcome: Option<&()>) -> String {
+        let words =
+            |(op, outcome): &(_, Option<_>)| self.0.words(&self.on_key(*op), outcome.as_ref());
+        op.iter().map(words).collect::<Vec<_>>().join(" and ")
+    }
+
+    fn state_words(&self, state: &Symbol) -> String {
+        self.0.state_words(state)
     }
 }
