@@ -58,6 +58,20 @@ impl History {
         self.header.txns == Some(self.txns.len() as u64)
     }
 
+    /// All there is, in the order in which a judge of one pass can use it: each transaction of
+    /// the servers' log before the first record that shows its zxid or a greater one.
+    pub(crate) fn interleaved(&self) -> impl Iterator<Item = Piece<'_>> {
+        let mut txns = self.txns.iter().peekable();
+        let mut records = self.records.iter().peekable();
+        std::iter::from_fn(move || {
+            let shown = records.peek().map_or(i64::MAX, |record| record.shows());
+            match txns.next_if(|txn| txn.zxid <= shown) {
+                Some(txn) => Some(Piece::Txn(txn)),
+                None => records.next().map(Piece::Record),
+            }
+        })
+    }
+
     /// Appends one observation: at `time` (nanoseconds since the recorder's origin) client
     /// object `process` saw `body`. Call it in the order of observation.
     pub fn push(&mut self, process: u32, time: u64, body: Body) {
@@ -78,6 +92,12 @@ impl History {
             body,
         });
     }
+}
+
+/// One line of a history, or entry of a block.
+pub(crate) enum Piece<'h> {
+    Record(&'h Record),
+    Txn(&'h Txn),
 }
 
 /// What holds for a history as a whole; the first line of a file.
@@ -184,6 +204,20 @@ pub struct Record {
     pub server: Option<u32>,
     /// What was observed.
     pub body: Body,
+}
+
+impl Record {
+    /// The zxid that it tells, if it does; else one that nothing has.
+    fn shows(&self) -> i64 {
+        match self.body {
+            Body::Return { zxid, .. } | Body::Notify { zxid, .. } => zxid,
+            Body::Invoke { .. }
+            | Body::Lost { .. }
+            | Body::Session(_)
+            | Body::Ping { .. }
+            | Body::Final => i64::MIN,
+        }
+    }
 }
 
 /// One transaction as the servers' log has it: which request stands at which zxid.

@@ -138,6 +138,8 @@ pub struct Stream<R> {
     gone: FxHashMap<ConnectionId, Connection>,
     /// The servers' log, as far as the order has not reached it.
     log: VecDeque<Txn>,
+    /// The last transaction that the log had so far.
+    logged: i64,
     /// Writes whose answer was lost, by session and number.
     lost: FxHashMap<(SessionIndex, i32), Open<R>>,
     /// The last transaction in the order.
@@ -183,6 +185,7 @@ impl<R: Borrow<Record>> Stream<R> {
             connections: 0,
             gone: FxHashMap::default(),
             log: VecDeque::new(),
+            logged: 0,
             lost: FxHashMap::default(),
             last: start_zxid,
             options: options.for_service(header),
@@ -228,9 +231,9 @@ impl<R: Borrow<Record>> Stream<R> {
     /// than the first answer that shows as much; what comes too late is passed over.
     pub fn log(&mut self, txns: &[Txn]) {
         for txn in txns {
-            let follows = self.log.back().is_none_or(|last| last.zxid < txn.zxid);
-            if follows && txn.zxid > self.last && self.log.len() < LOG_MAX {
+            if txn.zxid > self.logged && self.log.len() < LOG_MAX {
                 self.log.push_back(*txn);
+                self.logged = txn.zxid;
             }
         }
     }

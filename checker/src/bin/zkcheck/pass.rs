@@ -157,7 +157,7 @@ impl Pass {
             .map_err(too_large)
     }
 
-    /// Judges on, until there is a doubt. The servers' log is a witness for those who doubt.
+    /// Judges on, until there is a doubt.
     fn judge(&mut self, share: Share) {
         if self.doubt.is_some() {
             return;
@@ -177,6 +177,7 @@ impl Pass {
     /// Reads on to the end, or to the first doubt if nothing need be kept; what was read
     /// already comes first.
     fn read(&mut self, file: &Path, begun: Batch, reader: Reader<Input>) -> Result<(), String> {
+        self.stream.log(&begun.txns);
         ahead::reading(begun, reader, |mut ahead| {
             while !self.is_done() {
                 let next = ahead.lot();
@@ -184,6 +185,7 @@ impl Pass {
                     return Ok(());
                 };
                 self.keep(&batch)?;
+                self.stream.log(&batch.txns);
                 self.judge(ahead.share(batch));
             }
             Ok(())
@@ -200,6 +202,7 @@ impl Pass {
         let mut batch = begun;
         let mut more = true;
         while more && !self.is_done() {
+            self.stream.log(&batch.txns);
             batch.txns.clear();
             self.judge(Share::alone(batch.records.drain(..)));
             let read = reader.batch(&mut batch, 1);

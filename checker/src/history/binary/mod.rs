@@ -16,7 +16,7 @@ mod decode;
 mod encode;
 
 use super::reader::{Batch, Interner, ReadError};
-use super::{Header, History, Record, Txn, json};
+use super::{Header, History, Piece, Record, Txn, json};
 use decode::Block;
 use encode::Payload;
 use std::io::{self, BufRead, Read, Write};
@@ -162,9 +162,10 @@ impl<W: Write> BinaryWriter<W> {
 /// When writing fails, or a record is too large to be read again.
 pub fn write_binary(output: impl Write, history: &History) -> io::Result<()> {
     let mut writer = BinaryWriter::new(output, &history.header)?;
-    let records = &mut history.records.iter();
-    records.try_for_each(|record| writer.record(record))?;
-    history.txns.iter().try_for_each(|txn| writer.txn(txn))?;
+    history.interleaved().try_for_each(|line| match line {
+        Piece::Record(record) => writer.record(record),
+        Piece::Txn(txn) => writer.txn(txn),
+    })?;
     writer.finish()?.flush()
 }
 

@@ -2,8 +2,8 @@
 
 use super::{AclLine, HeaderLine, Line, StartLine, StartNodeLine, Text};
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, FORMAT_VERSION, Header, History, Op, Path, Record, SessionEvent,
-    Start, SyncPromise, Txn, World,
+    Acl, Answer, Body, ErrorCode, FORMAT_VERSION, Header, History, Op, Path, Piece, Record,
+    SessionEvent, Start, SyncPromise, Txn, World,
 };
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -62,11 +62,10 @@ impl<W: Write> Writer<W> {
 /// When writing fails.
 pub fn write(output: impl Write, history: &History) -> io::Result<()> {
     let mut writer = Writer::new(output, &history.header)?;
-    history
-        .records
-        .iter()
-        .try_for_each(|record| writer.record(record))?;
-    history.txns.iter().try_for_each(|txn| writer.txn(txn))?;
+    history.interleaved().try_for_each(|line| match line {
+        Piece::Record(record) => writer.record(record),
+        Piece::Txn(txn) => writer.txn(txn),
+    })?;
     writer.into_inner().flush()
 }
 
