@@ -22,8 +22,11 @@
 //! | R4 | after a sync everything is seen that had been answered before it |
 //! | E | no session ends before it can have expired, or comes back |
 //!
-//! It does not look at notifications (N1 to N3), nor at what a client says about itself when
-//! it reconnects, and it knows only closed worlds: in an open one anybody may write anything.
+//! | N1 | a notification comes before any answer as new as its cause |
+//! | N2 | one registration gives one notification |
+//! | N3 | a notification has a live registration, and the first cause since is the one told |
+//!
+//! It knows only closed worlds: in an open one anybody may write anything.
 //!
 //! | room | holds |
 //! |---|---|
@@ -31,11 +34,14 @@
 //! | `lives` | when sessions can end (E) |
 //! | `bounds` | the running maxima of W1, W2 and R2 to R4 |
 //! | `tree`, `rights` | what each request does (W3, R1) |
+//! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
 //!
 //! Answers to: `consistency.md` 3.1 and 6.
 
 mod asked;
 mod bounds;
+mod causes;
+mod heard;
 mod lives;
 mod rights;
 mod tree;
@@ -64,7 +70,7 @@ pub struct Terms {
 /// What a certificate does not prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The rule: `form`, `W1` to `W3`, `R1` to `R4`, `E`.
+    /// The rule: `form`, `W1` to `W3`, `R1` to `R4`, `E`, `N1` to `N3`.
     pub rule: &'static str,
     /// Index of the record that does not fit.
     pub record: usize,
@@ -118,7 +124,17 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
     match sights.next() {
         Some(sight) => refuse("form", sight.invoke, "it sees more than there is"),
         None => verifier.finish(),
-    }
+    }?;
+    heard::check(history, &certificate.order)
+}
+
+/// As [`verify`], of what clients heard besides answers, for an order that a [`Verifier`] has
+/// proved and in which nothing of unknown fate took effect.
+///
+/// # Errors
+/// The first rule that it does not prove.
+pub fn verify_heard(history: &History) -> Result<(), Refusal> {
+    heard::check(history, &heard::told_order(history))
 }
 
 /// A proof under way. `R` is a record, shared or borrowed.

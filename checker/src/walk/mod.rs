@@ -42,7 +42,7 @@ use crate::hidden::{CONFIGURATIONS, judge_without_zxids};
 use crate::history::{Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
-use crate::verify::{Refusal, Terms, verify};
+use crate::verify::{Refusal, Terms, verify, verify_heard};
 use case::RequestIndex;
 pub(crate) use case::lag_ns;
 pub use case::{Role, role};
@@ -159,7 +159,7 @@ pub fn judge_with_certificate(
 /// thorough judge of an open world has no certificate that proves anything, so its word stands.
 pub fn judge_verified(history: &History, options: &Options) -> Verdict {
     if let Ok((summary, opinion)) = stream::acquit_verified(history, options) {
-        return confirmed(summary, opinion);
+        return confirmed(summary, opinion.and_then(|()| verify_heard(history)));
     }
     let terms = options.for_service(&history.header).terms();
     match judge_with_certificate(history, options) {

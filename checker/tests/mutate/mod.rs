@@ -148,6 +148,11 @@ pub const MUTATORS: [(Property, &str, Mutator); 25] = [
     ),
 ];
 
+/// P10: a notification comes after an answer that shows as much.
+pub fn late_notification(life: &Life<'_>, seed: u64) -> Option<History> {
+    watch::too_late(life, &mut Dice(seed))
+}
+
 /// A request of a life.
 pub struct Asked<'h> {
     pub invoke: usize,
