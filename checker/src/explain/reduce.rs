@@ -14,25 +14,30 @@
 //!    convicting transaction.
 //! 4. Whole clients go, then sessions, then paths, then single requests and notifications;
 //!    each in halves, quarters, and so on, then one by one until nothing more can go.
-//! 5. Nodes of the start state go.
+//! 5. Parts of multis go, each with its result, but never all of one.
+//! 6. Nodes of the start state go.
 //!
-//! Deterministic: the budget is in judgements and records judged, never in seconds.
+//! Deterministic: the budget is in judgements, records judged and steps of the search, never in
+//! seconds.
 //!
 //! Answers to: `consistency.md` 3.5; Zeller and Hildebrandt, Simplifying and Isolating
 //! Failure-Inducing Input.
 
 use super::thin::thin;
 use super::units::{self, Unit, UnitIndex};
-use crate::history::{Body, History, Start, StartNode, Txn, TxnKind};
+use crate::history::{Answer, Body, History, Op, Record, Start, StartNode, Txn, TxnKind};
 use crate::verdict::{Property, Verdict, Violation};
-use crate::walk::{Left, Options, judge, left_by};
+use crate::walk::{Left, Meter, Options, judge_metered, left_by};
 use rustc_hash::FxHashSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How hard a judgement may try, placements of requests of unknown fate and steps for each
 /// item of the order: as little as the conviction needs, for the sake of speed. What is hard
 /// to decide is not worth leaving out.
 const EFFORTS: [(u64, u64); 3] = [(20, 4), (400, 40), (10_000, 200)];
+
+/// Most configurations of one judgement of a history that tells no zxids.
+const CONFIGURATIONS_MAX: u64 = 100_000;
 
 /// Most start states that are tried.
 const STARTS_TRIED_MAX: u32 = 12;
@@ -145,6 +150,9 @@ pub fn reduce(
     reducer.thin_groups(|_, units, among| units::by_session(units, among));
     reducer.thin_groups(units::by_path);
     reducer.thin_units();
+    if reducer.thin_parts() {
+        reducer.thin_units();
+    }
     reducer.thin_start();
     Some(reducer.finish())
 }
@@ -153,6 +161,8 @@ pub fn reduce(
 #[derive(Clone)]
 struct Cut {
     units: Vec<UnitIndex>,
+    /// Parts of multis that are left out, each by its place in the original.
+    parts: BTreeSet<(UnitIndex, usize)>,
     /// Records from this one on are left out, answers too.
     end: u32,
     start: Start,
@@ -218,6 +228,7 @@ impl<'a> Reducer<'a> {
     fn everything(&self) -> Cut {
         Cut {
             units: (0..self.units.len() as UnitIndex).collect(),
+            parts: BTreeSet::new(),
             end: self.history.records.len() as u32,
             start: self.history.header.start.clone(),
             log: true,
@@ -246,6 +257,13 @@ impl<'a> Reducer<'a> {
             .iter()
             .map(|&record| self.history.records[record].clone());
         history.records = records.collect();
+        for (unit, part) in cut.parts.iter().rev() {
+            for record in self.units[*unit as usize].records() {
+                if let Ok(place) = origin.binary_search(&(record as usize)) {
+                    drop_part(&mut history.records[place], *part);
+                }
+            }
+        }
         history.header.txns = None;
         if cut.log {
             history.txns = self.log_of(&history);
@@ -287,8 +305,10 @@ impl<'a> Reducer<'a> {
             return None;
         }
         let (history, origin) = self.build(cut);
-        self.spend(&history);
-        let Verdict::Invalid(found) = judge(&history, &self.options) else {
+        let mut meter = self.meter();
+        let verdict = judge_metered(&history, &self.options, &mut meter);
+        self.spend(&history, &meter);
+        let Verdict::Invalid(found) = verdict else {
             return None;
         };
         let wanted = &self.wanted;
@@ -300,9 +320,17 @@ impl<'a> Reducer<'a> {
         same.then_some(found)
     }
 
-    fn spend(&mut self, history: &History) {
+    fn meter(&self) -> Meter {
+        Meter {
+            configurations: CONFIGURATIONS_MAX,
+            steps: 0,
+        }
+    }
+
+    fn spend(&mut self, history: &History, meter: &Meter) {
         self.judgements += 1;
         self.records += history.records.len() as u64;
+        self.steps += meter.steps;
     }
 
     /// Keeps a cut if it convicts.
@@ -371,8 +399,10 @@ impl<'a> Reducer<'a> {
             unit.zxid.is_none() || folded(unit)
         });
         let (history, origin) = self.build(&past);
-        self.spend(&history);
-        let Ok(Left { nodes, placed }) = left_by(&history, &self.options) else {
+        let mut meter = self.meter();
+        let left = left_by(&history, &self.options, &mut meter);
+        self.spend(&history, &meter);
+        let Ok(Left { nodes, placed }) = left else {
             return false;
         };
         let placed: BTreeSet<u32> = placed
@@ -407,6 +437,30 @@ impl<'a> Reducer<'a> {
                 return;
             }
         }
+    }
+
+    /// Parts of multis go, but never the last of one; true if any went.
+    fn thin_parts(&mut self) -> bool {
+        let counts: BTreeMap<UnitIndex, usize> = self
+            .current()
+            .units
+            .into_iter()
+            .map(|unit| (unit, parts_of(self.history, &self.units[unit as usize])))
+            .collect();
+        let parts = counts
+            .iter()
+            .flat_map(|(unit, count)| (0..*count).map(|part| vec![(*unit, part)]));
+        let parts = parts.collect();
+        let left = |cut: &Cut, unit: UnitIndex| {
+            let gone = cut.parts.range((unit, 0)..=(unit, usize::MAX)).count();
+            counts[&unit] - gone
+        };
+        thin(parts, |gone| {
+            let mut cut = self.current();
+            cut.parts.extend(gone);
+            gone.iter().all(|(unit, _)| left(&cut, *unit) > 0) && self.try_cut(cut)
+        });
+        !self.current().parts.is_empty()
     }
 
     /// Units that may go.
@@ -449,6 +503,48 @@ impl<'a> Reducer<'a> {
             judgements: self.judgements,
             spent,
         }
+    }
+}
+
+/// How many parts of a multi can go one by one: none where the answer has not one result a part.
+fn parts_of(history: &History, unit: &Unit) -> usize {
+    let Body::Invoke {
+        op: Op::Multi { ops },
+        ..
+    } = &history.records[unit.first as usize].body
+    else {
+        return 0;
+    };
+    let answer = unit
+        .second
+        .map(|second| &history.records[second as usize].body);
+    match answer {
+        Some(Body::Return {
+            result: Ok(Answer::Multi(results)),
+            ..
+        }) if results.len() != ops.len() => 0,
+        _ => ops.len(),
+    }
+}
+
+/// Takes a part out of a multi, or its result out of the answer to one.
+fn drop_part(record: &mut Record, part: usize) {
+    match &mut record.body {
+        Body::Invoke {
+            op: Op::Multi { ops },
+            ..
+        } => drop(ops.remove(part)),
+        Body::Return {
+            result: Ok(Answer::Multi(results)),
+            ..
+        } => drop(results.remove(part)),
+        Body::Invoke { .. }
+        | Body::Return { .. }
+        | Body::Lost { .. }
+        | Body::Notify { .. }
+        | Body::Session(_)
+        | Body::Ping { .. }
+        | Body::Final => {}
     }
 }
 

@@ -5,7 +5,7 @@
 use super::units::{self, Unit};
 use super::words;
 use crate::history::{Answer, Body, ErrorCode, History, Op, StartNode};
-use crate::walk::{Options, left_by};
+use crate::walk::{Meter, Options, left_by};
 
 /// Prefixes longer than this are not replayed for the sake of words, records.
 const RECORDS_MAX: usize = 5_000_000;
@@ -61,7 +61,8 @@ fn tree_at(history: &History, options: &Options, zxid: i64) -> Option<Vec<StartN
         steps_min: options.steps_min.min(TRIES_MAX),
         ..options.clone()
     };
-    left_by(&before, &options).ok().map(|left| left.nodes)
+    let left = left_by(&before, &options, &mut Meter::default());
+    left.ok().map(|left| left.nodes)
 }
 
 fn reads(op: &Op) -> bool {

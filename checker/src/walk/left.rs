@@ -6,7 +6,7 @@
 use super::case;
 use super::replay::Replay;
 use super::times::Times;
-use super::{Options, Verdict};
+use super::{Meter, Options, Verdict};
 use crate::history::{History, StartNode};
 
 /// The tree after a stretch of history.
@@ -21,12 +21,14 @@ pub struct Left {
 ///
 /// # Errors
 /// The verdict of the walk, if it found no order.
-pub fn left_by(history: &History, options: &Options) -> Result<Left, Verdict> {
+pub fn left_by(history: &History, options: &Options, meter: &mut Meter) -> Result<Left, Verdict> {
     let mut case = case::cut(history)?;
     let times = Times::of(&case);
     let options = options.for_service(&history.header);
     let mut replay = Replay::new(&mut case, &times, &options);
-    replay.run()?;
+    let ran = replay.run();
+    meter.steps += replay.work;
+    ran?;
     let candidates = replay.candidates.list.iter();
     let placed = candidates
         .filter(|candidate| candidate.assigned.is_some())

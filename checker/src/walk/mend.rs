@@ -65,6 +65,10 @@ const LEVELS: [Level; 7] = [
     level(5, false, true, u64::MAX),
 ];
 
+/// What trying a placement counts for in [`Replay::work`], in items walked over: choosing it looks
+/// at what touches the same nodes.
+pub(super) const TRY_STEPS: u64 = 50;
+
 /// Where a search stands.
 #[derive(Default)]
 pub struct Search {
@@ -226,6 +230,7 @@ impl Replay<'_, '_> {
                     (last.relevant, last.current) = (touched, placed);
                 }
                 self.search.tries += 1;
+                self.work += TRY_STEPS;
                 if self.search.tries > self.search.tries_max
                     || self.search.steps > self.options.steps_max(self.items.len())
                 {

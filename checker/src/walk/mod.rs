@@ -133,10 +133,7 @@ impl Options {
 /// Judges a history. Deterministic and without side effects: the same history and options
 /// give the same verdict, always.
 pub fn judge(history: &History, options: &Options) -> Verdict {
-    match stream::acquit(history, options) {
-        Ok(summary) => Verdict::Valid(summary),
-        Err(_) => judge_with_certificate(history, options).0,
-    }
+    judge_metered(history, options, &mut Meter::default())
 }
 
 /// As [`judge`]; a valid verdict comes with the order and the prefixes that prove it, for
@@ -145,13 +142,59 @@ pub fn judge_with_certificate(
     history: &History,
     options: &Options,
 ) -> (Verdict, Option<Certificate>) {
+    judged_within(history, options, &mut Meter::default())
+}
+
+fn judged_within(
+    history: &History,
+    options: &Options,
+    meter: &mut Meter,
+) -> (Verdict, Option<Certificate>) {
     let options = &options.for_service(&history.header);
     if options.open_world(history) {
-        return (judged_open(history, options), None);
+        return (judged_open(history, options, meter), None);
     }
-    match judged(history, options) {
+    match judged(history, options, meter) {
         Ok((summary, certificate)) => (Verdict::Valid(summary), Some(certificate)),
         Err(verdict) => (verdict, None),
+    }
+}
+
+/// What a judgement may cost where zxids do not bound it, and what it has cost.
+pub(crate) struct Meter {
+    /// Most configurations that are looked at where no zxids are told.
+    pub configurations: u64,
+    /// Items walked over, and placements tried, each as many of those as it costs.
+    pub steps: u64,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Meter {
+            configurations: CONFIGURATIONS,
+            steps: 0,
+        }
+    }
+}
+
+impl Meter {
+    /// Judges without zxids. (How many configurations that took is known only if they did not
+    /// suffice.)
+    fn without_zxids(&mut self, history: &History, options: &Options) -> Verdict {
+        let verdict = judge_without_zxids(history, options, self.configurations);
+        self.steps += match verdict {
+            Verdict::Unknown(_) => self.configurations,
+            Verdict::Valid(_) | Verdict::Invalid(_) | Verdict::Malformed { .. } => 0,
+        };
+        verdict
+    }
+}
+
+/// As [`judge`], within and onto a meter.
+pub(crate) fn judge_metered(history: &History, options: &Options, meter: &mut Meter) -> Verdict {
+    match stream::acquit(history, options) {
+        Ok(summary) => Verdict::Valid(summary),
+        Err(_) => judged_within(history, options, meter).0,
     }
 }
 
@@ -205,10 +248,14 @@ pub(crate) fn check_without_zxids(
 
 /// The order, or a verdict that comes without one: of a history that tells no zxids that is
 /// [`judge_without_zxids`]'s, who has had the order verified.
-fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate), Verdict> {
+fn judged(
+    history: &History,
+    options: &Options,
+    meter: &mut Meter,
+) -> Result<(Summary, Certificate), Verdict> {
     let mut case = case::cut(history)?;
     if !tells_zxids(&case) {
-        return Err(judge_without_zxids(history, options, CONFIGURATIONS));
+        return Err(meter.without_zxids(history, options));
     }
     let times = Times::of(&case);
     times::check(&case, &times).map_err(Verdict::Invalid)?;
@@ -220,18 +267,25 @@ fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate)
     prefix::trace_paths(&mut replay);
     replay.check_unique().map_err(Verdict::Invalid)?;
     check_seen(&replay).map_err(Verdict::Invalid)?;
+    let found = order_of(&mut replay, history);
+    meter.steps += replay.work;
+    found.map(|found| told(summary, &replay, &found))
+}
+
+/// The order, as the servers' log has it or by search.
+fn order_of(replay: &mut Replay<'_, '_>, history: &History) -> Result<Found, Verdict> {
     let mut contradicted = None;
     if replay.uncertain
         && let Some(placed) = witness::placements(replay.case, &replay.candidates)
     {
-        match placed.and_then(|placed| follow(&mut replay, &placed)) {
-            Ok(found) => return Ok(told(summary, &replay, &found)),
+        match placed.and_then(|placed| follow(replay, &placed)) {
+            Ok(found) => return Ok(found),
             Err(violation) => contradicted = Some(violation),
         }
         replay.start_over();
     }
-    let verdict = match search(&mut replay) {
-        Ok(found) => return Ok(told(summary, &replay, &found)),
+    let verdict = match search(replay) {
+        Ok(found) => return Ok(found),
         Err(verdict) => verdict,
     };
     Err(match (verdict, contradicted) {
@@ -243,11 +297,11 @@ fn judged(history: &History, options: &Options) -> Result<(Summary, Certificate)
 }
 
 /// As `judged`, without an order: others wrote, too.
-fn judged_open(history: &History, options: &Options) -> Verdict {
-    let look = || -> Result<Summary, Verdict> {
+fn judged_open(history: &History, options: &Options, meter: &mut Meter) -> Verdict {
+    let mut look = || -> Result<Summary, Verdict> {
         let mut case = case::cut(history)?;
         if !tells_zxids(&case) {
-            return Err(judge_without_zxids(history, options, CONFIGURATIONS));
+            return Err(meter.without_zxids(history, options));
         }
         let times = Times::of(&case);
         times::check(&case, &times).map_err(Verdict::Invalid)?;

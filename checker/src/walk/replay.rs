@@ -74,6 +74,9 @@ pub struct Replay<'c, 'h> {
     /// What lies where it does in every order; see [`super::claims`].
     pub(super) claimed: BTreeMap<CandidateIndex, i64>,
     pub(super) search: Search,
+    /// How much has been walked and tried since the beginning, whatever was started over; see
+    /// [`TRY_STEPS`](super::mend::TRY_STEPS).
+    pub(super) work: u64,
 }
 
 impl<'c, 'h> Replay<'c, 'h> {
@@ -123,6 +126,7 @@ impl<'c, 'h> Replay<'c, 'h> {
             next_assigned: i64::MAX,
             claimed: BTreeMap::new(),
             search: Search::default(),
+            work: 0,
         }
     }
 
@@ -233,6 +237,7 @@ impl<'c, 'h> Replay<'c, 'h> {
         let mut at = 0;
         while let Some(&(zxid, what)) = self.items.get(at) {
             self.search.steps += 1;
+            self.work += 1;
             let outcome = match self.next_assigned <= zxid {
                 true => self
                     .catch_up(zxid)

@@ -24,7 +24,7 @@ pub struct ExplainArguments {
     /// only).
     #[arg(long, value_name = "OUT")]
     pub html: Option<PathBuf>,
-    /// Most judgements that a reduction may take.
+    /// Most judgements that a reduction may take; steps of the search bound it too.
     #[arg(long, value_name = "N", default_value_t = Budget::default().judgements)]
     pub judgements: u32,
 }
