@@ -125,6 +125,32 @@ fn a_file_is_followed_while_it_grows() {
 }
 
 #[test]
+fn whoever_follows_hears_of_a_violation_before_the_file_has_ended() {
+    let mut history = short(Shape::Registers(1), 200);
+    // Servers that soon fall silent when they do not hear of each other.
+    (history.header.tick_ms, history.header.sync_limit) = (10, 1);
+    let last = history.records.iter_mut().rev();
+    let mut reads = last.filter_map(|record| match &mut record.body {
+        history::Body::Return {
+            result: Ok(history::Answer::Data { data, .. }),
+            ..
+        } => Some(data),
+        _ => None,
+    });
+    *reads.next().unwrap() = Some("never written".into());
+    let file = folder("wrong").join("growing.jsonl");
+    fs::write(&file, lines_of(&history)).unwrap();
+    // Nothing more will come, but nobody waits ten minutes to be sure of that.
+    let output = zkcheck()
+        .args(["--follow", "--idle", "600"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(words(&output).contains("one pass does not decide"));
+}
+
+#[test]
 fn a_tree_that_forgets_what_is_absent_answers_as_before() {
     // Far more names than are kept: each is made, looked for beside another, and deleted.
     let history = short(Shape::Registers(1), 10);

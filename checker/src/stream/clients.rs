@@ -463,6 +463,12 @@ impl Shown {
         self.firsts.front().map_or(u64::MAX, |&(_, time)| time)
     }
 
+    /// The greatest zxid that is known to have been shown by `time`, of those not passed yet.
+    pub fn by(&self, time: u64) -> Option<i64> {
+        let end = self.firsts.partition_point(|&(_, shown)| shown <= time);
+        Some(self.firsts.get(end.checked_sub(1)?)?.0)
+    }
+
     /// The greatest transaction, and the greatest zxid at all, shown surely before `time`.
     /// Times never fall from one call to the next.
     pub fn before(&mut self, time: u64) -> (i64, i64) {

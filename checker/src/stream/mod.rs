@@ -144,6 +144,8 @@ pub struct Stream<R> {
     lost: FxHashMap<(SessionIndex, i32), Open<R>>,
     /// The last transaction in the order.
     last: i64,
+    /// Answers that have found their place.
+    settled: usize,
     tree: Tree<'static>,
     /// A node whose Stat is not judged, so that it must not be read at all.
     opaque: PathId,
@@ -188,6 +190,7 @@ impl<R: Borrow<Record>> Stream<R> {
             logged: 0,
             lost: FxHashMap::default(),
             last: start_zxid,
+            settled: 0,
             options: options.for_service(header),
             taken: 0,
             last_time: 0,
@@ -236,6 +239,28 @@ impl<R: Borrow<Record>> Stream<R> {
                 self.logged = txn.zxid;
             }
         }
+    }
+
+    /// Judges what has come already, where a history grows so slowly that it would wait long for
+    /// its turn: everything that was shown to somebody longer ago than a server can go on
+    /// answering when it does not hear of the others. `idle_ns` is how long nothing has come.
+    ///
+    /// # Errors
+    /// A doubt.
+    pub fn catch_up(&mut self, idle_ns: u64) -> Result<(), Doubt> {
+        let now = self.last_time.saturating_add(idle_ns);
+        let old = self.judging.lag.saturating_add(self.judging.blur);
+        let Some(zxid) = self.shown.by(now.saturating_sub(old)) else {
+            return Ok(());
+        };
+        let (keep, record) = (self.window.after(zxid), self.taken);
+        let settled = self.settle(keep);
+        settled.map_err(|doubt| Doubt { record, ..doubt })
+    }
+
+    /// How far it is: answers that have found their place, and records taken.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.settled, self.taken)
     }
 
     /// The history ends here; what is left finds its place, to be fetched for the last time.

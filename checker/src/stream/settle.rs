@@ -69,6 +69,7 @@ impl<R: Borrow<Record>> Stream<R> {
     pub(super) fn settle(&mut self, keep: usize) -> Result<(), Doubt> {
         let mut left = std::mem::take(&mut self.left);
         self.window.leave(keep, &mut left)?;
+        let last = left.last().map(|(place, _)| place.zxid());
         for (place, entry) in left.drain(..) {
             self.follow_log(place)?;
             match entry {
@@ -77,6 +78,8 @@ impl<R: Borrow<Record>> Stream<R> {
             }
         }
         self.left = left;
+        // Of what was shown first, no more is asked than of what comes.
+        last.map(|last| self.shown.first(last));
         if self.tree.paths.len() > self.paths_max {
             self.tree.forget_absent();
             self.opaque = self.tree.paths.id_of(OPAQUE);
@@ -245,6 +248,7 @@ impl<R: Borrow<Record>> Stream<R> {
         else {
             return Err(Doubt::because("a request and an answer that are none"));
         };
+        self.settled += 1;
         let known = self.sessions.get(answered.session);
         if answered.number < known.placed {
             return Err(Doubt::because("a request comes after one sent later"));

@@ -145,6 +145,12 @@ impl<E> Window<E> {
         self.last_left.is_some_and(|last| place < last)
     }
 
+    /// How many entries lie after a zxid.
+    pub fn after(&mut self, zxid: i64) -> usize {
+        let after = self.keys.iter().filter(|(place, _)| place.zxid() > zxid);
+        after.count()
+    }
+
     /// How many entries it keeps at least.
     pub fn size(&self) -> usize {
         self.size

@@ -16,7 +16,8 @@
 //! | `export` | `zkcheck export`: a history of ours in a format of others |
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
-//! | `pass` | long histories judged while they are read; `--follow` |
+//! | `pass` | long histories judged while they are read |
+//! | `follow` | `--follow`: a history that still grows |
 //! | `second` | the second opinion on them, on a thread of its own |
 //! | `print` | a verdict in words and as JSON |
 //! | `properties` | `zkcheck properties`: what is judged |
@@ -27,6 +28,7 @@ mod check;
 mod convert;
 mod explain;
 mod export;
+mod follow;
 mod foreign;
 mod generate;
 mod pass;

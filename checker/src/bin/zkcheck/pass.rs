@@ -6,11 +6,14 @@
 //! holds: no verdict but valid comes from one pass.
 
 use crate::ahead::{self, Held, Share};
+use crate::follow::{Growing, News};
 use crate::second::Second;
 use crate::source::{self, Input};
 use clap::Args;
 use gamekeeper_checker::history::{self, Batch, BinaryWriter, Header, History, Reader};
-use gamekeeper_checker::{Doubt, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed};
+use gamekeeper_checker::{
+    Doubt, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed, judge,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,10 +59,10 @@ pub fn begin(
     arguments: &PassArguments,
     verify: bool,
 ) -> Result<Begun, String> {
-    let mut reader = match arguments.follow {
-        true => source::open_growing(file, Duration::from_secs(arguments.idle))?,
-        false => source::open(file)?,
-    };
+    if arguments.follow {
+        return follow(file, options, arguments, verify);
+    }
+    let mut reader = source::open(file)?;
     let header = reader.header().clone();
     let mut begun = Batch::default();
     let records_max = match arguments.whole {
@@ -68,14 +71,6 @@ pub fn begin(
     };
     if source::read_rest(file, &mut reader, &mut begun, records_max)? {
         return Ok(Begun::Whole(source::whole(header, begun)));
-    }
-    if arguments.follow {
-        let mut pass = Pass::new(&header, options, WINDOW, false, verify)?;
-        pass.follow(file, begun, &mut reader)?;
-        return Ok(match pass.outcome().0 {
-            Ok(verdict) => Begun::Judged(verdict),
-            Err(doubt) => Begun::Doubted(doubt),
-        });
     }
     let standard_input = file.as_os_str() == "-";
     let mut pass = Pass::new(&header, options, NARROW_WINDOW, standard_input, verify)?;
@@ -96,6 +91,71 @@ pub fn begin(
     }
 }
 
+/// Judges a file while it grows. A doubt is told at once; a history that is short so far is
+/// then held against the thorough judge, which finds what is wrong already, or in the end.
+fn follow(
+    file: &Path,
+    options: &Options,
+    arguments: &PassArguments,
+    verify: bool,
+) -> Result<Begun, String> {
+    let reader = source::open_growing(file, Duration::from_secs(arguments.idle))?;
+    let mut held = Some(History::new(reader.header().clone()));
+    let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
+    let bar = source::following(file);
+    let mut growing = Growing::of(reader);
+    loop {
+        let news = growing.news();
+        match news.map_err(|error| source::named(file, &error))? {
+            News::Entries(batch) => {
+                held = held.and_then(|held| held_with(held, &batch));
+                pass.stream.log(&batch.txns);
+                pass.judge(Share::alone(batch.records.into_iter()));
+            }
+            News::Nothing(idle) => {
+                pass.catch_up(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+            }
+            News::End => break,
+        }
+        let (settled, taken) = pass.stream.progress();
+        bar.set_message(format!("{settled} answers of {taken} records judged"));
+        let Some(doubt) = pass.doubt else {
+            continue;
+        };
+        if !pass.told {
+            pass.told = true;
+            let doubt = format!(
+                "zkcheck: {}: one pass does not decide, {doubt}",
+                file.display()
+            );
+            bar.suspend(|| eprintln!("{doubt}"));
+            let wrong = |held: &History| matches!(judge(held, options), Verdict::Invalid(_));
+            if held.as_ref().is_some_and(wrong) {
+                break;
+            }
+        }
+        if held.is_none() {
+            break;
+        }
+    }
+    match (pass.doubt, held) {
+        (Some(_), Some(held)) => Ok(Begun::Whole(held)),
+        (Some(doubt), None) => Ok(Begun::Doubted(doubt)),
+        (None, held) => Ok(match (pass.outcome().0, held) {
+            (Ok(verdict), _) => Begun::Judged(verdict),
+            (Err(_), Some(held)) => Begun::Whole(held),
+            (Err(doubt), None) => Begun::Doubted(doubt),
+        }),
+    }
+}
+
+/// A history that goes on, as long as it is short.
+fn held_with(mut held: History, batch: &Batch) -> Option<History> {
+    held.records.extend_from_slice(&batch.records);
+    held.txns.extend_from_slice(&batch.txns);
+    (held.records.len() < SHORT_RECORDS).then_some(held)
+}
+
 /// A second pass over a file, with a wider window.
 fn again(file: &Path, options: &Options, verify: bool) -> Result<Begun, String> {
     let reader = source::open(file)?;
@@ -111,6 +171,8 @@ struct Pass {
     stream: Stream<Held>,
     second: Option<Second>,
     doubt: Option<Doubt>,
+    /// Whoever follows knows of it.
+    told: bool,
     /// Everything so far, if it cannot be read again.
     kept: Option<BinaryWriter<Vec<u8>>>,
 }
@@ -136,6 +198,7 @@ impl Pass {
             stream,
             second,
             doubt: None,
+            told: false,
             kept,
         })
     }
@@ -192,23 +255,15 @@ impl Pass {
         })
     }
 
-    /// As [`Pass::read`], for a file that still grows: each record is judged when it comes.
-    fn follow(
-        &mut self,
-        file: &Path,
-        begun: Batch,
-        reader: &mut Reader<Input>,
-    ) -> Result<(), String> {
-        let mut batch = begun;
-        let mut more = true;
-        while more && !self.is_done() {
-            self.stream.log(&batch.txns);
-            batch.txns.clear();
-            self.judge(Share::alone(batch.records.drain(..)));
-            let read = reader.batch(&mut batch, 1);
-            more = read.map_err(|error| source::named(file, &error))?;
+    /// Judges what has come, where nothing more does just now.
+    fn catch_up(&mut self, idle_ns: u64) {
+        if self.doubt.is_some() {
+            return;
         }
-        Ok(())
+        self.doubt = self.stream.catch_up(idle_ns).err();
+        if let Some(second) = &mut self.second {
+            second.show(self.stream.placed());
+        }
     }
 
     fn outcome(mut self) -> (Result<Verdict, Doubt>, Option<Vec<u8>>) {

@@ -142,6 +142,11 @@ pub fn waiting<T>(file: &Path, history: &History, work: impl FnOnce() -> T) -> T
     done
 }
 
+/// A sign of life while a file is followed.
+pub fn following(file: &Path) -> ProgressBar {
+    spinner("{spinner} {prefix}: {msg}").with_prefix(file.display().to_string())
+}
+
 /// The bar for reading a file. indicatif draws nothing if standard error is no terminal.
 fn bar_of(file: &Path) -> ProgressBar {
     if file.as_os_str() == "-" {
