@@ -5,7 +5,8 @@ mod dice;
 mod mutate;
 
 use gamekeeper_checker::history::{self, Body, EventType, History, Op, World};
-use gamekeeper_checker::{Options, Property, Verdict, judge};
+use gamekeeper_checker::verify::verify_open;
+use gamekeeper_checker::{Options, Property, Verdict, judge, judge_verified};
 use mutate::{Dice, Life, MUTATORS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn no_client_that_was_left_out_makes_a_life_wrong() {
         }
         for seed in 0..DRAWS {
             let history = overheard(&whole, &mut Dice(seed));
-            match judge(&history, &Options::default()) {
+            match judge_verified(&history, &Options::default()) {
                 Verdict::Valid(summary) => requests += summary.requests,
                 other => panic!("{} draw {seed}: {other}", file.display()),
             }
@@ -189,4 +190,46 @@ fn what_no_stranger_excuses_is_named() {
         let excused = tally.excused > 0 && unexcused.contains(&property.code());
         assert!(!excused, "{} {name}: {tally:?}", property.code());
     }
+}
+
+/// Orders, times and Stats of an open world have a second opinion.
+#[test]
+fn what_is_broken_among_strangers_is_refused_by_the_second_opinion() {
+    let terms = Options::default().terms();
+    let confirmed = [
+        Property::LinearizableWrites,
+        Property::SessionFifo,
+        Property::ReadYourWrites,
+        Property::MonotonicReads,
+        Property::NoFutureReads,
+        Property::SyncThenRead,
+        Property::ReplicasAgree,
+        Property::ZxidSanity,
+    ];
+    let mut refused: BTreeMap<Property, BTreeSet<&str>> = BTreeMap::new();
+    for (file, whole) in lives() {
+        for seed in 0..DRAWS {
+            let history = overheard(&whole, &mut Dice(seed));
+            assert_eq!(verify_open(&history, terms), Ok(()), "{}", file.display());
+            let life = Life::of(&history);
+            for (property, name, mutator) in MUTATORS {
+                let broken = mutator(&life, &mut Dice(seed));
+                let Some(broken) = broken.filter(|_| confirmed.contains(&property)) else {
+                    continue;
+                };
+                let invalid = judge(&broken, &Options::default()).property().is_some();
+                let refusal = verify_open(&broken, terms).err();
+                assert_eq!(refusal.is_some(), invalid, "{name}, draw {seed}");
+                let rules = refused.entry(property).or_default();
+                rules.extend(refusal.map(|refusal| refusal.rule));
+            }
+        }
+    }
+    for property in confirmed {
+        assert!(!refused[&property].is_empty(), "{}", property.code());
+    }
+    assert!(
+        refused.values().flatten().any(|rule| *rule == "F"),
+        "{refused:?}"
+    );
 }

@@ -26,7 +26,9 @@
 //! | N2 | one registration gives one notification |
 //! | N3 | a notification has a live registration, and the first cause since is the one told |
 //!
-//! It knows only closed worlds: in an open one anybody may write anything.
+//! In an open world anybody may write anything: the rules that need no tree are checked, and F
+//! instead of W3 and R1: what changed unseen, a free write can have changed. Notifications,
+//! lists, sequence numbers and rights are the judge's word alone there.
 //!
 //! | room | holds |
 //! |---|---|
@@ -34,6 +36,7 @@
 //! | `lives` | when sessions can end (E) |
 //! | `bounds` | the running maxima of W1, W2 and R2 to R4 |
 //! | `tree`, `rights` | what each request does (W3, R1) |
+//! | `free` | free writes, where others wrote too (F) |
 //! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
 //!
 //! Answers to: `consistency.md` 3.1 and 6.
@@ -41,6 +44,7 @@
 mod asked;
 mod bounds;
 mod causes;
+mod free;
 mod heard;
 mod lives;
 mod rights;
@@ -70,7 +74,7 @@ pub struct Terms {
 /// What a certificate does not prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The rule: `form`, `W1` to `W3`, `R1` to `R4`, `E`, `N1` to `N3`.
+    /// The rule: `form`, `W1` to `W3`, `R1` to `R4`, `E`, `N1` to `N3`, `F`.
     pub rule: &'static str,
     /// Index of the record that does not fit.
     pub record: usize,
@@ -104,12 +108,7 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
 /// # Errors
 /// The first rule that it does not prove.
 pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Result<(), Refusal> {
-    let mut verifier = Verifier::new(&history.header, terms);
-    let mut records: Vec<(usize, &Record)> = history.records.iter().enumerate().collect();
-    records.sort_by_key(|(_, record)| record.time);
-    for (index, record) in records {
-        verifier.read(index, record)?;
-    }
+    let mut verifier = Verifier::of_all(history, terms, false)?;
     let mut sights = certificate.sights.clone();
     sights.sort_by_key(|sight| (sight.prefix, verifier.zxid_of(sight.invoke), sight.invoke));
     let mut sights = sights.into_iter().peekable();
@@ -137,12 +136,35 @@ pub fn verify_heard(history: &History) -> Result<(), Refusal> {
     heard::check(history, &heard::told_order(history))
 }
 
+/// As [`verify`], where others wrote too: the zxids are the order, and a tree that changes
+/// without a recorded write is somebody else's free write. Says which of the rules hold that
+/// need no tree, and whether free writes explain every Stat; see `free`.
+///
+/// # Errors
+/// The first rule that it does not prove; `F` where no free write explains an answer.
+pub fn verify_open(history: &History, terms: Terms) -> Result<(), Refusal> {
+    let mut verifier = Verifier::of_all(history, terms, true)?;
+    let order = heard::told_order(history);
+    let mut reads = free::reads(history).into_iter().peekable();
+    for &step in &order {
+        while let Some((_, read)) = reads.next_if(|&(zxid, _)| zxid < step.zxid) {
+            verifier.see(read)?;
+        }
+        verifier.place(step)?;
+    }
+    reads.try_for_each(|(_, read)| verifier.see(read))?;
+    verifier.clock.finish()?;
+    free::check(history, &order)
+}
+
 /// A proof under way. `R` is a record, shared or borrowed.
 pub struct Verifier<R> {
     header: Header,
     terms: Terms,
     reading: Reading<R>,
     tree: Tree,
+    /// Others wrote too, so that the tree is not known.
+    strangers: bool,
     clock: Clock,
     orders: FxHashMap<i64, Order>,
     ended: FxHashSet<i64>,
@@ -153,6 +175,20 @@ pub struct Verifier<R> {
     last: i64,
     seen: i64,
     waiting_max: usize,
+}
+
+impl<'h> Verifier<&'h Record> {
+    /// A proof that has read a whole history.
+    fn of_all(history: &'h History, terms: Terms, strangers: bool) -> Result<Self, Refusal> {
+        let mut verifier = Verifier::new(&history.header, terms);
+        verifier.strangers = strangers;
+        let mut records: Vec<(usize, &Record)> = history.records.iter().enumerate().collect();
+        records.sort_by_key(|(_, record)| record.time);
+        for (index, record) in records {
+            verifier.read(index, record)?;
+        }
+        Ok(verifier)
+    }
 }
 
 impl<R: Borrow<Record>> Verifier<R> {
@@ -166,6 +202,7 @@ impl<R: Borrow<Record>> Verifier<R> {
             terms,
             reading: Reading::new(header),
             tree: Tree::new(&header.start, terms.exists_needs_read),
+            strangers: false,
             clock: Clock::new(header),
             orders: FxHashMap::default(),
             ended: FxHashSet::default(),
@@ -273,7 +310,9 @@ impl<R: Borrow<Record>> Verifier<R> {
             Some(answer) => {
                 self.clock.wrote(&asked, epoch)?;
                 order.wrote(&asked, true)?;
-                write(&mut self.tree, &asked, zxid, answer)?;
+                if !self.strangers {
+                    write(&mut self.tree, &asked, zxid, answer)?;
+                }
             }
             None => {
                 order.wrote(&asked, false)?;
@@ -312,7 +351,10 @@ impl<R: Borrow<Record>> Verifier<R> {
         self.clock.saw(&asked, epoch)?;
         let order = self.orders.entry(asked.session).or_default();
         order.saw(&asked, self.places)?;
-        read(&mut self.tree, &asked)
+        match self.strangers {
+            true => Ok(()),
+            false => read(&mut self.tree, &asked),
+        }
     }
 
     /// The order ends here.

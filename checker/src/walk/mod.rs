@@ -9,7 +9,7 @@
 //! | mend | `mend`, `choices`, `claims`, `changes`, `wants`, `survey`, `sightings`, `quiet`, `slots` | where requests of unknown fate can lie |
 //! | wait | `watches` | which notification came when: P10 P12 |
 //! | believe | `witness` | where the servers' own log puts what nobody was told, if there is one |
-//! | follow | `open` | each node's Stats alone, where others write too: P2 P7 P9 P13 P17–P19 |
+//! | follow | `open` | what no stranger excuses, where others write too: all but P6 and P14 |
 //! | search | `prefix` | reads whose prefix was not recorded: P6 |
 //! | name | `blame` | which property a mismatch breaks |
 //!
@@ -42,7 +42,7 @@ use crate::hidden::{CONFIGURATIONS, judge_without_zxids};
 use crate::history::{Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
-use crate::verify::{Refusal, Terms, verify, verify_heard};
+use crate::verify::{Refusal, Terms, verify, verify_heard, verify_open};
 use case::RequestIndex;
 pub(crate) use case::lag_ns;
 pub use case::{Role, role};
@@ -199,7 +199,8 @@ pub(crate) fn judge_metered(history: &History, options: &Options, meter: &mut Me
 }
 
 /// As [`judge`], but acquits only what a second opinion confirms (see [`crate::verify`]). The
-/// thorough judge of an open world has no certificate that proves anything, so its word stands.
+/// thorough judge of an open world has no certificate but the zxids; of its verdict less is
+/// confirmed.
 pub fn judge_verified(history: &History, options: &Options) -> Verdict {
     if let Ok((summary, opinion)) = stream::acquit_verified(history, options) {
         return confirmed(summary, opinion.and_then(|()| verify_heard(history)));
@@ -209,6 +210,7 @@ pub fn judge_verified(history: &History, options: &Options) -> Verdict {
         (Verdict::Valid(summary), Some(certificate)) => {
             confirmed(summary, verify(history, &certificate, terms))
         }
+        (Verdict::Valid(summary), None) => confirmed(summary, verify_open(history, terms)),
         (verdict, _) => verdict,
     }
 }
@@ -219,7 +221,7 @@ pub fn confirmed(summary: Summary, opinion: Result<(), Refusal>) -> Verdict {
     match opinion {
         Ok(()) => Verdict::Valid(summary),
         Err(refusal) => Verdict::Unknown(format!(
-            "internal contradiction: the judge found an order, but the verifier refuses it: {refusal}"
+            "internal contradiction: the judge finds nothing wrong, but the verifier does: {refusal}"
         )),
     }
 }

@@ -1,0 +1,259 @@
+//! Where others wrote too: a replay in which every change that nobody recorded is a free write.
+//!
+//! Along the zxids each path is what it was last seen to be, until it is seen to be otherwise;
+//! then somebody who was not recorded must have written, and this says whether he can have:
+//! after the path was last seen, by a transaction whose number no recorded request has, with
+//! versions that only grow. It shares no line with the judge's room of open worlds, and proves
+//! less: not that lists agree with their members, not counters, not rights.
+//!
+//! Answers to: `consistency.md` 3.2, open world.
+
+use super::{Refusal, refuse};
+use crate::certificate::{Effect, Step};
+use crate::history::{Answer, Body, ErrorCode, History, Op, Record, Stat, Value};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Below this servers write without transactions.
+const SYSTEM: &str = "/zookeeper";
+
+/// A node, or that there is none, as somebody was told.
+#[derive(Clone, Copy)]
+struct Told<'h> {
+    path: &'h str,
+    stat: Option<&'h Stat>,
+    data: Option<Option<&'h Value>>,
+}
+
+/// A path as it was seen last.
+struct Seen<'h> {
+    zxid: i64,
+    stat: Option<&'h Stat>,
+}
+
+#[derive(Default)]
+struct Free<'h> {
+    seen: FxHashMap<&'h str, Seen<'h>>,
+    /// What was written to a path at an mzxid.
+    bytes: FxHashMap<(&'h str, i64), Option<&'h Value>>,
+    /// The paths that recorded transactions made or wrote.
+    wrote: FxHashMap<i64, FxHashSet<&'h str>>,
+}
+
+/// Checks every answer of a history, whose recorded transactions are `order`.
+///
+/// # Errors
+/// One that no free write explains.
+pub fn check(history: &History, order: &[Step]) -> Result<(), Refusal> {
+    let mut places: FxHashMap<usize, i64> = FxHashMap::default();
+    for step in order {
+        if let Effect::Request(record) = step.effect {
+            places.insert(record, step.zxid);
+        }
+    }
+    let (mut open, mut answers) = (FxHashMap::default(), Vec::new());
+    for (index, record) in history.records.iter().enumerate() {
+        match &record.body {
+            Body::Invoke { xid, op, .. } => {
+                open.insert((record.process, *xid), (index, op));
+            }
+            Body::Return { xid, zxid, result } => {
+                if let Some((asked, op)) = open.remove(&(record.process, *xid)) {
+                    let read = !op.is_transaction();
+                    let placed = places.contains_key(&asked) || read && *zxid > 0;
+                    answers.extend(placed.then_some((*zxid, read, asked, op, result)));
+                }
+            }
+            Body::Lost { xid } => drop(open.remove(&(record.process, *xid))),
+            Body::Notify { .. } | Body::Session(_) | Body::Ping { .. } | Body::Final => {}
+        }
+    }
+    answers.sort_by_key(|&(zxid, read, asked, _, _)| (zxid, read, asked));
+    let mut free = Free::default();
+    for &(zxid, read, _, op, result) in &answers {
+        if !read {
+            free.wrote.insert(zxid, written(op, result));
+            free.bytes.extend(made(zxid, op, result));
+        }
+    }
+    for (zxid, _, asked, op, result) in answers {
+        for told in told_by(op, result) {
+            free.take(zxid, asked, told)?;
+        }
+    }
+    Ok(())
+}
+
+fn parts<'h>(
+    op: &'h Op,
+    result: &'h Result<Answer, ErrorCode>,
+) -> Vec<(&'h Op, &'h Result<Answer, ErrorCode>)> {
+    match (op, result) {
+        (Op::Multi { ops }, Ok(Answer::Multi(results))) => {
+            match results.iter().all(Result::is_ok) {
+                true => ops.iter().zip(results).collect(),
+                false => Vec::new(),
+            }
+        }
+        (op, result) => vec![(op, result)],
+    }
+}
+
+fn subject<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Option<&'h str> {
+    match result {
+        Ok(Answer::Path(path) | Answer::Created { path, .. }) => Some(path),
+        Ok(_) | Err(_) => op.path().map(|path| &**path),
+    }
+}
+
+fn written<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> FxHashSet<&'h str> {
+    let parts = parts(op, result).into_iter();
+    let writes = parts
+        .filter(|(op, result)| result.is_ok() && matches!(op, Op::Create { .. } | Op::Set { .. }));
+    writes
+        .filter_map(|(op, result)| subject(op, result))
+        .collect()
+}
+
+/// The bytes of nodes whose creation was answered without a Stat.
+fn made<'h>(
+    zxid: i64,
+    op: &'h Op,
+    result: &'h Result<Answer, ErrorCode>,
+) -> Vec<((&'h str, i64), Option<&'h Value>)> {
+    let ops: Vec<(&Op, &Result<Answer, ErrorCode>)> = parts(op, result);
+    let sets = |path: &str| {
+        let set = |op: &Op| matches!(op, Op::Set { path: set, .. } if **set == *path);
+        ops.iter().any(|(op, _)| set(op))
+    };
+    let bytes = ops.iter().filter_map(|(op, result)| match (op, result) {
+        (Op::Create { data, .. }, Ok(Answer::Path(path))) if !sets(path) => {
+            Some(((&**path, zxid), data.as_ref()))
+        }
+        (_, _) => None,
+    });
+    bytes.collect()
+}
+
+/// What an answer tells of paths; of several parts about one path the last.
+fn told_by<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Vec<Told<'h>> {
+    let mut all: Vec<Told<'h>> = Vec::new();
+    for (op, result) in parts(op, result).into_iter().rev() {
+        let Some(path) = subject(op, result).filter(|path| !path.starts_with(SYSTEM)) else {
+            continue;
+        };
+        let there = |stat, data| {
+            let stat = Some(stat);
+            Some(Told { path, stat, data })
+        };
+        let told = match (op, result) {
+            (Op::Delete { .. }, Ok(_)) => Some(Told {
+                path,
+                stat: None,
+                data: None,
+            }),
+            (Op::Create { .. }, Err(_)) => None,
+            (_, Err(code)) if *code == ErrorCode::NO_NODE => Some(Told {
+                path,
+                stat: None,
+                data: None,
+            }),
+            (Op::Create { data, .. }, Ok(Answer::Created { stat, .. }))
+            | (Op::Set { data, .. }, Ok(Answer::Stat(stat))) => there(stat, Some(data.as_ref())),
+            (_, Ok(Answer::Data { data, stat })) => there(stat, Some(data.as_ref())),
+            (
+                _,
+                Ok(Answer::Stat(stat) | Answer::Acl { stat, .. } | Answer::NamesStat { stat, .. }),
+            ) => there(stat, None),
+            (_, _) => None,
+        };
+        if let Some(told) = told.filter(|told| all.iter().all(|other| other.path != told.path)) {
+            all.push(told);
+        }
+    }
+    all
+}
+
+impl<'h> Free<'h> {
+    fn take(&mut self, zxid: i64, asked: usize, told: Told<'h>) -> Result<(), Refusal> {
+        let Told { path, stat, data } = told;
+        let no = |why: &str| refuse("F", asked, format!("{path} at {zxid:#x}: {why}"));
+        if let Some(stat) = stat {
+            if stat.mzxid < stat.czxid || stat.mzxid > zxid || stat.pzxid > zxid {
+                return no("its Stat is of another time");
+            }
+            for written in [stat.czxid, stat.mzxid] {
+                let recorded = self.wrote.get(&written);
+                if recorded.is_some_and(|paths| !paths.contains(path)) {
+                    return no("the recorded request at a zxid of its Stat wrote elsewhere");
+                }
+            }
+            let known = data.map(|data| *self.bytes.entry((path, stat.mzxid)).or_insert(data));
+            if known != data {
+                return no("one write left two values");
+            }
+        }
+        let before = self.seen.insert(path, Seen { zxid, stat });
+        let Some(before) = before else {
+            return Ok(());
+        };
+        match (before.stat, stat) {
+            (_, None) if before.zxid == zxid && before.stat.is_some() => no("it was there"),
+            (_, None) => Ok(()),
+            (None, Some(stat)) if stat.czxid <= before.zxid => {
+                no("it was not there, though it had been made before")
+            }
+            (None, Some(_)) => Ok(()),
+            (Some(old), Some(new)) => match between(&before, old, new, zxid) {
+                Some(why) => no(why),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Why no free writes lead from one Stat to another, if none do.
+fn between(before: &Seen<'_>, old: &Stat, new: &Stat, zxid: i64) -> Option<&'static str> {
+    if before.zxid == zxid && old != new {
+        return Some("one state was told as two");
+    }
+    if old.czxid != new.czxid {
+        return (new.czxid <= before.zxid).then_some("another node had its place");
+    }
+    let (wrote, children) = (old.mzxid != new.mzxid, old.pzxid != new.pzxid);
+    let back =
+        new.version < old.version || new.cversion < old.cversion || new.aversion < old.aversion;
+    if back || wrote != (old.version != new.version) || children != (old.cversion != new.cversion) {
+        return Some("its versions do not follow");
+    }
+    if wrote && new.mzxid <= before.zxid || children && new.pzxid <= before.zxid {
+        return Some("it was seen without a change that had happened");
+    }
+    let fixed = (old.ctime, old.ephemeral_owner) == (new.ctime, new.ephemeral_owner);
+    let data = wrote || (old.mtime, old.data_length) == (new.mtime, new.data_length);
+    let counted = children || old.num_children == new.num_children;
+    (!(fixed && data && counted)).then_some("something changed without a write")
+}
+
+/// The reads of a history that name their prefix, in the order in which they stand behind
+/// transactions: zxid and record.
+pub fn reads(history: &History) -> Vec<(i64, usize)> {
+    let (mut open, mut reads) = (FxHashMap::default(), Vec::new());
+    for (index, Record { process, body, .. }) in history.records.iter().enumerate() {
+        match body {
+            Body::Invoke { xid, op, .. } if !op.is_transaction() => {
+                open.insert((*process, *xid), index);
+            }
+            Body::Return { xid, zxid, result } => {
+                let asked = open.remove(&(*process, *xid)).filter(|_| *zxid > 0);
+                let says = !result
+                    .as_ref()
+                    .is_err_and(|code| !super::tree::decided_by_state(*code));
+                reads.extend(asked.filter(|_| says).map(|asked| (*zxid, asked)));
+            }
+            Body::Lost { xid } => drop(open.remove(&(*process, *xid))),
+            _ => {}
+        }
+    }
+    reads.sort_unstable();
+    reads
+}
