@@ -153,7 +153,8 @@ pub struct Summary {
     /// Sessions.
     pub sessions: usize,
     /// Open if others may have written too: then there is no one order, and valid means that
-    /// nothing is told that their writes could not explain.
+    /// nothing is told that their writes could not explain. Closed also where others might have
+    /// written, but what was recorded explains itself.
     pub world: World,
 }
 
@@ -205,15 +206,20 @@ impl std::fmt::Display for Verdict {
                 "valid: others may have written too, and nothing in {} transactions, {} reads and {} notifications of {} sessions contradicts that",
                 summary.transactions, summary.reads, summary.notifications, summary.sessions
             ),
-            Verdict::Valid(summary) => write!(
-                f,
-                "valid: {} transactions and {} reads of {} sessions in one order, {} of {} of unknown fate needed",
-                summary.transactions,
-                summary.reads,
-                summary.sessions,
-                summary.resolved,
-                summary.unanswered
-            ),
+            Verdict::Valid(summary) => {
+                write!(
+                    f,
+                    "valid: {} transactions and {} reads of {} sessions in one order",
+                    summary.transactions, summary.reads, summary.sessions
+                )?;
+                match (summary.unanswered, summary.resolved) {
+                    (0, 0) => Ok(()),
+                    (unanswered, resolved) => write!(
+                        f,
+                        "; {unanswered} requests of unknown fate, and {resolved} of them and of untold session ends in it"
+                    ),
+                }
+            }
             Verdict::Invalid(violation) => write!(f, "invalid: {violation}"),
             Verdict::Unknown(budget) => write!(f, "unknown: {budget}"),
             Verdict::Malformed { record, reason } => {

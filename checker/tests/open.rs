@@ -625,3 +625,16 @@ fn servers_write_below_zookeeper_without_a_transaction() {
     let ((a, x, b), (c, y, d)) = (config(1, 5), config(2, 5));
     Talk::new().ask(a, x, b).ask(c, y, d).valid();
 }
+
+#[test]
+fn where_nothing_was_lost_the_verdict_speaks_of_no_lost_requests() {
+    let shape = Shape {
+        losses: 0,
+        watches: 0,
+        ..Shape::default()
+    };
+    let verdict = judge(&valid_history(1, shape), &Options::default()).to_string();
+    assert!(verdict.ends_with("in one order"), "{verdict}");
+    let lossy = judge(&valid_history(1, Shape::default()), &Options::default()).to_string();
+    assert!(lossy.contains("requests of unknown fate, and"), "{lossy}");
+}

@@ -3,6 +3,7 @@
 use crate::check::Outcome;
 use gamekeeper_checker::explain::{Deed, Explanation, meaning, words};
 use gamekeeper_checker::formats::Judged;
+use gamekeeper_checker::history::World;
 use gamekeeper_checker::{Verdict, Violation};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -44,8 +45,15 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
             json!({ "file": file, "verdict": "unreadable", "reason": reason })
         }
         Outcome::Foreign(judged) => json_of_foreign(file, judged),
+        // There is no order, so nothing of unknown fate has a place in it.
+        Outcome::Judged(Verdict::Valid(summary)) if summary.world == World::Open => json!({
+            "file": file, "verdict": "valid", "world": "open",
+            "requests": summary.requests, "transactions": summary.transactions, "reads": summary.reads,
+            "sessions": summary.sessions, "notifications": summary.notifications,
+            "unanswered": summary.unanswered,
+        }),
         Outcome::Judged(Verdict::Valid(summary)) => json!({
-            "file": file, "verdict": "valid",
+            "file": file, "verdict": "valid", "world": "closed",
             "requests": summary.requests, "transactions": summary.transactions, "reads": summary.reads,
             "sessions": summary.sessions, "notifications": summary.notifications,
             "unanswered": summary.unanswered, "resolved": summary.resolved,
