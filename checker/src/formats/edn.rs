@@ -402,6 +402,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_back() {
+        let text =
+            "{:f :cas, :value [4 \"a\\\"b\\\\n\\n\\u00e9\\t\"], :of #{1 nil true}, 1/2 (x [])}";
+        let form = Reader::new(text.as_bytes(), 1).next().unwrap().unwrap();
+        let written = form.written();
+        assert!(!written.contains('\n'), "one line: {written}");
+        let again = Reader::new(written.as_bytes(), 1).next().unwrap();
+        assert_eq!(again, Some(form));
+        assert_eq!(Form::Keyword("a b".into()).written(), "\":a b\"");
+    }
+
+    #[test]
     fn errors_name_the_line() {
         assert_eq!(read("{:a 1}\n{:b").unwrap_err().line, 2);
         assert_eq!(read("\n\n]").unwrap_err().line, 3);

@@ -170,8 +170,9 @@ pub(super) struct Witness<'a> {
 impl<'a> Witness<'a> {
     pub(super) fn new(case: &'a Case<Keyed<Register>>, broken: Broken<'a>) -> Self {
         let mut convicting: Vec<u32> = broken.operations.iter().map(|one| *one as u32).collect();
-        let source = broken.operations.first().and_then(|one| source(case, *one));
-        let source = source.filter(|one| !convicting.contains(one));
+        let sources = broken.operations.iter();
+        let sources = sources.filter_map(|one| source(case, *one));
+        let source = sources.into_iter().find(|one| !convicting.contains(one));
         convicting.extend(source);
         convicting.sort_unstable();
         convicting.dedup();

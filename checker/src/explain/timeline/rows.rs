@@ -5,7 +5,7 @@
 
 use super::super::deed::{Clock, Deed, Kind};
 use super::picture::Drawn;
-use super::window::Window;
+use super::window::{WIDTH, Window};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most rows drawn.
@@ -115,7 +115,12 @@ fn bar_of(drawn: &Drawn, window: &Window, lines: &mut Lines) -> Option<Bar> {
         Some(_) => width.max(LETTER * label.chars().count() as f64 + 12.0),
         None => width.max(8.0),
     };
-    let line = lines.place(left, left + room);
+    // A label that would leave the picture goes to the left from the bar's end.
+    let tail = number.is_some() && left + room > WIDTH;
+    let line = match tail {
+        true => lines.place((left + width - room).min(left), left + width),
+        false => lines.place(left, left + room),
+    };
     if line >= LINES_MAX && number.is_none() {
         return None;
     }
@@ -124,6 +129,7 @@ fn bar_of(drawn: &Drawn, window: &Window, lines: &mut Lines) -> Option<Bar> {
         (number.is_some(), "convict"),
         (!drawn.needed, "loose"),
         (left > 600.0, "flip"),
+        (tail, "tail"),
     ] {
         if is {
             class.push(' ');

@@ -15,8 +15,8 @@ const MERGED_BELOW: u64 = 2;
 const GAP: f64 = 28.0;
 /// Least room at both ends of a stretch, as a part of its length.
 const MARGIN: u64 = 30;
-/// The picture's width.
-const WIDTH: f64 = 1000.0;
+/// The picture's width, thousandths of it.
+pub const WIDTH: f64 = 1000.0;
 
 /// A stretch of time that is shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
