@@ -18,6 +18,7 @@
 //! | sort | `graph` | what must come before what by versions, counters, time and sessions; a circle convicts (L1) |
 //! | cut | `part` | leaves out what cannot have caused the conviction |
 //! | lay out | `puzzle` | what has to be ordered, and what waits for what |
+//! | tell apart | `reach` | which requests can be exchanged |
 //! | search | `search` | transactions in order of time, reads as early as they fit (L3) |
 //! | prove | `fill` | an order as a history with honest zxids, for the ordinary judges |
 //!
@@ -31,6 +32,7 @@ mod fill;
 mod graph;
 mod part;
 mod puzzle;
+mod reach;
 mod search;
 
 use crate::history::History;
@@ -42,7 +44,8 @@ use crate::walk::{Options, check_without_zxids, judge_with_certificate, times};
 use fill::{Fill, MANNERS};
 use graph::Circle;
 use part::Part;
-use puzzle::Puzzle;
+use puzzle::{Known, Puzzle};
+use reach::Reaches;
 use search::{Allowance, Deed, Outcome, Search};
 
 /// Configurations that [`classify`] may look at if nobody says otherwise: a second or so.
@@ -74,11 +77,11 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
         (violation.class, violation.class_reason) = inconsistent("no zxid is needed to see it");
         return Verdict::Invalid(violation);
     }
-    let likely = match likely_order(&mut case) {
-        Ok(likely) => likely,
+    let known = match find_out(&mut case) {
+        Ok(known) => known,
         Err(circle) => return Verdict::Invalid(violation_of(&case, &circle)),
     };
-    let mut hidden = Hidden::new(&mut case, &likely, options, configurations);
+    let mut hidden = Hidden::new(&mut case, &known, options, configurations);
     match hidden.decide(&Part::whole()) {
         Finding::Proved(summary) => Verdict::Valid(*summary),
         Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck, configurations)),
@@ -118,8 +121,8 @@ fn class_of(
     if check_without_zxids(&case, options).is_err() {
         return inconsistent("no zxid is needed to see it");
     }
-    let likely = match likely_order(&mut case) {
-        Ok(likely) => likely,
+    let known = match find_out(&mut case) {
+        Ok(known) => known,
         Err(circle) => return inconsistent(&circle.reason),
     };
     let convicting: Vec<usize> = violation.records.iter().map(|&(index, _)| index).collect();
@@ -128,7 +131,7 @@ fn class_of(
         .filter_map(|&index| history.records.get(index));
     let until = times.map(|record| record.time).max().unwrap_or(u64::MAX);
     let part = Part::tied_to(&mut case, &convicting, until);
-    let mut hidden = Hidden::new(&mut case, &likely, options, configurations / PART_SHARE);
+    let mut hidden = Hidden::new(&mut case, &known, options, configurations / PART_SHARE);
     if let Some(part) = part
         && hidden.is_impossible(&part)
     {
@@ -165,7 +168,7 @@ enum Finding {
 
 struct Hidden<'c, 'h> {
     case: &'c Case<'h>,
-    likely: &'c [i64],
+    known: &'c Known,
     tree: Tree<'h>,
     options: &'c Options,
     allowance: Allowance,
@@ -175,7 +178,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     /// Takes the case's paths and ACLs over.
     fn new(
         case: &'c mut Case<'h>,
-        likely: &'c [i64],
+        known: &'c Known,
         options: &'c Options,
         configurations: u64,
     ) -> Self {
@@ -188,7 +191,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
         tree.go_blind();
         Hidden {
             case,
-            likely,
+            known,
             tree,
             options,
             allowance: Allowance {
@@ -202,7 +205,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     /// Looks for an order of a part, which must be the whole for it to be proved.
     fn decide(&mut self, part: &Part) -> Finding {
         let write_is_touch = self.options.write_is_touch;
-        let likely = Puzzle::of(self.case, self.likely, part, write_is_touch, true);
+        let likely = Puzzle::of(self.case, self.known, part, write_is_touch, true);
         let refused = match self.search(&likely, true) {
             Outcome::Unknown => return self.out_of_budget(),
             Outcome::Nowhere(_) => None,
@@ -211,7 +214,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
                 Err(reason) => Some(reason),
             },
         };
-        let every = Puzzle::of(self.case, self.likely, part, write_is_touch, false);
+        let every = Puzzle::of(self.case, self.known, part, write_is_touch, false);
         match (self.search(&every, false), refused) {
             (Outcome::Nowhere(stuck), _) => Finding::Impossible(stuck),
             (Outcome::Unknown, None) => self.out_of_budget(),
@@ -227,7 +230,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     fn is_impossible(&mut self, part: &Part) -> bool {
         let puzzle = Puzzle::of(
             self.case,
-            self.likely,
+            self.known,
             part,
             self.options.write_is_touch,
             false,
@@ -287,17 +290,20 @@ impl<'c, 'h> Hidden<'c, 'h> {
     }
 }
 
-/// Where each request stands in a likely order: by its zxid, if any was recorded.
+/// What can be known without a search. The likely order is that of the zxids, if any were
+/// recorded.
 ///
 /// # Errors
 /// No order is possible.
-fn likely_order(case: &mut Case<'_>) -> Result<Vec<i64>, Circle> {
+fn find_out(case: &mut Case<'_>) -> Result<Known, Circle> {
     let sorted = graph::sort(case)?;
     let zxids = case.requests.iter().map(|request| request.zxid);
-    match zxids.clone().any(|zxid| zxid > 0) {
-        true => Ok(zxids.collect()),
-        false => Ok(sorted),
-    }
+    let likely = match zxids.clone().any(|zxid| zxid > 0) {
+        true => zxids.collect(),
+        false => sorted,
+    };
+    let reaches = Reaches::of(case);
+    Ok(Known { likely, reaches })
 }
 
 fn violation_of(case: &Case<'_>, circle: &Circle) -> Box<Violation> {

@@ -7,6 +7,7 @@
 //! Answers to: `consistency.md` 3.1 (W1, W2, R2 to R4) and 3.3.
 
 use super::part::Part;
+use super::reach::Reaches;
 use crate::history::{Op, Start, SyncPromise, TxnKind};
 use crate::model::{NO_SESSION, SessionIndex};
 use crate::walk::case::{Case, RequestIndex, Role};
@@ -18,6 +19,14 @@ pub type Place = usize;
 
 /// The hint of what nobody was told: after everything that was answered.
 const NO_HINT: i64 = i64::MAX;
+
+/// What is found out about each request before anything is searched.
+pub struct Known {
+    /// Where it stands in a likely order; a hint, no more.
+    pub likely: Vec<i64>,
+    /// What it looks at and changes.
+    pub reaches: Reaches,
+}
 
 /// What one session was answered, in the order sent.
 pub struct Line {
@@ -69,8 +78,8 @@ pub struct Puzzle<'c, 'h> {
     pub lost: Vec<Lost>,
     /// Of the sessions that may own ephemerals.
     pub ends: Vec<End>,
-    /// By request: where it stands in a likely order; a hint, no more.
-    pub likely: &'c [i64],
+    /// What was found out about each request before.
+    pub known: &'c Known,
     /// Twice the clock error.
     pub blur: u64,
     /// Whether what follows a sync sees all that had been answered before it.
@@ -82,7 +91,7 @@ impl<'c, 'h> Puzzle<'c, 'h> {
     /// leader's word is promised.
     pub fn of(
         case: &'c Case<'h>,
-        likely: &'c [i64],
+        known: &'c Known,
         part: &Part,
         write_is_touch: bool,
         sync_counts: bool,
@@ -90,7 +99,7 @@ impl<'c, 'h> Puzzle<'c, 'h> {
         let hints = Hints::of(case);
         let mut puzzle = Puzzle {
             case,
-            likely,
+            known,
             lines: Vec::new(),
             lost: Vec::new(),
             ends: Vec::new(),

@@ -15,7 +15,8 @@
 //!    its zxids: 128 bits for all of it are remembered.
 //!
 //! Requests of unknown fate, and ends of sessions, are tried where nothing answered can come
-//! next or all of that failed, so the latest place that mends a dead end is tried first.
+//! next or all of that failed, so the latest place that mends a dead end is tried first; and
+//! only right before something that they cannot be exchanged with (see [`super::reach`]).
 //!
 //! What is not looked at: notifications, and what a client says of itself when it reconnects.
 //! An order that is found has to be proved along those, too, before it acquits.
@@ -23,6 +24,7 @@
 //! Answers to: `consistency.md` 3.3 (L3); Lowe, *Testing for linearizability* (2017).
 
 use super::puzzle::{Place, Puzzle};
+use super::reach::Reached;
 use crate::history::Op;
 use crate::model::{PathId, Tree};
 use crate::walk::case::{RequestIndex, Role};
@@ -338,28 +340,78 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             stuck.push(number);
             let request = &puzzle.case.requests[number as usize];
             if request.role == Role::Transaction && request.call <= soonest {
-                deeds.push((puzzle.likely[number as usize], Deed::Next(line)));
+                deeds.push((puzzle.known.likely[number as usize], Deed::Next(line)));
             }
         }
         let settled: usize = self.places.iter().sum();
+        self.untold(soonest, &stuck, &mut deeds);
         if settled >= self.farthest.0 {
             self.farthest = (settled, stuck);
         }
+        deeds.sort_by_key(|&(hint, _)| std::cmp::Reverse(hint));
+        deeds.into_iter().map(|(_, deed)| deed).collect()
+    }
+
+    /// Adds what nobody was told of and may stand next: only what cannot be exchanged with what
+    /// comes right after it, which is what some session waits for, or more of the same.
+    fn untold(&self, soonest: u64, next: &[RequestIndex], deeds: &mut Vec<(i64, Deed)>) {
+        let puzzle = self.puzzle;
+        let mut left: Vec<Deed> = Vec::new();
         for (number, lost) in puzzle.lost.iter().enumerate() {
             let place = self.places[lost.line];
             let in_turn = lost.after <= place && place <= lost.fence;
             if in_turn && lost.call <= soonest && !self.is_passed(number) {
-                deeds.push((lost.hint, Deed::Lost(number)));
+                left.push(Deed::Lost(number));
             }
         }
         for (number, end) in puzzle.ends.iter().enumerate() {
             let over = self.places[end.line] >= puzzle.lines[end.line].last_transaction;
             if over && end.begin <= soonest && !self.ended[number] {
-                deeds.push((end.hint, Deed::End(number)));
+                left.push(Deed::End(number));
             }
         }
-        deeds.sort_by_key(|&(hint, _)| std::cmp::Reverse(hint));
-        deeds.into_iter().map(|(_, deed)| deed).collect()
+        if left.is_empty() {
+            return;
+        }
+        let mut reached = Reached::default();
+        for &request in next {
+            reached.add(&puzzle.known.reaches.requests[request as usize]);
+        }
+        // Of lines: what has to come after whatever the session had sent earlier.
+        let mut waited_for: FxHashSet<usize> = FxHashSet::default();
+        let mut again = true;
+        while again {
+            let before = left.len();
+            left.retain(|&deed| {
+                let (reach, line, hint) = match deed {
+                    Deed::Lost(number) => {
+                        let lost = &puzzle.lost[number];
+                        let reach = &puzzle.known.reaches.requests[lost.request as usize];
+                        (reach, lost.line, lost.hint)
+                    }
+                    Deed::End(number) => {
+                        let end = &puzzle.ends[number];
+                        let reach = &puzzle.known.reaches.ends[end.session as usize];
+                        (reach, end.line, end.hint)
+                    }
+                    Deed::Next(_) => return false,
+                };
+                let fenced = match deed {
+                    Deed::Lost(number) => {
+                        puzzle.lost[number].fence == self.places[line] || waited_for.contains(&line)
+                    }
+                    Deed::End(_) | Deed::Next(_) => false,
+                };
+                if !fenced && !reached.meets(reach) {
+                    return true;
+                }
+                reached.add(reach);
+                waited_for.insert(line);
+                deeds.push((hint, deed));
+                false
+            });
+            again = left.len() < before;
+        }
     }
 
     /// True if a request of unknown fate took effect, or one that its session sent later.
