@@ -7,7 +7,7 @@ mod small;
 
 use gamekeeper_checker::history::*;
 use gamekeeper_checker::{
-    CLASS_CONFIGURATIONS, Class, Options, Verdict, classify, judge, judge_without_zxids,
+    CLASS_CONFIGURATIONS, Class, Options, Property, Verdict, classify, judge, judge_without_zxids,
 };
 use naive::hidden::consistent_without_zxids;
 use small::Dice;
@@ -194,4 +194,72 @@ fn a_history_that_tells_no_zxids_is_judged_without_them() {
         }
     }
     assert!(consistent > 50);
+}
+
+#[test]
+fn reads_of_one_session_that_go_back_contradict_each_other_in_a_circle() {
+    let (_, start) = small::model::start();
+    let mut history = History::new(Header {
+        start,
+        ..Header::default()
+    });
+    let stat = |version: i32| Stat {
+        version,
+        data_length: 1,
+        ..Stat::default()
+    };
+    let path: Path = "/a".into();
+    let data = |text: &str| Some(Value::from(text));
+    let set = Op::Set {
+        path: path.clone(),
+        data: data("1"),
+        version: 0,
+    };
+    let get = Op::Get { path, watch: false };
+    let shown = |text, version| Answer::Data {
+        data: data(text),
+        stat: Stat {
+            mtime: i64::from(version),
+            ..stat(version)
+        },
+    };
+    let asked = [
+        (1, set, Answer::Stat(stat(1))),
+        (2, get.clone(), shown("1", 1)),
+        (2, get, shown("0", 0)),
+    ];
+    for (xid, (session, op, answer)) in (1..).zip(asked) {
+        let time = xid as u64 * 10;
+        history.push(
+            session,
+            time,
+            Body::Invoke {
+                session: session.into(),
+                xid,
+                op,
+            },
+        );
+        let (zxid, result) = (0, Ok(answer));
+        history.push(session, time + 1, Body::Return { xid, zxid, result });
+    }
+    let Verdict::Invalid(violation) = judge(&history, &Options::default()) else {
+        panic!("a session read version 0 after version 1");
+    };
+    assert_eq!(violation.property, Property::MonotonicReads);
+    assert_eq!(violation.class, Class::Inconsistent);
+    let records: Vec<usize> = violation.records.iter().map(|&(index, _)| index).collect();
+    assert_eq!(records, [0, 1, 2, 3, 4, 5]);
+    assert!(
+        violation.reason.contains("the version of /a"),
+        "{}",
+        violation.reason
+    );
+}
+
+#[test]
+fn without_configurations_nothing_is_claimed() {
+    let mut history = small::valid(1, REQUESTS_MAX);
+    history.txns.clear();
+    let verdict = judge_without_zxids(&history, &Options::default(), 0);
+    assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
 }

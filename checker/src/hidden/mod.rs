@@ -57,6 +57,12 @@ pub const CONFIGURATIONS: u64 = 5_000_000;
 /// How hard the walk may try to follow an order that was found: it has nothing to search for.
 const FOLLOW_TRIES_MAX: u64 = 10_000;
 
+/// As [`Options::steps_per_item_max`], for the same walk.
+const FOLLOW_STEPS_PER_ITEM_MAX: u64 = 20;
+
+/// As [`Options::steps_min`], for the same walk.
+const FOLLOW_STEPS_MIN: u64 = 100_000;
+
 /// Of the configurations, one in so many may be spent on a small part before the whole.
 const PART_SHARE: u64 = 4;
 
@@ -330,6 +336,8 @@ const STUCK_TOLD_MAX: usize = 4;
 fn judged(filled: &History, options: &Options) -> Result<Summary, String> {
     let options = Options {
         tries_max: options.tries_max.min(FOLLOW_TRIES_MAX),
+        steps_per_item_max: options.steps_per_item_max.min(FOLLOW_STEPS_PER_ITEM_MAX),
+        steps_min: options.steps_min.min(FOLLOW_STEPS_MIN),
         ..options.clone()
     };
     match judge_with_certificate(filled, &options) {

@@ -7,7 +7,7 @@
 //! Answers to: `consistency.md` 3.1 (W1, W2, R2 to R4) and 3.3.
 
 use super::part::Part;
-use super::reach::Reaches;
+use super::reach::{Reach, Reaches};
 use crate::history::{Op, Start, SyncPromise, TxnKind};
 use crate::model::{NO_SESSION, SessionIndex};
 use crate::walk::case::{Case, RequestIndex, Role};
@@ -36,6 +36,8 @@ pub struct Line {
     soonest: Vec<u64>,
     /// The same of transactions alone.
     soonest_transaction: Vec<u64>,
+    /// The earliest call from each place on.
+    called: Vec<u64>,
     /// One past the last transaction that an end of the session has to wait for.
     pub last_transaction: Place,
 }
@@ -80,6 +82,8 @@ pub struct Puzzle<'c, 'h> {
     pub ends: Vec<End>,
     /// What was found out about each request before.
     pub known: &'c Known,
+    /// The reach of nothing.
+    pub nothing: Reach,
     /// Twice the clock error.
     pub blur: u64,
     /// Whether what follows a sync sees all that had been answered before it.
@@ -100,6 +104,7 @@ impl<'c, 'h> Puzzle<'c, 'h> {
         let mut puzzle = Puzzle {
             case,
             known,
+            nothing: Reach::default(),
             lines: Vec::new(),
             lost: Vec::new(),
             ends: Vec::new(),
@@ -173,6 +178,7 @@ impl<'c, 'h> Puzzle<'c, 'h> {
             asked: Vec::new(),
             soonest: vec![u64::MAX],
             soonest_transaction: vec![u64::MAX],
+            called: vec![u64::MAX],
             last_transaction: 0,
         });
         self.lines.len() - 1
@@ -195,10 +201,12 @@ impl<'c, 'h> Puzzle<'c, 'h> {
             let count = line.asked.len();
             line.soonest = vec![u64::MAX; count + 1];
             line.soonest_transaction = vec![u64::MAX; count + 1];
+            line.called = vec![u64::MAX; count + 1];
             for place in (0..count).rev() {
                 let request = &self.case.requests[line.asked[place] as usize];
                 let ret = request.ret.saturating_add(self.blur);
                 line.soonest[place] = ret.min(line.soonest[place + 1]);
+                line.called[place] = request.call.min(line.called[place + 1]);
                 let own = match request.role {
                     Role::Transaction => ret,
                     Role::Read
@@ -245,6 +253,22 @@ impl<'c, 'h> Puzzle<'c, 'h> {
         let lines = self.lines.iter().zip(places);
         let each = lines.map(|(line, &place)| line.soonest_transaction[place]);
         each.min().unwrap_or(u64::MAX)
+    }
+
+    /// What is not settled yet and was called by a time.
+    pub fn called_by<'a>(
+        &'a self,
+        until: u64,
+        places: &'a [Place],
+    ) -> impl Iterator<Item = RequestIndex> + 'a {
+        let lines = self.lines.iter().zip(places);
+        let left = lines.flat_map(move |(line, &place)| {
+            let left = line.asked[place..].iter().zip(&line.called[place..]);
+            left.take_while(move |&(_, &earliest)| earliest <= until)
+        });
+        let called =
+            move |&request: &RequestIndex| self.case.requests[request as usize].call <= until;
+        left.map(|(&request, _)| request).filter(called)
     }
 
     /// True if everything answered has its place.

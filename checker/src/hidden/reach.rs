@@ -101,6 +101,11 @@ impl Reaches {
 }
 
 impl Reach {
+    /// True if this may change what another looks at.
+    pub fn decides(&self, other: &Reach) -> bool {
+        self.changes.iter().any(|path| other.looks.contains(path))
+    }
+
     /// Adds what the end of a session removes, which it also has to look at.
     fn add(&mut self, paths: &[PathId]) {
         self.looks.extend(paths);

@@ -24,10 +24,10 @@
 //! Answers to: `consistency.md` 3.3 (L3); Lowe, *Testing for linearizability* (2017).
 
 use super::puzzle::{Place, Puzzle};
-use super::reach::Reached;
+use super::reach::{Reach, Reached};
 use crate::history::Op;
 use crate::model::{PathId, Tree};
-use crate::walk::case::{RequestIndex, Role};
+use crate::walk::case::{Request, RequestIndex, Role};
 use rustc_hash::FxHashSet;
 
 /// Sessions and requests of unknown fate that are looked at for the price of a configuration:
@@ -344,12 +344,81 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             }
         }
         let settled: usize = self.places.iter().sum();
-        self.untold(soonest, &stuck, &mut deeds);
+        let urgent = stuck
+            .iter()
+            .copied()
+            .min_by_key(|&number| puzzle.case.requests[number as usize].ret);
+        if urgent.is_some_and(|urgent| self.is_hopeless(urgent)) {
+            deeds.clear();
+        } else {
+            self.untold(soonest, &stuck, &mut deeds);
+        }
         if settled >= self.farthest.0 {
             self.farthest = (settled, stuck);
         }
-        deeds.sort_by_key(|&(hint, _)| std::cmp::Reverse(hint));
+        // Of equals the last is tried first: what helps the one that returns soonest.
+        let helps = |deed: Deed| {
+            let urgent = urgent.map(|urgent| self.reach_of_request(urgent));
+            urgent.is_some_and(|urgent| self.reach_of(deed).decides(urgent))
+        };
+        deeds.sort_by_cached_key(|&(hint, deed)| (std::cmp::Reverse(hint), helps(deed)));
         deeds.into_iter().map(|(_, deed)| deed).collect()
+    }
+
+    /// True if the next answer of a line is not what the tree says, and nothing that may still
+    /// come before it can change that.
+    fn is_hopeless(&mut self, number: RequestIndex) -> bool {
+        let puzzle = self.puzzle;
+        let request = &puzzle.case.requests[number as usize];
+        let right = match request.role {
+            // It would have been settled here.
+            Role::Read | Role::ReadSomewhere => false,
+            Role::Transaction => self.is_right_here(request),
+            Role::Sync | Role::Unanswered | Role::Nothing => true,
+        };
+        if right {
+            return false;
+        }
+        let (asked, until) = (
+            self.reach_of_request(number),
+            request.ret.saturating_add(puzzle.blur),
+        );
+        let mut coming = puzzle.called_by(until, &self.places);
+        let told =
+            coming.any(|other| other != number && self.reach_of_request(other).decides(asked));
+        let mut lost = puzzle.lost.iter().zip(&self.lost_done);
+        let mut ends = puzzle.ends.iter().zip(&self.ended);
+        let untold = lost.any(|(lost, &done)| {
+            !done && lost.call <= until && self.reach_of_request(lost.request).decides(asked)
+        }) || ends.any(|(end, &done)| {
+            let reach = &puzzle.known.reaches.ends[end.session as usize];
+            !done && end.begin <= until && reach.decides(asked)
+        });
+        !told && !untold
+    }
+
+    /// True if the tree answers a transaction as it was answered.
+    fn is_right_here(&mut self, request: &Request<'h>) -> bool {
+        let mark = self.tree.mark_undo();
+        let right = self.tree.write(&request.ask()).is_ok();
+        self.tree.undo_to(mark);
+        right
+    }
+
+    fn reach_of_request(&self, number: RequestIndex) -> &Reach {
+        &self.puzzle.known.reaches.requests[number as usize]
+    }
+
+    fn reach_of(&self, deed: Deed) -> &Reach {
+        let puzzle = self.puzzle;
+        match deed {
+            Deed::Next(line) => match puzzle.next(line, &self.places) {
+                Some(request) => self.reach_of_request(request),
+                None => &puzzle.nothing,
+            },
+            Deed::Lost(number) => self.reach_of_request(puzzle.lost[number].request),
+            Deed::End(number) => &puzzle.known.reaches.ends[puzzle.ends[number].session as usize],
+        }
     }
 
     /// Adds what nobody was told of and may stand next: only what cannot be exchanged with what
@@ -383,17 +452,10 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         while again {
             let before = left.len();
             left.retain(|&deed| {
-                let (reach, line, hint) = match deed {
-                    Deed::Lost(number) => {
-                        let lost = &puzzle.lost[number];
-                        let reach = &puzzle.known.reaches.requests[lost.request as usize];
-                        (reach, lost.line, lost.hint)
-                    }
-                    Deed::End(number) => {
-                        let end = &puzzle.ends[number];
-                        let reach = &puzzle.known.reaches.ends[end.session as usize];
-                        (reach, end.line, end.hint)
-                    }
+                let reach = self.reach_of(deed);
+                let (line, hint) = match deed {
+                    Deed::Lost(number) => (puzzle.lost[number].line, puzzle.lost[number].hint),
+                    Deed::End(number) => (puzzle.ends[number].line, puzzle.ends[number].hint),
                     Deed::Next(_) => return false,
                 };
                 let fenced = match deed {
