@@ -348,6 +348,23 @@ impl<'h> Tree<'h> {
         }
     }
 
+    /// Opens transaction `zxid` and does something in it, which is taken back unless it
+    /// returns true.
+    pub fn try_out(&mut self, zxid: i64, deed: impl FnOnce(&mut Self) -> bool) -> bool {
+        self.begin(zxid);
+        let (kept, mark) = (self.keep_undo, self.undo.len());
+        self.keep_undo = true;
+        let done = deed(self);
+        self.keep_undo = kept;
+        if !done {
+            while self.undo.len() > mark {
+                self.take_back();
+            }
+            self.fired.clear();
+        }
+        done
+    }
+
     /// Takes back every transaction with a zxid of at least `zxid`.
     pub fn rewind(&mut self, zxid: i64) {
         while let Some((at, _)) = self.undo.last()

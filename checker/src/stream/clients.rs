@@ -182,8 +182,8 @@ impl<R> Client<R> {
     }
 
     /// The requests that nobody will answer any more.
-    pub fn left_open(&self) -> impl Iterator<Item = &Open<R>> {
-        self.open.iter()
+    pub fn leave_open(&mut self) -> impl Iterator<Item = Open<R>> + '_ {
+        self.open.drain(..)
     }
 }
 

@@ -16,7 +16,9 @@
 //! |---|---|
 //! | `clients` | what is under way, and comparisons of zxids and times |
 //! | `window` | answers on their way into the order |
+//! | `events` | connections, sessions, notifications and what was lost, as records of them come |
 //! | `settle` | what has left the window, against the tree |
+//! | `seen` | what of unknown fate happened, by what is seen ahead in the window |
 //! | `watches` | registrations and notifications along the order |
 //! | `acquit` | a whole history in memory |
 //!
@@ -24,6 +26,8 @@
 
 mod acquit;
 mod clients;
+mod events;
+mod seen;
 mod settle;
 mod watches;
 mod window;
@@ -37,7 +41,8 @@ use crate::walk::{Options, Role, lag_ns, role};
 pub use acquit::{acquit, acquit_verified};
 use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
 use rustc_hash::FxHashMap;
-use settle::{Answered, Beside, Entry};
+use seen::Seen;
+use settle::{Answered, Entry};
 use std::borrow::Borrow;
 use std::collections::VecDeque;
 use watches::{ConnectionId, Watches};
@@ -69,7 +74,7 @@ pub struct Doubt {
     pub record: usize,
     /// Why.
     pub reason: &'static str,
-    /// True if all that is wrong is that the window was too narrow for an answer.
+    /// True if it may be only that the window was too narrow.
     pub late: bool,
 }
 
@@ -142,6 +147,10 @@ pub struct Stream<R> {
     logged: i64,
     /// Writes whose answer was lost, by session and number.
     lost: FxHashMap<(SessionIndex, i32), Open<R>>,
+    /// Somebody lost a connection or a session, so that sessions may end unseen.
+    left_behind: bool,
+    /// What the window holds that no answer in it claims.
+    seen: Seen,
     /// The last transaction in the order.
     last: i64,
     /// Answers that have found their place.
@@ -189,6 +198,8 @@ impl<R: Borrow<Record>> Stream<R> {
             log: VecDeque::new(),
             logged: 0,
             lost: FxHashMap::default(),
+            left_behind: false,
+            seen: Seen::new(),
             last: start_zxid,
             settled: 0,
             options: options.for_service(header),
@@ -269,12 +280,17 @@ impl<R: Borrow<Record>> Stream<R> {
     /// A doubt.
     pub fn finish(&mut self) -> Result<Summary, Doubt> {
         let record = self.taken;
+        for client in self.clients.values_mut() {
+            for open in client.leave_open() {
+                let (write, close) = kind_of(open.call.borrow());
+                self.summary.unanswered += usize::from(write);
+                if write && !close {
+                    self.lost.insert((open.session, open.xid), open);
+                }
+            }
+        }
         let settled = self.settle(0).and_then(|()| self.follow_rest());
         settled.map_err(|doubt| Doubt { record, ..doubt })?;
-        for client in self.clients.values() {
-            let writes = |open: &&Open<R>| is_write(open.call.borrow());
-            self.summary.unanswered += client.left_open().filter(writes).count();
-        }
         self.summary.sessions = self.sessions.len();
         Ok(std::mem::take(&mut self.summary))
     }
@@ -332,110 +348,6 @@ impl<R: Borrow<Record>> Stream<R> {
             *connections += 1;
             Client::new(*connections)
         })
-    }
-
-    /// The connection of a client ends, or another begins.
-    fn reconnect(&mut self, process: u32) -> Result<(), Doubt> {
-        self.connections += 1;
-        let next = self.connections;
-        let old = self.client(process).reconnect(next);
-        if !old.waits {
-            return Ok(());
-        }
-        let place = Place::new(old.newest.max(old.last_told), Rank::Gone)?;
-        let id = old.id;
-        self.gone.insert(id, old);
-        match self.window.is_past(place) {
-            true => {
-                self.gone.remove(&id);
-                self.watches.forget(id);
-                Ok(())
-            }
-            false => self.wait(place, Beside::Gone(id)),
-        }
-    }
-
-    fn wait(&mut self, place: Place, beside: Beside<R>) -> Result<(), Doubt> {
-        match self.window.push(place, Entry::Beside(Box::new(beside)))? {
-            true => self.settle(self.window.size()),
-            false => Ok(()),
-        }
-    }
-
-    /// The client gives a request up. What read is of no consequence, even with a watch: where
-    /// that was registered nevertheless, its notification is in doubt.
-    fn lose(&mut self, process: u32, xid: i32) -> Result<(), Doubt> {
-        let client = self.client(process);
-        let now = client.credentials.who();
-        let mut open = client.answered(xid)?;
-        let Body::Invoke { op, .. } = &open.call.borrow().body else {
-            return Ok(());
-        };
-        if !op.is_transaction() {
-            return Ok(());
-        }
-        self.summary.unanswered += 1;
-        if open.placed || closes(op) {
-            return Ok(());
-        }
-        (open.who.surely, open.who.perhaps) = (0, now.perhaps);
-        open.who.address_unknown |= now.address_unknown;
-        if self.lost.len() >= LOST_MAX {
-            let (sessions, tree) = (&mut self.sessions, &self.tree);
-            self.lost.retain(|&(session, _), open| {
-                open.number >= sessions.get(session).placed && tree.ended(session).is_none()
-            });
-        }
-        if self.lost.len() < LOST_MAX {
-            self.lost.insert((open.session, xid), open);
-        }
-        Ok(())
-    }
-
-    fn notified(&mut self, record: R, process: u32, zxid: i64) -> Result<(), Doubt> {
-        let Body::Notify { event, path, .. } = &record.borrow().body else {
-            return Ok(());
-        };
-        self.summary.notifications += 1;
-        let (time, arrived) = (record.borrow().time, self.taken - 1);
-        let client = self.client(process);
-        client.shown.waits = true;
-        if zxid <= 0 {
-            if client.again.is_empty() {
-                return Err(Doubt::because("a notification that names no zxid"));
-            }
-            client.caught_up.push((*event, path.clone()));
-            return Ok(());
-        }
-        client.shown.told(zxid)?;
-        let (connection, who) = (client.shown.id, client.credentials.who());
-        self.shown.note(time, zxid, false)?;
-        let place = Place::new(zxid, Rank::Notification)?;
-        let beside = Beside::Notified {
-            connection,
-            record,
-            arrived,
-            who,
-        };
-        self.wait(place, beside)
-    }
-
-    /// The oldest setWatches on its way is answered.
-    fn watched_again(&mut self, process: u32, zxid: i64) -> Result<(), Doubt> {
-        let arrived = self.taken - 1;
-        let client = self.client(process);
-        let Some(frame) = client.again.pop_front() else {
-            return Ok(());
-        };
-        client.shown.waits = true;
-        let beside = Beside::Again {
-            connection: client.shown.id,
-            frame,
-            told: std::mem::take(&mut client.caught_up),
-            arrived,
-            last: client.again.is_empty(),
-        };
-        self.wait(Place::new(zxid, Rank::Read)?, beside)
     }
 
     /// The number of a session, with a place for it in the tree.
@@ -560,96 +472,12 @@ impl<R: Borrow<Record>> Stream<R> {
             false => Ok(()),
         }
     }
-
-    fn session_event(
-        &mut self,
-        process: u32,
-        time: u64,
-        event: &SessionEvent,
-    ) -> Result<(), Doubt> {
-        match event {
-            SessionEvent::Connecting {
-                session,
-                last_zxid_seen,
-            } => {
-                self.reconnect(process)?;
-                let known = self.sessions.find(*session);
-                match known.is_some_and(|known| self.sessions.get(known).seen() > *last_zxid_seen) {
-                    true => Err(Doubt::because("a client tells a server less than it saw")),
-                    false => Ok(()),
-                }
-            }
-            SessionEvent::Connected {
-                session,
-                timeout_ms,
-                address,
-                ..
-            } => {
-                let session = self.session(*session);
-                let known = self.sessions.get(session);
-                if known.expired {
-                    return Err(Doubt::because("a session that was gone is served"));
-                }
-                known.connected(timeout_ms.saturating_mul(1_000_000));
-                self.reconnect(process)?;
-                let client = self.clients.get_mut(&process);
-                let Some(client) = client else {
-                    return Ok(());
-                };
-                let fresh = client.session != Some(session);
-                client.session = Some(session);
-                client.connected = true;
-                client.connection += 1;
-                client.last_returned = 0;
-                let table = &mut self.tree.acls;
-                client
-                    .credentials
-                    .connected(address.as_deref(), fresh, table);
-                Ok(())
-            }
-            SessionEvent::Disconnected => {
-                self.reconnect(process)?;
-                let Some(client) = self.clients.get_mut(&process) else {
-                    return Ok(());
-                };
-                client.connected = false;
-                client.credentials.disconnected(&mut self.tree.acls);
-                Ok(())
-            }
-            SessionEvent::Expired { session } | SessionEvent::Abandoned { session } => {
-                let session = self.session(*session);
-                if matches!(event, SessionEvent::Expired { .. }) {
-                    self.sessions.get(session).expire(time, &self.judging)?;
-                }
-                self.reconnect(process)?;
-                let client = self.client(process);
-                (client.session, client.connected) = (None, false);
-                Ok(())
-            }
-            SessionEvent::SetWatches { .. } => Ok(()),
-            SessionEvent::SetWatchesDone { zxid } => self.watched_again(process, *zxid),
-            SessionEvent::Auth { identity } => {
-                self.client(process);
-                let Some(client) = self.clients.get_mut(&process) else {
-                    return Ok(());
-                };
-                client
-                    .credentials
-                    .authenticate(identity, &mut self.tree.acls);
-                Ok(())
-            }
-            SessionEvent::AuthDone { ok } => {
-                self.client(process);
-                let Some(client) = self.clients.get_mut(&process) else {
-                    return Ok(());
-                };
-                client.credentials.authenticated(*ok, &mut self.tree.acls);
-                Ok(())
-            }
-        }
-    }
 }
 
-fn is_write(record: &Record) -> bool {
-    matches!(&record.body, Body::Invoke { op, .. } if op.is_transaction())
+/// Whether a request is a transaction, and whether it closes the session.
+fn kind_of(record: &Record) -> (bool, bool) {
+    match &record.body {
+        Body::Invoke { op, .. } => (op.is_transaction(), closes(op)),
+        _ => (false, false),
+    }
 }

@@ -70,7 +70,9 @@ impl<R: Borrow<Record>> Stream<R> {
         let mut left = std::mem::take(&mut self.left);
         self.window.leave(keep, &mut left)?;
         let last = left.last().map(|(place, _)| place.zxid());
+        self.look_ahead(&left);
         for (place, entry) in left.drain(..) {
+            self.follow_seen(place)?;
             self.follow_log(place)?;
             match entry {
                 Entry::Answered(answered) => self.settle_answer(place, answered)?,
@@ -202,7 +204,7 @@ impl<R: Borrow<Record>> Stream<R> {
         }
     }
 
-    fn resolved(&mut self, step: Step) {
+    pub(super) fn resolved(&mut self, step: Step) {
         self.summary.resolved += 1;
         self.fire();
         self.exhibited(Placed::Step(step));
@@ -215,7 +217,7 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     /// A transaction begins; what the one before it had to be told was told by now.
-    fn begin(&mut self, zxid: i64) -> Result<(), Doubt> {
+    pub(super) fn begin(&mut self, zxid: i64) -> Result<(), Doubt> {
         self.missed()?;
         self.last = zxid;
         self.tree.begin(zxid);
@@ -234,7 +236,7 @@ impl<R: Borrow<Record>> Stream<R> {
         }
     }
 
-    fn path_of(&mut self, op: &Op) -> PathId {
+    pub(super) fn path_of(&mut self, op: &Op) -> PathId {
         match op.path() {
             Some(path) => self.tree.paths.id_of(path),
             None => NO_PATH,
@@ -278,7 +280,12 @@ impl<R: Borrow<Record>> Stream<R> {
             false if matches!(op, Op::Sync { .. }) => Ok(()),
             false => self.tree.read(&ask, self.options.exists_needs_read),
         };
-        agrees.map_err(|_| Doubt::because("an answer that the tree does not give"))?;
+        // A wider window may see what happened that no answer tells of.
+        let unsure = self.may_look_ahead();
+        agrees.map_err(|_| Doubt {
+            late: unsure,
+            ..Doubt::because("an answer that the tree does not give")
+        })?;
         if let (Some(table), Some(path)) = (registers(op), op.path())
             && stays_registered(op, result)
         {

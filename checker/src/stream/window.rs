@@ -145,6 +145,12 @@ impl<E> Window<E> {
         self.last_left.is_some_and(|last| place < last)
     }
 
+    /// What waits, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (Place, &E)> {
+        let keys = self.keys.iter();
+        keys.filter_map(|&(place, index)| Some((place, self.entries[index as usize].as_ref()?)))
+    }
+
     /// How many entries lie after a zxid.
     pub fn after(&mut self, zxid: i64) -> usize {
         let after = self.keys.iter().filter(|(place, _)| place.zxid() > zxid);
