@@ -65,12 +65,29 @@ pub fn counter(path: PathId) -> Aspect {
     u64::from(path) * 3 + 2
 }
 
+/// The path that an aspect is of; [`NO_PATH`] if it is a session's life.
+pub fn path_of(aspect: Aspect) -> PathId {
+    PathId::try_from(aspect / 3).unwrap_or(NO_PATH)
+}
+
 /// Whether a session has ended.
 pub fn life(session: SessionIndex) -> Aspect {
     1 << 40 | u64::from(session)
 }
 
 impl Change {
+    /// The path of the node that it changes.
+    pub fn path(self) -> PathId {
+        match self {
+            Change::Made(path)
+            | Change::Gone(path)
+            | Change::Set(path)
+            | Change::Acl(path)
+            | Change::MoreKids(path)
+            | Change::FewerKids(path) => path,
+        }
+    }
+
     /// The aspects that it changes.
     pub fn aspects(self) -> impl Iterator<Item = Aspect> {
         let (first, second) = match self {

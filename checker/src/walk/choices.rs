@@ -3,14 +3,15 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions.
 
 use super::case::RequestIndex;
-use super::changes::{Aspect, Change, itself, kids};
+use super::changes::{Aspect, Change, itself, kids, path_of};
 use super::evidence::Deed;
 use super::replay::{Mismatch, Replay, What};
 use super::slots::Stretches;
 use super::unanswered::{Candidate, CandidateIndex, Owned};
-use super::wants::wants;
+use super::wants::{number_of, wants};
 use crate::history::{EventType, Op};
 use crate::model::{Diff, NO_PATH, PathId, SessionIndex};
+use std::cmp::Reverse;
 
 /// How far apart, in requests of unknown fate, two of one connection may be to be looked at
 /// together.
@@ -33,11 +34,11 @@ impl Replay<'_, '_> {
             (What::Read(_), Mismatch::Differs(_)) => place.saturating_add(1),
             (_, _) => place,
         };
-        let wanted = self.sorted(self.wanted(what, why));
+        let wanted = self.wanted(place, what, why);
         let unlikely = match why {
             Mismatch::Differs(_) | Mismatch::OtherDeed(_) | Mismatch::Misplaced(_, Some(_)) => {
-                let mut others = self.sorted(self.changing(relevant));
-                others.retain(|other| !wanted.contains(other));
+                let mut others = self.changing(place, relevant);
+                others.retain(|(other, _)| wanted.iter().all(|(number, _)| number != other));
                 others
             }
             Mismatch::Unclaimed(_) | Mismatch::AfterEnd | Mismatch::Misplaced(_, None) => {
@@ -45,10 +46,10 @@ impl Replay<'_, '_> {
             }
         };
         let mut could_be = Vec::new();
-        for number in unlikely {
+        for (number, floor) in unlikely {
             // One that is left out means that the search is no proof.
             if self.search.thorough || !self.search.cut_short {
-                self.places(number, bound, &mut could_be, &mut in_the_way);
+                self.places(number, (floor, bound), &mut could_be, &mut in_the_way);
                 self.search.cut_short |= !self.search.thorough && !could_be.is_empty();
             }
         }
@@ -56,20 +57,22 @@ impl Replay<'_, '_> {
             alternatives.append(&mut could_be);
         }
         let begin = alternatives.len();
-        for number in wanted {
-            self.places(number, bound, &mut alternatives, &mut in_the_way);
+        for (number, floor) in wanted {
+            self.places(number, (floor, bound), &mut alternatives, &mut in_the_way);
         }
         let alternatives_wanted = &mut alternatives[begin..];
         // What happens mostly happens soon after it can, and what a client sent together
         // happens together: the nearest place is tried first.
         alternatives_wanted.sort_by_key(|&(number, slot)| {
-            let likely = self.likely(number);
-            let wait = slot - self.candidates.list[number as usize].low;
-            let far = likely.map_or(wait, |likely| (slot - likely).abs());
-            (std::cmp::Reverse(far), slot, number)
+            let far = self
+                .likely(number)
+                .map_or(0, |likely| (slot - likely).abs());
+            // Of equals what was sent first is tried first, so that the next finds room.
+            (Reverse(far), slot, Reverse(number))
         });
+        alternatives.dedup();
         if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
-            for number in self.sorted(self.suspects(hole as usize)) {
+            for number in self.suspects(hole as usize) {
                 if self.candidates.list[number as usize].assigned.is_some() {
                     if !self.claimed.contains_key(&number) {
                         in_the_way.push(number);
@@ -92,60 +95,36 @@ impl Replay<'_, '_> {
         alternatives
     }
 
-    /// Where a candidate lies if it and something placed that its client sent on the same
-    /// connection follow each other closely.
+    /// Where a candidate lies if what its client sent on one connection took numbers without a
+    /// gap: those sent before it too, for a refused write has a number as well. They are
+    /// counted from the nearest that is placed, or from the last that was known before.
     fn likely(&self, number: CandidateIndex) -> Option<i64> {
         let survey = self.survey.as_ref()?;
+        let list = &self.candidates.list;
+        let low = list[number as usize].low;
         let [mut before, mut after] = survey.neighbours[number as usize];
+        let mut first = low + 1;
         for step in 1..=BURST_MAX {
             for (other, step) in [(before, step), (after, -step)] {
-                let assigned = other.map(|other| &self.candidates.list[other as usize].assigned);
+                let assigned = other.map(|other| &list[other as usize].assigned);
                 if let Some(Some(place)) = assigned {
                     return Some(place + step);
                 }
             }
+            if before.is_some_and(|before| list[before as usize].high > low) {
+                first = low + 1 + step;
+            }
             before = before.and_then(|before| survey.neighbours[before as usize][0]);
             after = after.and_then(|after| survey.neighbours[after as usize][1]);
         }
-        None
+        Some(first)
     }
 
-    /// What a client sent just before and just after something placed, on the numbers just
-    /// before and after it, as far as these surely are somebody's.
-    pub(super) fn burst_around(
-        &self,
-        number: CandidateIndex,
-        place: i64,
-    ) -> Vec<(CandidateIndex, i64)> {
-        let mut burst = Vec::new();
-        let Some(survey) = &self.survey else {
-            return burst;
-        };
-        for (side, step) in [(0, -1), (1, 1)] {
-            let (mut number, mut place) = (number, place);
-            while let Some(next) = survey.neighbours[number as usize][side] {
-                (number, place) = (next, place + step);
-                let candidate = &self.candidates.list[number as usize];
-                let (after, before) = self.among_siblings(number);
-                let fits = candidate.low.max(after) < place && place < candidate.high.min(before);
-                if !fits
-                    || candidate.assigned.is_some()
-                    || self.assigned.contains_key(&place)
-                    || !self.slots.is_somebodys(place)
-                {
-                    break;
-                }
-                burst.push((number, place));
-            }
-        }
-        burst
-    }
-
-    /// Where one candidate could lie before `bound`.
+    /// Where one candidate could lie after `floor` and before `bound`.
     fn places(
         &mut self,
         number: CandidateIndex,
-        bound: i64,
+        (floor, bound): (i64, i64),
         found: &mut Vec<(CandidateIndex, i64)>,
         in_the_way: &mut Vec<CandidateIndex>,
     ) {
@@ -156,7 +135,7 @@ impl Replay<'_, '_> {
             }
             return;
         }
-        let (low, high) = (candidate.low, candidate.high.min(bound));
+        let (low, high) = (candidate.low.max(floor), candidate.high.min(bound));
         let (after, before) = self.among_siblings(number);
         if after > low || before < high {
             in_the_way.extend(self.placed_siblings(number));
@@ -211,15 +190,17 @@ impl Replay<'_, '_> {
         }
     }
 
-    /// Candidates that change something of what a mismatch hangs on.
-    fn changing(&self, relevant: &[Aspect]) -> Vec<CandidateIndex> {
+    /// Candidates that change something of what a mismatch at `place` hangs on, and after
+    /// which zxid.
+    fn changing(&self, place: i64, relevant: &[Aspect]) -> Vec<(CandidateIndex, i64)> {
         let mut found = Vec::new();
         for aspect in relevant {
             let requests = self
                 .survey
                 .as_ref()
                 .and_then(|survey| survey.changing.get(aspect));
-            found.extend(requests.into_iter().flatten());
+            let floor = self.born(path_of(*aspect), place);
+            found.extend(requests.into_iter().flatten().map(|&each| (each, floor)));
         }
         for (session, &end) in self.candidates.end_of.iter().enumerate() {
             let mut ephemerals = self.tree.ephemerals_ever(session as SessionIndex);
@@ -227,46 +208,64 @@ impl Replay<'_, '_> {
                 relevant.contains(&itself(path))
                     || relevant.contains(&kids(self.tree.paths.parent(path)))
             }) {
-                found.push(end);
+                found.push((end, i64::MIN));
             }
         }
+        self.sorted(found)
+    }
+
+    /// The zxid that made the node which somebody saw at `place`: what happened to its path
+    /// before that has left nothing on it. The least number if nobody did.
+    fn born(&self, path: PathId, place: i64) -> i64 {
+        let survey = self.survey.as_ref();
+        let seen = survey.and_then(|survey| survey.quiet.life_at(path, place));
+        seen.unwrap_or(i64::MIN)
+    }
+
+    /// Each candidate once, with the lowest zxid that is named for it.
+    fn sorted(&self, mut found: Vec<(CandidateIndex, i64)>) -> Vec<(CandidateIndex, i64)> {
+        let low = |number: CandidateIndex| self.candidates.list[number as usize].low;
+        found.sort_unstable_by_key(|&(number, floor)| (low(number), number, floor));
+        found.dedup_by_key(|&mut (number, _)| number);
         found
     }
 
-    fn sorted(&self, mut found: Vec<CandidateIndex>) -> Vec<CandidateIndex> {
-        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].low, number));
-        found.dedup();
-        found
+    /// Candidates one of which must have happened before `place`, if anything is to mend a
+    /// mismatch there, and after which zxid.
+    fn wanted(&self, place: i64, what: What, why: &Mismatch) -> Vec<(CandidateIndex, i64)> {
+        if let (Mismatch::Unclaimed(_), What::Hole(hole)) = (why, what) {
+            let makers = self.makers_of_ephemerals(hole as usize);
+            return self.sorted(makers.into_iter().map(|each| (each, i64::MIN)).collect());
+        }
+        let (mut found, mut providers) = (Vec::new(), Vec::new());
+        for change in self.wanted_changes(what, why) {
+            self.providers(change, &mut providers);
+            let floor = self.born(change.path(), place);
+            found.extend(providers.drain(..).map(|each| (each, floor)));
+        }
+        self.sorted(found)
     }
 
-    /// Candidates one of which must have happened before, if anything is to mend a mismatch.
-    fn wanted(&self, what: What, why: &Mismatch) -> Vec<CandidateIndex> {
+    fn wanted_changes(&self, what: What, why: &Mismatch) -> Vec<Change> {
         let diff = match (why, what) {
-            (Mismatch::Differs(diff), _) => diff,
-            (Mismatch::Misplaced(_, Some(diff)), _) => diff,
-            (Mismatch::Unclaimed(_), What::Hole(hole)) => {
-                return self.makers_of_ephemerals(hole as usize);
-            }
-            (Mismatch::Misplaced(_, None) | Mismatch::AfterEnd, _) => return Vec::new(),
+            (Mismatch::Differs(diff) | Mismatch::Misplaced(_, Some(diff)), _) => diff,
             (Mismatch::OtherDeed(index), What::Hole(hole)) => {
                 // A sequential node may have got another name for want of an earlier sibling.
                 let evidence = self.holes[hole as usize].1[*index];
-                let mut found = Vec::new();
-                if matches!(
+                let made = matches!(
                     evidence.deed,
                     Deed::Created | Deed::Modified | Deed::Fired(EventType::NodeCreated)
-                ) {
-                    let parent = self.tree.paths.parent(evidence.path);
-                    self.providers(Change::MoreKids(parent), &mut found);
-                }
-                return found;
+                );
+                let parent = self.tree.paths.parent(evidence.path);
+                return made
+                    .then_some(Change::MoreKids(parent))
+                    .into_iter()
+                    .collect();
             }
-            (Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => return Vec::new(),
+            (Mismatch::Misplaced(_, None) | Mismatch::AfterEnd, _)
+            | (Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => return Vec::new(),
         };
-        let mut found = Vec::new();
-        for want in wants(diff, &self.tree.paths) {
-            self.providers(want, &mut found);
-        }
+        let mut wanted = wants(diff, &self.tree.paths);
         // A close that left no child to take away would have left the parent alone.
         if let Diff::Stat {
             path,
@@ -279,9 +278,35 @@ impl Replay<'_, '_> {
                 .transaction_at(expected)
                 .is_some_and(|close| matches!(self.case.requests[close as usize].op, Op::Close))
         {
-            self.providers(Change::FewerKids(path), &mut found);
+            wanted.push(Change::FewerKids(path));
         }
-        found
+        let earlier = wanted
+            .iter()
+            .filter_map(|&change| self.earlier_kids(change));
+        let earlier: Vec<Change> = earlier.collect();
+        wanted.extend(earlier);
+        wanted
+    }
+
+    /// A sequential child that is missed bears a number: so many must have been made before
+    /// it. If they were, and what could be called like it has another name, it may have been
+    /// made too early.
+    fn earlier_kids(&self, change: Change) -> Option<Change> {
+        let Change::Made(path) = change else {
+            return None;
+        };
+        let name = (path != NO_PATH).then(|| self.tree.paths.name(path))?;
+        let number = number_of(name)?;
+        let parent = self.tree.paths.parent(path);
+        let kids = Change::MoreKids(parent);
+        let is_called_otherwise = |&number: &CandidateIndex| {
+            let candidate = &self.candidates.list[number as usize];
+            let request = candidate.request.filter(|_| candidate.assigned.is_some());
+            request.is_some_and(|request| may_name(self.case.requests[request as usize].op, name))
+        };
+        let too_few = i64::from(self.tree.node(parent).creates) < number;
+        let providers = self.candidates.providing.get(&kids)?;
+        (too_few || providers.iter().any(is_called_otherwise)).then_some(kids)
     }
 
     fn providers(&self, want: Change, found: &mut Vec<CandidateIndex>) {
@@ -337,6 +362,8 @@ impl Replay<'_, '_> {
         wants
             .iter()
             .for_each(|&want| self.providers(want, &mut found));
+        found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].low, number));
+        found.dedup();
         found
     }
 

@@ -14,15 +14,12 @@ use super::unanswered::CandidateIndex;
 use super::wants::{aspects, diff_hangs_on, hangs_on};
 use crate::verdict::{Verdict, Violation};
 
-/// The choice to place nothing.
-const NOTHING: (CandidateIndex, i64) = (CandidateIndex::MAX, i64::MIN);
-
 /// A choice, kept until it is known to be right or wrong.
 struct Decision {
     /// Candidates and zxids not tried yet, best last.
     rest: Vec<(CandidateIndex, i64)>,
     /// The one being tried.
-    current: Vec<(CandidateIndex, i64)>,
+    current: Option<(CandidateIndex, i64)>,
     /// What it has to do with; sorted.
     relevant: Vec<Aspect>,
     /// The item whose sake it is for.
@@ -37,33 +34,37 @@ struct Decision {
 struct Level {
     /// How far the placing of one thing may ask for the placing of another.
     depth_max: u32,
-    /// Whether all that a client sent before something on its connection is placed with it.
-    in_bursts: bool,
     /// Whether what is not known to mend a mismatch, but touches it, is tried too.
     thorough: bool,
     /// How many placements are tried before the next walk.
     tries_max: u64,
 }
 
-const fn level(depth_max: u32, in_bursts: bool, thorough: bool, tries_max: u64) -> Level {
+/// Walk after walk, each looking further than the one before: first with little patience, since
+/// what walks into a blind alley early seldom finds out of it, then with more.
+const LEVELS: [Level; 13] = [
+    level(0, false, 1_000),
+    level(1, false, 1_000),
+    level(2, false, 1_000),
+    level(5, false, 1_000),
+    level(0, false, 10_000),
+    level(1, false, 10_000),
+    level(2, false, 10_000),
+    level(5, false, 10_000),
+    level(0, false, 100_000),
+    level(1, false, 100_000),
+    level(2, false, 100_000),
+    level(5, false, 100_000),
+    level(5, true, u64::MAX),
+];
+
+const fn level(depth_max: u32, thorough: bool, tries_max: u64) -> Level {
     Level {
         depth_max,
-        in_bursts,
         thorough,
         tries_max,
     }
 }
-
-/// Walk after walk, each looking further than the one before.
-const LEVELS: [Level; 7] = [
-    level(0, false, false, 10_000),
-    level(0, true, false, 50_000),
-    level(1, true, false, 50_000),
-    level(1, false, false, 100_000),
-    level(2, false, false, 100_000),
-    level(5, false, false, 200_000),
-    level(5, false, true, u64::MAX),
-];
 
 /// What trying a placement counts for in [`Replay::work`], in items walked over: choosing it looks
 /// at what touches the same nodes.
@@ -76,8 +77,6 @@ pub struct Search {
     decisions: Vec<Decision>,
     /// How far the placing of one thing may ask for the placing of another.
     depth_max: u32,
-    /// Whether what a client sent together is placed together.
-    in_bursts: bool,
     /// Whether what is not known to mend a mismatch, but touches it, is tried too.
     pub(super) thorough: bool,
     tries_max: u64,
@@ -101,12 +100,10 @@ impl Replay<'_, '_> {
         for level in LEVELS {
             self.search = Search {
                 depth_max: level.depth_max,
-                in_bursts: level.in_bursts,
                 thorough: level.thorough,
                 tries_max: level.tries_max.min(self.options.tries_max),
                 ..Search::default()
             };
-            self.guess_bursts();
             outcome = self.walk();
             match outcome {
                 Err(Verdict::Unknown(_)) => self.start_over(),
@@ -114,38 +111,6 @@ impl Replay<'_, '_> {
             }
         }
         outcome
-    }
-
-    /// Puts what a client sent together with something that was seen next to it: if servers
-    /// took the one, they mostly took the others, too. Each guess can be taken back.
-    fn guess_bursts(&mut self) {
-        if !self.search.in_bursts {
-            return;
-        }
-        for (number, place) in self.claimed.clone() {
-            let burst = self.burst_around(number, place);
-            if burst.is_empty() {
-                continue;
-            }
-            let mut relevant = Vec::new();
-            for &(each, place) in &burst {
-                self.touched(each, &mut relevant);
-                self.assigned.insert(place, each);
-                let candidate = &mut self.candidates.list[each as usize];
-                (candidate.assigned, candidate.may_fail) = (Some(place), true);
-            }
-            relevant.sort_unstable();
-            relevant.dedup();
-            self.search.decisions.push(Decision {
-                rest: vec![NOTHING],
-                current: burst,
-                relevant,
-                at: 0,
-                depth: 0,
-                cut_short: false,
-            });
-        }
-        self.next_assigned = self.assigned_from(i64::MIN);
     }
 
     /// Something does not agree at `place`: places what may have happened before it, or
@@ -158,7 +123,6 @@ impl Replay<'_, '_> {
         why: Mismatch,
     ) -> Result<usize, Verdict> {
         if self.uncertain && self.survey() {
-            self.guess_bursts();
             return Ok(self.go_back(i64::MIN));
         }
         let mut relevant = self.relevant(what, &why);
@@ -195,7 +159,7 @@ impl Replay<'_, '_> {
         relevant.dedup();
         self.search.decisions.push(Decision {
             rest,
-            current: Vec::new(),
+            current: None,
             relevant,
             at,
             depth,
@@ -208,27 +172,13 @@ impl Replay<'_, '_> {
     fn advance(&mut self, place: i64) -> Result<usize, Verdict> {
         let mut back_to = place;
         while let Some(last) = self.search.decisions.last_mut() {
-            let undone = std::mem::take(&mut last.current);
-            let next = last.rest.pop();
-            back_to = back_to.min(self.take_off(&undone));
+            let undone = last.current.take();
+            last.current = last.rest.pop();
+            let next = last.current;
+            back_to = back_to.min(self.take_off(undone));
             if let Some((number, place)) = next {
-                let placed = self.placement(number, place);
-                let last = self.search.decisions.last_mut();
-                let mut touched =
-                    last.map_or_else(Vec::new, |last| std::mem::take(&mut last.relevant));
-                for &(each, place) in &placed {
-                    self.touched(each, &mut touched);
-                    self.assigned.insert(place, each);
-                    let candidate = &mut self.candidates.list[each as usize];
-                    // All but the one that is wanted may have failed.
-                    (candidate.assigned, candidate.may_fail) = (Some(place), each != number);
-                    back_to = back_to.min(place);
-                }
-                touched.sort_unstable();
-                touched.dedup();
-                if let Some(last) = self.search.decisions.last_mut() {
-                    (last.relevant, last.current) = (touched, placed);
-                }
+                back_to = back_to.min(place);
+                self.put(number, place);
                 self.search.tries += 1;
                 self.work += TRY_STEPS;
                 if self.search.tries > self.search.tries_max
@@ -244,9 +194,7 @@ impl Replay<'_, '_> {
             self.give_up_last(&mut back_to);
         }
         match (self.search.cut_short, self.search.furthest.take()) {
-            (false, Some((_, violation))) if !self.search.in_bursts => {
-                Err(Verdict::Invalid(violation))
-            }
+            (false, Some((_, violation))) => Err(Verdict::Invalid(violation)),
             (_, _) => Err(Verdict::Unknown(format!(
                 "requests of unknown fate were placed {} deep and at {} places each, and more may be needed",
                 self.search.depth_max, self.options.places_max
@@ -269,63 +217,34 @@ impl Replay<'_, '_> {
                 last.relevant.dedup();
                 return;
             }
-            let undone = std::mem::take(&mut last.current);
-            *back_to = (*back_to).min(self.take_off(&undone));
+            let undone = last.current.take();
+            *back_to = (*back_to).min(self.take_off(undone));
             self.search.decisions.pop();
         }
     }
 
-    /// Takes what was placed off the order again; returns the lowest place.
-    fn take_off(&mut self, placed: &[(CandidateIndex, i64)]) -> i64 {
-        let mut lowest = i64::MAX;
-        for &(number, place) in placed {
-            self.assigned.remove(&place);
-            let candidate = &mut self.candidates.list[number as usize];
-            (candidate.assigned, candidate.may_fail) = (None, false);
-            lowest = lowest.min(place);
+    /// Places a candidate for the sake of the last decision.
+    fn put(&mut self, number: CandidateIndex, place: i64) {
+        self.assigned.insert(place, number);
+        self.candidates.list[number as usize].assigned = Some(place);
+        let last = self.search.decisions.last_mut();
+        let mut relevant = last.map_or_else(Vec::new, |last| std::mem::take(&mut last.relevant));
+        self.touched(number, &mut relevant);
+        relevant.sort_unstable();
+        relevant.dedup();
+        if let Some(last) = self.search.decisions.last_mut() {
+            last.relevant = relevant;
         }
-        lowest
     }
 
-    /// What to place where, so that a candidate lies at `place`; in bursts with all that its
-    /// client had sent before it on the same connection. Wanted last.
-    fn placement(&self, number: CandidateIndex, place: i64) -> Vec<(CandidateIndex, i64)> {
-        if (number, place) == NOTHING {
-            return Vec::new();
-        }
-        let mut placed = vec![(number, place)];
-        let candidate = &self.candidates.list[number as usize];
-        let Some(request) = candidate.request.filter(|_| self.search.in_bursts) else {
-            return placed;
+    /// Takes what was placed off the order again; returns its place.
+    fn take_off(&mut self, placed: Option<(CandidateIndex, i64)>) -> i64 {
+        let Some((number, place)) = placed else {
+            return i64::MAX;
         };
-        let connection = self.case.requests[request as usize].connection;
-        let (mut bound, mut earlier) = (place, number);
-        while let Some(before) = earlier.checked_sub(1) {
-            let sibling = &self.candidates.list[before as usize];
-            earlier = before;
-            let Some(sent) = sibling.request else { break };
-            if sibling.session != candidate.session {
-                continue;
-            }
-            if sibling.assigned.is_some()
-                || self.case.requests[sent as usize].connection != connection
-            {
-                break;
-            }
-            let (after, _) = self.among_siblings(before);
-            let free = self
-                .slots
-                .next_free(bound.min(sibling.high), &self.assigned);
-            match free.filter(|&free| free > sibling.low.max(after)) {
-                Some(free) => {
-                    placed.push((before, free));
-                    bound = free;
-                }
-                None => break,
-            }
-        }
-        placed.reverse();
-        placed
+        self.assigned.remove(&place);
+        self.candidates.list[number as usize].assigned = None;
+        place
     }
 
     fn go_back(&mut self, place: i64) -> usize {

@@ -113,6 +113,11 @@ impl Quiet {
         }
     }
 
+    /// The zxid that made the node which somebody saw at a zxid.
+    pub fn life_at(&self, path: PathId, zxid: i64) -> Option<i64> {
+        self.excludes(&[(path, Part::Node)], zxid, false)
+    }
+
     /// The end below which something that changes `parts` may lie, if it cannot at `zxid`; at
     /// a number that nobody saw, if `unseen`.
     pub fn excludes(&self, parts: &[Place], zxid: i64, unseen: bool) -> Option<i64> {

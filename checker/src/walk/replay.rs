@@ -226,7 +226,7 @@ impl<'c, 'h> Replay<'c, 'h> {
         self.tree.rewind(i64::MIN);
         self.assigned.clear();
         for candidate in &mut self.candidates.list {
-            (candidate.assigned, candidate.may_fail) = (None, false);
+            candidate.assigned = None;
         }
         self.put_claims();
         self.next_assigned = self.assigned_from(i64::MIN);
@@ -257,12 +257,8 @@ impl<'c, 'h> Replay<'c, 'h> {
         while self.next_assigned <= zxid {
             let place = self.next_assigned;
             let number = self.assigned[&place];
-            let applied = self.apply_candidate(number, place);
-            if let Err(diff) = applied
-                && !self.candidates.list[number as usize].may_fail
-            {
-                return Err((place, Mismatch::Misplaced(number, diff)));
-            }
+            self.apply_candidate(number, place)
+                .map_err(|diff| (place, Mismatch::Misplaced(number, diff)))?;
             self.next_assigned = self.assigned_from(place + 1);
         }
         Ok(())

@@ -25,8 +25,6 @@ pub struct Slots {
     epochs: BTreeMap<i64, i64>,
     /// How many unseen numbers may follow the last one of an epoch.
     tail: i64,
-    /// The last number before the history: nothing unseen lies there or earlier.
-    start: i64,
 }
 
 impl Slots {
@@ -59,15 +57,13 @@ impl Slots {
             taken,
             epochs,
             tail: TAIL_MAX.min(candidates as i64),
-            start: case.start_zxid,
         }
     }
 
     /// Visits places from the highest. Numbers that nothing divides which the one to place
     /// could notice, or whoever notices it, are alike but for the room they leave on either
-    /// side: of those the highest, the middle and the lowest are visited. Where such a
-    /// stretch has no room, visits what holds it. Returns true if there were more places than
-    /// `places_max`.
+    /// side: of those the highest, the middle and the lowest are visited, and what holds a
+    /// number beyond them. Returns true if there were more places than `places_max`.
     pub fn between(
         &self,
         search: &Stretches<'_>,
@@ -82,7 +78,10 @@ impl Slots {
             let edge = last_below(search.marks, place).max(low);
             if let Some(&holder) = assigned.get(&place) {
                 let next = first_from(search.marks, place);
-                if !self.has_room(edge, next.min(search.high - 1), search, assigned) {
+                let next = next.min(search.high - 1);
+                let between = self.has_room(edge, place - 1, search, assigned)
+                    && self.has_room(place, next, search, assigned);
+                if !between {
                     visit(Err(holder));
                 }
                 bound = place;
@@ -176,22 +175,6 @@ impl Slots {
         None
     }
 
-    /// True if a free number lies below one that was seen in its epoch: then it is some
-    /// transaction's.
-    pub fn is_somebodys(&self, number: i64) -> bool {
-        let last = self.epochs.get(&(number >> 32));
-        last.is_some_and(|&last| number < last) && self.free_below(number + 1) == Some(number)
-    }
-
-    /// The greatest number below `bound` that is free and at which nothing is placed.
-    pub fn next_free(&self, bound: i64, assigned: &BTreeMap<i64, CandidateIndex>) -> Option<i64> {
-        let mut free = self.free_below(bound)?;
-        while assigned.contains_key(&free) {
-            free = self.free_below(free)?;
-        }
-        Some(free).filter(|&free| free > self.start)
-    }
-
     /// The greatest number below `bound` that is not taken.
     fn free_below(&self, bound: i64) -> Option<i64> {
         let (&epoch, &last) = self.epochs.range(..=(bound - 1) >> 32).next_back()?;
@@ -250,7 +233,6 @@ mod tests {
             taken: taken.to_vec(),
             epochs,
             tail,
-            start: 0,
         }
     }
 
@@ -277,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn holder_is_visited_only_where_there_is_no_room_beside_it() {
-        let slots = slots(&[1, 2, 5, 6], &[6], 0);
+    fn holder_is_visited_only_where_there_is_no_room_on_either_side() {
+        let slots = slots(&[1, 2, 6, 7], &[7], 0);
         let search = Stretches {
             low: 0,
-            high: 6,
-            marks: &[&[2, 5]],
+            high: 7,
+            marks: &[&[2, 6]],
             excluded: &|_| None,
         };
         let visited = |held: &[i64]| {
@@ -291,8 +273,10 @@ mod tests {
             slots.between(&search, &assigned, 100, |slot| seen.push(slot));
             seen
         };
-        assert_eq!(visited(&[4]), [Ok(3)]);
-        assert_eq!(visited(&[3, 4]), [Err(4), Err(3)]);
+        assert_eq!(visited(&[4]), [Ok(5), Ok(3)]);
+        assert_eq!(visited(&[5]), [Err(5), Ok(4), Ok(3)]);
+        assert_eq!(visited(&[3]), [Ok(5), Ok(4), Err(3)]);
+        assert_eq!(visited(&[3, 4, 5]), [Err(5), Err(4), Err(3)]);
     }
 
     #[test]

@@ -35,8 +35,6 @@ pub struct Candidate {
     pub owned: Vec<Owned>,
     /// Where it lies, as the walk assumes at the moment.
     pub assigned: Option<i64>,
-    /// It is placed only because it was sent before something else, and may have failed.
-    pub may_fail: bool,
 }
 
 /// An ephemeral that surely exists after `from` and before `until`, unless its session has
@@ -72,7 +70,6 @@ impl Candidates {
             parts: Vec::new(),
             owned: Vec::new(),
             assigned: None,
-            may_fail: false,
         };
         Candidates {
             list: (0..sessions as SessionIndex).map(nothing).collect(),
@@ -145,7 +142,6 @@ pub fn collect<'h>(
                     parts,
                     owned: Vec::new(),
                     assigned: None,
-                    may_fail: false,
                 });
                 open[session].push(number);
             }
@@ -172,7 +168,6 @@ pub fn collect<'h>(
             parts: Vec::new(),
             owned: Vec::new(),
             assigned: None,
-            may_fail: false,
         });
     }
     candidates

@@ -99,13 +99,13 @@ pub fn diff_hangs_on(diff: &Diff, paths: &Paths<'_>, needed: &mut Vec<Aspect>) {
 pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Change> {
     match *diff {
         Diff::Missing(path) => vec![Change::Gone(path)],
-        Diff::Extra(path) => made(path, paths),
+        Diff::Extra(path) => vec![Change::Made(path)],
         Diff::NameMissing {
             path,
             child: NO_PATH,
         } => vec![Change::FewerKids(path)],
         Diff::NameMissing { child, .. } => vec![Change::Gone(child)],
-        Diff::NameExtra { child, .. } => made(child, paths),
+        Diff::NameExtra { child, .. } => vec![Change::Made(child)],
         Diff::Stat {
             path,
             field,
@@ -151,18 +151,8 @@ pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Change> {
     }
 }
 
-/// What may have made a node: if it was a sequential create, it may be known already, and
-/// have got another name for want of an earlier sibling.
-fn made(path: PathId, paths: &Paths<'_>) -> Vec<Change> {
-    let mut wants = vec![Change::Made(path)];
-    if path != NO_PATH && number_of(paths.name(path)).is_some() {
-        wants.push(Change::MoreKids(paths.parent(path)));
-    }
-    wants
-}
-
 /// The number at the end of a sequential node's name.
-fn number_of(name: &str) -> Option<i64> {
+pub fn number_of(name: &str) -> Option<i64> {
     let digits = name.len().checked_sub(10)?;
     name.get(digits..)?.parse().ok()
 }
@@ -171,10 +161,7 @@ fn number_of(name: &str) -> Option<i64> {
 fn unwanted(expected: Option<ErrorCode>, path: PathId, paths: &Paths<'_>, wants: &mut Vec<Change>) {
     let parent = paths.parent(path);
     match expected {
-        Some(ErrorCode::NO_NODE) => {
-            wants.extend(made(path, paths));
-            wants.extend(made(parent, paths));
-        }
+        Some(ErrorCode::NO_NODE) => wants.extend([Change::Made(path), Change::Made(parent)]),
         Some(ErrorCode::BAD_VERSION) => {
             wants.extend([Change::Set(path), Change::Acl(path), Change::Gone(path)])
         }

@@ -1,0 +1,161 @@
+//! Requests of unknown fate that no log of the servers tells of: what was seen later decides,
+//! however little that is.
+//!
+//! Each story is what was left of a life of the simulator, or of a recorded ensemble, that the
+//! judge once could not decide, or decided wrongly, without the servers' log.
+
+mod story;
+
+use gamekeeper_checker::history::*;
+use gamekeeper_checker::{Options, judge_verified};
+use story::*;
+
+fn verdict(lines: &[Line]) -> &'static str {
+    judge_verified(&history(start(), lines), &Options::default()).word()
+}
+
+fn lost(session: i64, op: Op) -> Line {
+    let time = (session as u64, session as u64 + 10);
+    Lost { session, time, op }
+}
+
+/// `/q` as somebody sees it at `zxid`, after `creates` of children of which `children` are left.
+fn parent(zxid: i64, creates: i32, children: i32, pzxid: i64) -> Line {
+    let stat = Stat {
+        cversion: 2 * creates - children,
+        num_children: children,
+        pzxid,
+        ..stat(4, 4, 0, "")
+    };
+    exists(9, (5000, 5001), "/q", zxid, Ok(stat))
+}
+
+fn listed(zxid: i64, names: &[&str]) -> Line {
+    Request {
+        session: 9,
+        time: (5010, 5011),
+        zxid,
+        op: Op::Children {
+            path: "/q".into(),
+            watch: false,
+            stat: false,
+        },
+        result: Ok(Answer::Names(
+            names.iter().map(|&name| name.into()).collect(),
+        )),
+    }
+}
+
+fn numbered(session: i64, time: (u64, u64), number: i32, zxid: i64) -> Line {
+    let path = format!("/q/n-{number:010}");
+    Request {
+        session,
+        time,
+        zxid,
+        op: create_with("/q/n-", true, true),
+        result: Ok(Answer::Path(path.as_str().into())),
+    }
+}
+
+/// Nobody ever saw the node: it was made and went with its session, and the parent counted.
+#[test]
+fn a_lost_ephemeral_and_the_end_of_its_session_are_told_by_the_parent_alone() {
+    let lost = lost(1, create_with("/q/e", true, false));
+    let last = create(2, (4000, 4001), "/q/z", 9);
+    assert_eq!(verdict(&[lost.clone(), parent(8, 4, 0, 6)]), "valid");
+    assert_eq!(verdict(&[lost.clone(), parent(8, 4, 1, 6)]), "valid");
+    let unseen = [lost.clone(), last.clone(), parent(9, 5, 1, 9)];
+    assert_eq!(verdict(&unseen), "valid");
+    // Two creates are one more than were asked for; and one cannot have gone twice.
+    let twice = [lost.clone(), last.clone(), parent(9, 6, 1, 9)];
+    assert_eq!(verdict(&twice), "invalid");
+    let gone = Stat {
+        cversion: 10,
+        num_children: 1,
+        pzxid: 9,
+        ..stat(4, 4, 0, "")
+    };
+    let gone = exists(9, (5000, 5001), "/q", 9, Ok(gone));
+    assert_eq!(verdict(&[lost, last, gone]), "invalid");
+}
+
+/// Sequential ephemerals of sessions that expired: a later name counts them all.
+#[test]
+fn lost_places_in_a_queue_are_told_by_the_next_number() {
+    let queue = |number: i32| {
+        let mut lines: Vec<Line> = (1..=3)
+            .map(|session| lost(session, create_with("/q/n-", true, true)))
+            .collect();
+        lines.push(numbered(5, (4000, 4001), number, 20));
+        lines.push(listed(20, &[&format!("n-{number:010}")]));
+        verdict(&lines)
+    };
+    assert_eq!([3, 4, 6].map(queue), ["valid"; 3]);
+    assert_eq!(queue(7), "invalid");
+}
+
+/// The number in the name of a lost child tells of children made before it, which nobody saw.
+#[test]
+fn a_number_that_is_too_low_asks_for_earlier_children() {
+    let story = |name: &str| {
+        verdict(&[
+            lost(1, create_with("/q/e", true, false)),
+            lost(1, create_with("/q/f", true, false)),
+            lost(2, create_with("/q/n-", false, true)),
+            create(3, (4000, 4001), "/q/z", 20),
+            listed(20, &[name, "z"]),
+        ])
+    };
+    assert_eq!(story("n-0000000003"), "valid");
+    assert_eq!(story("n-0000000005"), "valid");
+    assert_eq!(story("n-0000000006"), "invalid");
+}
+
+/// Nothing names the transaction of a change of an ACL; aversion counts, and the last one shows.
+#[test]
+fn lost_changes_of_an_acl_are_told_by_their_number_and_the_last() {
+    let acl = |perms: i32| Acl::new(perms, "world", "anyone");
+    let story = |perms: i32, aversion: i32| {
+        let mut lines: Vec<Line> = [17, 19, 21]
+            .map(|perms| Op::SetAcl {
+                path: "/a".into(),
+                acl: [acl(perms)].into(),
+                version: -1,
+            })
+            .map(|op| lost(1, op))
+            .into();
+        lines.push(set(2, (4000, 4001), "/y", "1", after_set(3, 20, 1, "1")));
+        lines.push(Request {
+            session: 9,
+            time: (5000, 5001),
+            zxid: 20,
+            op: Op::GetAcl { path: "/a".into() },
+            result: Ok(Answer::Acl {
+                acl: [acl(perms)].into(),
+                stat: Stat { aversion, ..A0 },
+            }),
+        });
+        verdict(&lines)
+    };
+    assert_eq!(story(17, 1), "valid");
+    assert_eq!(story(21, 2), "valid");
+    assert_eq!(story(21, 3), "valid");
+    // The first of two is not the last of them.
+    assert_eq!(story(17, 2), "invalid");
+    assert_eq!(story(21, 4), "invalid");
+}
+
+/// Two requests of a session need both of the only free numbers; what another session lost may
+/// lie at one of them, but need not.
+#[test]
+fn what_holds_a_number_makes_room_for_two_in_a_row() {
+    let lines = [
+        lost(1, create_with("/q/e", false, false)),
+        lost(1, create_with("/q/f", false, false)),
+        lost(2, set_op("/x", "lost", -1)),
+        set(1, (100, 101), "/y", "1", after_set(3, 7, 1, "1")),
+        set(3, (200, 201), "/x", "2", after_set(2, 20, 2, "2")),
+        listed(20, &["e", "f"]),
+    ];
+    assert_eq!(verdict(&lines), "valid");
+}
