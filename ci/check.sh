@@ -35,6 +35,10 @@ sim=${CARGO_TARGET_DIR:-target}/release/sim
 step "published histories get their known verdicts"
 ci/published.sh
 
+step "without the servers' log"
+ci/logless.sh 20 0
+ci/logless.sh 20 20 3
+
 step "what is outside the promise is caught"
 code=0
 "$sim" sweep --seeds 0..4 --scenario scenarios/negative --out runs/negative --json >/dev/null || code=$?

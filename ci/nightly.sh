@@ -3,7 +3,7 @@
 # fingerprints compared. Every part runs, whatever became of those before it.
 #
 #   ci/nightly.sh              everything; three to four hours on two cores
-#   ci/nightly.sh sweeps …     only these parts: sweeps scenarios determinism speed plants
+#   ci/nightly.sh sweeps …     only these parts: sweeps logless scenarios determinism speed plants
 #
 #   FIRST=700000 ci/nightly.sh     from this seed on (without it: a range of its own each day)
 #   SCALE=10 ci/nightly.sh         a tenth of the seeds, in percent
@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-known="sweeps scenarios determinism speed plants"
+known="sweeps logless scenarios determinism speed plants"
 parts=${*:-$known}
 for part in $parts; do
     case " $known " in
@@ -61,6 +61,12 @@ sweeps() {
     sweep intensity-3 3000 --intensity 3
     sweep intensity-8 500 --intensity 8
     sweep gentle 500 --intensity 0.3
+}
+
+# As a real cluster is judged: nothing but what the clients saw.
+logless() {
+    KEEP=$night/logless part logless ci/logless.sh $((1000 * scale / 100 + 1)) $((first + 80000))
+    KEEP=$night/logless part logless-3 ci/logless.sh $((500 * scale / 100 + 1)) $((first + 85000)) 3
 }
 
 # What is outside the promise has to be seen: a judge that finds the losses of no seed is blind.
