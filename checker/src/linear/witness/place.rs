@@ -144,26 +144,50 @@ impl Walk<'_> {
 
     /// What the search found impossible, in our words.
     fn convicted(&self, conviction: &Conviction, names: &[&[u32]]) -> Box<Broken> {
-        let moment = names[conviction.operation];
+        let core = self.core(names[conviction.operation]);
         let others = conviction.with.iter().map(|(at, _)| names[*at][0]);
-        let operations: Vec<usize> = moment
-            .iter()
-            .copied()
-            .chain(others)
-            .map(|index| index as usize)
-            .collect();
-        let property = match self.op(moment[0]).op.1 {
+        let property = match self.op(core[0]).op.1 {
+            _ if core.len() > 1 => Property::ReplicasAgree,
             RegisterOp::Cas(..) => Property::ConditionalWrites,
-            RegisterOp::Write(_) if moment.len() > 1 => Property::ReplicasAgree,
             RegisterOp::Write(_) => Property::LinearizableWrites,
             RegisterOp::Read => Property::OneOrder,
         };
+        let operations = core.iter().copied().chain(others);
         Box::new(Broken {
             property,
             reason: conviction.reason.clone(),
-            operations,
+            operations: operations.map(|index| index as usize).collect(),
             state: conviction.states_told().join(" or "),
         })
+    }
+
+    /// Of a moment that no state explains two operations that no state explains together,
+    /// the one that convicts first, or else one that finds no state.
+    fn core(&self, moment: &[u32]) -> Vec<u32> {
+        let told = |index: &u32| match (self.op(*index).op.1, self.op(*index).outcome) {
+            (RegisterOp::Write(value), _) => Some(value),
+            (RegisterOp::Cas(_, value), Some(RegisterOutcome::Swapped(true))) => Some(value),
+            (RegisterOp::Read, Some(RegisterOutcome::Value(value))) => Some(value),
+            (RegisterOp::Read | RegisterOp::Cas(..), _) => None,
+        };
+        let values = moment.iter().enumerate();
+        let Some((at, value)) = values
+            .filter_map(|(at, index)| Some((at, told(index)?)))
+            .next()
+        else {
+            return moment[..1].to_vec();
+        };
+        let differs = |index: &&u32| {
+            let operation = self.op(**index);
+            let (op, outcome) = (&operation.op, operation.outcome.as_ref());
+            **index != moment[at] && self.model.step(&value, op, outcome).is_none()
+        };
+        // What took effect stands first, and is not asked what it left.
+        let looks = &moment[usize::from(is_effective(self.op(moment[0])))..];
+        match looks.iter().find(differs) {
+            Some(other) => vec![*other, moment[at]],
+            None => vec![moment[at]],
+        }
     }
 
     /// The order with `placed` operations behind the zxids they follow.
