@@ -335,8 +335,7 @@ fn reduced_registers_with_zxids_break_the_same_promise() {
         }
     }
     left.sort_unstable();
-    // What shares a zxid convicts together.
-    assert!(left[left.len() / 2] <= 8, "{left:?}");
+    assert!(left[left.len() / 2] <= 4, "{left:?}");
 }
 
 #[test]
