@@ -329,7 +329,7 @@ proptest! {
 #[test]
 fn a_history_of_many_blocks_survives() {
     let mut history = History::new(Header::default());
-    for number in 0..20_000 {
+    for number in 0..40_000 {
         let path: Path = format!("/node/{number}").into();
         history.push(
             1,
@@ -342,7 +342,7 @@ fn a_history_of_many_blocks_survives() {
         );
     }
     let bytes = binary_of(&history);
-    assert!(bytes.len() > 2 * (256 << 10), "so that there are several");
+    assert!(bytes.len() > 2 * (512 << 10), "so that there are several");
     assert_eq!(read(&bytes[..]).unwrap(), history);
 }
 

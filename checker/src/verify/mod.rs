@@ -38,6 +38,7 @@
 //! | `tree`, `rights` | what each request does (W3, R1) |
 //! | `free` | free writes, where others wrote too (F) |
 //! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
+//! | `texts` | copies of paths that no other thread touches |
 //!
 //! Answers to: `consistency.md` 3.1 and 6.
 
@@ -48,6 +49,7 @@ mod free;
 mod heard;
 mod lives;
 mod rights;
+mod texts;
 mod tree;
 
 use crate::certificate::{Certificate, Effect, Step};
@@ -402,12 +404,10 @@ fn attempt<R: Borrow<Record>>(tree: &mut Tree, asked: &Asked<R>, zxid: i64) {
 }
 
 fn run(tree: &mut Tree, ops: &[Op], by: Caller<'_>) -> Result<(), ErrorCode> {
-    ops.iter()
-        .try_for_each(|op| tree.execute(op, path_of(op), by).map(|_| ()))
-}
-
-fn path_of(op: &Op) -> &str {
-    op.path().map_or("", |path| path)
+    ops.iter().try_for_each(|op| {
+        let path = tree.path_of(op);
+        tree.execute(op, &path, by).map(|_| ())
+    })
 }
 
 /// W3: an answered transaction. Where it is not known whether the client may, the answer says.
@@ -457,7 +457,8 @@ fn single(
     answer: &Result<Answer, ErrorCode>,
     whole: bool,
 ) -> Result<(), String> {
-    let done = tree.execute(op, path_of(op), by);
+    let path = tree.path_of(op);
+    let done = tree.execute(op, &path, by);
     let fits = match (&done, answer) {
         (Ok(path), Ok(answer)) => tree.shows(op, path, answer, whole),
         (Err(code), Err(told)) => code == told,

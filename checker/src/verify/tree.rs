@@ -7,6 +7,7 @@
 //! Answers to: `protocol.md` 9, 10 and 13; `consistency.md` 3.0.
 
 use super::rights::{ADMIN, CREATE, DELETE, READ, Rights, WRITE, Who, allows, granted, shown_as};
+use super::texts::Texts;
 use crate::history::{Acl, Answer, ErrorCode, Op, Path, Start, Stat, SubAnswer, Value};
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
@@ -113,6 +114,7 @@ pub struct Tree {
     /// What nearly every node grants.
     open: Rc<Rights>,
     journal: Vec<(Rc<str>, Option<Znode>)>,
+    texts: Texts,
     exists_needs_read: bool,
 }
 
@@ -139,6 +141,7 @@ impl Tree {
             nodes,
             names,
             journal: Vec::new(),
+            texts: Texts::default(),
             open: Rc::new(Rights {
                 entries: Acl::open().to_vec(),
                 unclear: false,
@@ -207,6 +210,14 @@ impl Tree {
             }
         }
         tree
+    }
+
+    /// The path that a request names; empty if it names none.
+    pub fn path_of(&mut self, op: &Op) -> Rc<str> {
+        match op.path() {
+            Some(path) => self.texts.own(path),
+            None => Rc::default(),
+        }
     }
 
     /// Begins a transaction: what was done before can no longer be undone.
@@ -346,7 +357,7 @@ impl Tree {
             mzxid: zxid,
             pzxid: zxid,
             owner: if *ephemeral { by.session } else { 0 },
-            rights: match **acl == *self.open.entries {
+            rights: match Acl::is_open(acl) {
                 true => self.open.clone(),
                 false => granted(acl, by.who).into(),
             },
@@ -397,11 +408,10 @@ impl Tree {
             (Op::Delete { .. } | Op::Check { .. } | Op::Close | Op::Sync { .. }, Answer::Done) => {
                 true
             }
-            (Op::Create { stat: false, .. }, Answer::Path(made)) => **made == *path,
             (Op::Create { .. }, Answer::Created { path: made, stat }) => {
-                **made == *path && self.has_stat(path, stat, whole)
+                *self.texts.own(made) == *path && self.has_stat(path, stat, whole)
             }
-            (Op::Create { stat: true, .. }, Answer::Path(made)) => **made == *path,
+            (Op::Create { .. }, Answer::Path(made)) => *self.texts.own(made) == *path,
             (Op::Set { .. } | Op::SetAcl { .. } | Op::Exists { .. }, Answer::Stat(stat)) => {
                 self.has_stat(path, stat, whole)
             }
@@ -423,11 +433,10 @@ impl Tree {
         }
     }
 
-    fn has_names(&self, path: &str, seen: &[Path]) -> bool {
-        let mut seen: Vec<&str> = seen.iter().map(|name| &**name).collect();
+    fn has_names(&mut self, path: &str, seen: &[Path]) -> bool {
+        let mut seen: Vec<Rc<str>> = seen.iter().map(|name| self.texts.own(name)).collect();
         seen.sort_unstable();
-        let names = self.names.get(path).into_iter().flatten();
-        names.map(|name| &**name).eq(seen)
+        self.names.get(path).into_iter().flatten().eq(&seen)
     }
 
     fn has_stat(&mut self, path: &str, seen: &Stat, whole: bool) -> bool {
@@ -449,7 +458,7 @@ impl Tree {
             return Err("not one result a part".into());
         }
         for (part, (op, result)) in ops.iter().zip(results).enumerate() {
-            let path = op.path().map_or("", |path| path);
+            let path = &*self.path_of(op);
             let failed = match result {
                 Err(ErrorCode::OK) | Ok(_) => None,
                 Err(code) => Some(*code),

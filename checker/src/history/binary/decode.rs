@@ -227,6 +227,19 @@ impl Block {
 
     /// An ACL that many share.
     fn shared_acl(&mut self) -> Result<Arc<[Acl]>, Fault> {
+        let begin = self.at;
+        let (count, perms) = (self.u32()?, self.i32());
+        if (count, perms) == (1, Ok(31)) {
+            let (scheme, id) = (self.u32()?, self.u32()?);
+            let is = |number: u32, wanted: &str| {
+                let text = self.texts.get(number as usize);
+                text.is_some_and(|text| &**text == wanted)
+            };
+            if is(scheme, "world") && is(id, "anyone") {
+                return Ok(Acl::open());
+            }
+        }
+        self.at = begin;
         Ok(self.acl()?.into())
     }
 

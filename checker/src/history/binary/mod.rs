@@ -28,7 +28,7 @@ pub const MAGIC: [u8; 8] = *b"\0GKHST1\0";
 const VERSION: u32 = 1;
 
 /// A block is written when it holds so many bytes.
-const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_BYTES: usize = 512 << 10;
 
 /// Largest block and largest header that are read or written, bytes: one record may be as long as
 /// the longest line of JSON.
