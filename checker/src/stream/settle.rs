@@ -238,7 +238,7 @@ impl<R: Borrow<Record>> Stream<R> {
 
     pub(super) fn path_of(&mut self, op: &Op) -> PathId {
         match op.path() {
-            Some(path) => self.tree.paths.id_of(path),
+            Some(path) => self.tree.paths.id_shared(path),
             None => NO_PATH,
         }
     }
@@ -388,7 +388,7 @@ impl<R: Borrow<Record>> Stream<R> {
         let mut due: Vec<(EventType, &Path)> = Vec::new();
         for (list, table, for_creation) in lists {
             for path in list {
-                let id = self.tree.paths.id_of(path);
+                let id = self.tree.paths.id_shared(path);
                 let node = self.tree.node(id);
                 let (changed, event) = match table {
                     Table::Data => (node.mzxid, EventType::NodeDataChanged),
