@@ -71,6 +71,7 @@ impl Walk<'_> {
         // What each operation of that history stands for.
         let mut names: Vec<&[u32]> = Vec::new();
         for (at, moment) in moments.iter().enumerate() {
+            self.agree(moment)?;
             let time = 2 * at as i64;
             history.push(self.at_once(moment, time, Some(time)));
             names.push(moment);
@@ -130,9 +131,7 @@ impl Walk<'_> {
 
     /// `together` as one operation of the search.
     fn at_once(&self, together: &[u32], call: i64, ret: Option<i64>) -> OperationOf<Moments> {
-        let steps = together
-            .iter()
-            .map(|index| (self.op(*index).op.1, self.op(*index).outcome));
+        let steps = together.iter().map(|index| self.told(*index));
         Operation {
             client: self.op(together[0]).client,
             call,
@@ -144,15 +143,16 @@ impl Walk<'_> {
 
     /// What the search found impossible, in our words.
     fn convicted(&self, conviction: &Conviction, names: &[&[u32]]) -> Box<Broken> {
-        let core = self.core(names[conviction.operation]);
+        let moment = names[conviction.operation];
+        let steps: Vec<_> = moment.iter().map(|index| self.told(*index)).collect();
+        let index = moment[decisive(&steps)];
         let others = conviction.with.iter().map(|(at, _)| names[*at][0]);
-        let property = match self.op(core[0]).op.1 {
-            _ if core.len() > 1 => Property::ReplicasAgree,
+        let property = match self.op(index).op.1 {
             RegisterOp::Cas(..) => Property::ConditionalWrites,
             RegisterOp::Write(_) => Property::LinearizableWrites,
             RegisterOp::Read => Property::OneOrder,
         };
-        let operations = core.iter().copied().chain(others);
+        let operations = std::iter::once(index).chain(others);
         Box::new(Broken {
             property,
             reason: conviction.reason.clone(),
@@ -161,32 +161,27 @@ impl Walk<'_> {
         })
     }
 
-    /// Of a moment that no state explains two operations that no state explains together,
-    /// the one that convicts first, or else one that finds no state.
-    fn core(&self, moment: &[u32]) -> Vec<u32> {
-        let told = |index: &u32| match (self.op(*index).op.1, self.op(*index).outcome) {
-            (RegisterOp::Write(value), _) => Some(value),
-            (RegisterOp::Cas(_, value), Some(RegisterOutcome::Swapped(true))) => Some(value),
-            (RegisterOp::Read, Some(RegisterOutcome::Value(value))) => Some(value),
-            (RegisterOp::Read | RegisterOp::Cas(..), _) => None,
-        };
-        let values = moment.iter().enumerate();
-        let Some((at, value)) = values
-            .filter_map(|(at, index)| Some((at, told(index)?)))
-            .next()
-        else {
-            return moment[..1].to_vec();
-        };
-        let differs = |index: &&u32| {
-            let operation = self.op(**index);
-            let (op, outcome) = (&operation.op, operation.outcome.as_ref());
-            **index != moment[at] && self.model.step(&value, op, outcome).is_none()
+    /// What was asked and answered.
+    fn told(&self, index: u32) -> (RegisterOp, Option<RegisterOutcome>) {
+        (self.op(index).op.1, self.op(index).outcome)
+    }
+
+    /// At one zxid a key has one value, whatever is placed around it.
+    fn agree(&self, moment: &[u32]) -> Result<(), Refused> {
+        let steps: Vec<_> = moment.iter().map(|index| self.told(*index)).collect();
+        let first = decisive(&steps);
+        let Some(value) = left(&steps[first]) else {
+            return Ok(());
         };
         // What took effect stands first, and is not asked what it left.
-        let looks = &moment[usize::from(is_effective(self.op(moment[0])))..];
-        match looks.iter().find(differs) {
-            Some(other) => vec![*other, moment[at]],
-            None => vec![moment[at]],
+        let looks = usize::from(is_effective(self.op(moment[0])));
+        let differs = |index: &&u32| {
+            let (op, outcome) = (&self.op(**index).op, self.op(**index).outcome.as_ref());
+            **index != moment[first] && self.model.step(&value, op, outcome).is_none()
+        };
+        match moment[looks..].iter().find(differs) {
+            Some(other) => Err(self.illegal(*other, value, Some(moment[first])).into()),
+            None => Ok(()),
         }
     }
 
@@ -336,6 +331,22 @@ impl Bounds {
         }
         (low, high)
     }
+}
+
+/// The value there after it, if it tells.
+fn left(step: &(RegisterOp, Option<RegisterOutcome>)) -> Option<Symbol> {
+    match step {
+        (RegisterOp::Write(value), _) => Some(*value),
+        (RegisterOp::Cas(_, value), Some(RegisterOutcome::Swapped(true))) => Some(*value),
+        (RegisterOp::Read, Some(RegisterOutcome::Value(value))) => Some(*value),
+        (RegisterOp::Read | RegisterOp::Cas(..), _) => None,
+    }
+}
+
+/// Which of the operations at one moment says most about the value then.
+fn decisive(steps: &[(RegisterOp, Option<RegisterOutcome>)]) -> usize {
+    let tells = |step| left(step).is_some();
+    steps.iter().position(tells).unwrap_or(0)
 }
 
 /// One register of which several operations may happen at one moment, in the order given.
