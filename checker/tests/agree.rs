@@ -9,7 +9,6 @@ mod small;
 use gamekeeper_checker::history::History;
 use gamekeeper_checker::verify::verify;
 use gamekeeper_checker::{Options, Verdict, judge_verified, judge_with_certificate};
-use small::Dice;
 
 /// Most requests of a history.
 const REQUESTS_MAX: usize = 12;
@@ -18,13 +17,7 @@ const REQUESTS_MAX: usize = 12;
 fn history(seed: u64) -> History {
     let mut history = small::valid(seed, REQUESTS_MAX);
     history.header.txns = Some(history.txns.len() as u64);
-    let mut dice = Dice(!seed);
-    if dice.one_in(2) {
-        for _ in 0..1 + dice.below(2) {
-            small::spoil::spoil(&mut history, &mut dice);
-        }
-    }
-    history
+    small::half_spoilt(history, seed)
 }
 
 /// What each judge says against what the enumerator says; None if all agree.
@@ -56,20 +49,6 @@ fn disagreement(history: &History) -> Option<String> {
         })
 }
 
-/// Leaves out whole requests as long as the two still disagree.
-fn shrunk(mut history: History) -> History {
-    let mut index = 0;
-    while index < history.records.len() {
-        let mut less = history.clone();
-        small::spoil::forget_at(&mut less, index);
-        match less.records.len() < history.records.len() && disagreement(&less).is_some() {
-            true => (history, index) = (less, 0),
-            false => index += 1,
-        }
-    }
-    history
-}
-
 fn compare(seeds: std::ops::Range<u64>) {
     let (mut valid, mut wrong) = (0, 0);
     let count = seeds.end - seeds.start;
@@ -79,7 +58,7 @@ fn compare(seeds: std::ops::Range<u64>) {
         if let Some(words) = disagreement(&history) {
             wrong += 1;
             if wrong <= 3 {
-                let small = shrunk(history);
+                let small = small::shrunk(history, |less| disagreement(less).is_some());
                 let words = disagreement(&small).unwrap_or(words);
                 println!("seed {seed}: {words}\n{}", naive::lines(&small));
             }
@@ -95,9 +74,7 @@ fn compare(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn judge_and_enumerator_agree_on_small_histories() {
-    let seeds = std::env::var("AGREE_SEEDS").unwrap_or("0..600".into());
-    let (first, end) = seeds.split_once("..").expect("AGREE_SEEDS is A..B");
-    compare(first.parse().expect("a number")..end.parse().expect("a number"));
+    compare(small::seeds("AGREE_SEEDS", 0..600));
 }
 
 /// Seeds on which they did not. 37254: a request that could have been what was seen at a

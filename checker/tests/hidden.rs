@@ -19,13 +19,7 @@ const REQUESTS_MAX: usize = 7;
 fn history(seed: u64) -> History {
     let mut history = small::valid(seed, REQUESTS_MAX);
     history.txns.clear();
-    let mut dice = Dice(!seed);
-    if dice.one_in(2) {
-        for _ in 0..1 + dice.below(2) {
-            small::spoil::spoil(&mut history, &mut dice);
-        }
-    }
-    history
+    small::half_spoilt(history, seed)
 }
 
 /// What the two say, where they do not agree.
@@ -40,31 +34,9 @@ fn disagreement(history: &History) -> Option<String> {
     (!agrees).then(|| format!("consistent: {consistent}; judged: {verdict}"))
 }
 
-/// Leaves out whole requests as long as the two still disagree.
-fn shrunk(mut history: History) -> History {
-    let mut index = 0;
-    while index < history.records.len() {
-        let mut less = history.clone();
-        small::spoil::forget_at(&mut less, index);
-        match less.records.len() < history.records.len() && disagreement(&less).is_some() {
-            true => (history, index) = (less, 0),
-            false => index += 1,
-        }
-    }
-    history
-}
-
-fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(asked) = std::env::var("HIDDEN_SEEDS") else {
-        return usual;
-    };
-    let (first, end) = asked.split_once("..").expect("HIDDEN_SEEDS is A..B");
-    first.parse().expect("a number")..end.parse().expect("a number")
-}
-
 #[test]
 fn search_and_enumerator_agree_on_small_histories_without_zxids() {
-    let seeds = seeds(0..300);
+    let seeds = small::seeds("HIDDEN_SEEDS", 0..300);
     let count = seeds.end - seeds.start;
     let (mut consistent, mut circles, mut wrong) = (0, 0, 0);
     for seed in seeds {
@@ -76,7 +48,7 @@ fn search_and_enumerator_agree_on_small_histories_without_zxids() {
         if let Some(words) = disagreement(&history) {
             wrong += 1;
             if wrong <= 3 {
-                let small = shrunk(history);
+                let small = small::shrunk(history, |less| disagreement(less).is_some());
                 let words = disagreement(&small).unwrap_or(words);
                 println!("seed {seed}: {words}\n{}", naive::lines(&small));
             }
@@ -110,7 +82,7 @@ fn class(history: &History) -> Option<Class> {
 #[test]
 fn class_of_a_conviction_is_what_the_enumerator_finds() {
     let (mut inconsistent, mut dishonest) = (0, 0);
-    for seed in seeds(0..300) {
+    for seed in small::seeds("HIDDEN_SEEDS", 0..300) {
         let history = history(seed);
         match class(&history) {
             None => {}
@@ -134,7 +106,7 @@ fn class_of_a_conviction_is_what_the_enumerator_finds() {
 #[test]
 fn wrong_zxids_alone_are_class_b() {
     let mut told = 0;
-    for seed in seeds(0..300) {
+    for seed in small::seeds("HIDDEN_SEEDS", 0..300) {
         let mut history = small::valid(seed, 2 * REQUESTS_MAX);
         history.txns.clear();
         if class(&history).is_some() {
@@ -180,7 +152,7 @@ fn without_zxids(history: &History) -> History {
 #[test]
 fn a_history_that_tells_no_zxids_is_judged_without_them() {
     let mut consistent = 0;
-    for seed in seeds(0..300) {
+    for seed in small::seeds("HIDDEN_SEEDS", 0..300) {
         let history = without_zxids(&history(seed));
         assert_eq!(disagreement(&history), None, "seed {seed}");
         let verdict = judge(&history, &Options::default());

@@ -5,14 +5,12 @@ mod dice;
 mod mutate;
 
 use dice::Dice;
-use gamekeeper_checker::history::{self, History};
 use gamekeeper_checker::{
     CLASS_CONFIGURATIONS, CONFIGURATIONS, Class, Options, Verdict, classify, judge,
     judge_without_zxids,
 };
-use mutate::{Life, MUTATORS};
+use mutate::{Life, MUTATORS, lives};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 /// How often each mutator is tried on each life.
 const TRIES: u64 = 2;
@@ -25,27 +23,6 @@ const OF_ZXIDS_ALONE: [&str; 2] = [
 
 /// Of which no order of the answers tells all.
 const OF_NOTIFICATIONS: [&str; 2] = ["a notification comes after", "a notification of another"];
-
-/// `LIVES=DIR` tries other lives than the ones kept here: files of histories.
-fn lives() -> Vec<(PathBuf, History)> {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lives");
-    let folder = std::env::var_os("LIVES").map_or(kept, PathBuf::from);
-    let files = std::fs::read_dir(&folder).expect("a folder of lives");
-    let files = files.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let mut files: Vec<PathBuf> = files
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
-        .collect();
-    files.sort();
-    let read = |path: PathBuf| {
-        let file = std::fs::File::open(&path).expect("a life can be opened");
-        let life = history::read(std::io::BufReader::new(file)).expect("a life is a history");
-        (path, life)
-    };
-    files.into_iter().map(read).collect()
-}
 
 #[test]
 fn a_valid_life_is_valid_without_its_zxids() {

@@ -4,39 +4,14 @@
 mod dice;
 mod mutate;
 
-use gamekeeper_checker::history::{self, Body, EventType, History, Op, World};
+use gamekeeper_checker::history::{Body, EventType, History, Op, World};
 use gamekeeper_checker::verify::verify_open;
 use gamekeeper_checker::{Options, Property, Verdict, judge, judge_verified};
-use mutate::{Dice, Life, MUTATORS};
+use mutate::{Dice, Life, MUTATORS, lives};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 /// How often some of each life's clients are left out.
 const DRAWS: u64 = 12;
-
-fn lives() -> Vec<(PathBuf, History)> {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lives");
-    let folder = std::env::var_os("LIVES").map_or(kept, PathBuf::from);
-    let entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .map(|path| match path.is_dir() {
-            true => path.join("history.jsonl"),
-            false => path,
-        })
-        .filter(|path| path.extension().is_some_and(|end| end == "jsonl") && path.exists())
-        .collect();
-    files.sort();
-    let read = |path: PathBuf| {
-        let file = std::fs::File::open(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let history = history::read(std::io::BufReader::new(file));
-        let history = history.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        (path, history)
-    };
-    files.into_iter().map(read).collect()
-}
 
 /// What is left of a life if between one and all but one of its clients were not recorded.
 fn overheard(whole: &History, dice: &mut Dice) -> History {

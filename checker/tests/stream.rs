@@ -6,13 +6,12 @@ mod mutate;
 mod toy;
 
 use dice::Dice;
-use gamekeeper_checker::history::{Answer, Body, ErrorCode, History, SessionEvent, read};
+use gamekeeper_checker::history::{Answer, Body, ErrorCode, History, SessionEvent};
 use gamekeeper_checker::{
     Options, Stream, Summary, Verdict, acquit, acquit_verified, judge_with_certificate,
 };
-use mutate::{Life, MUTATORS};
+use mutate::{Life, MUTATORS, lives};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use toy::{Shape, valid_history};
 
 fn thorough(history: &History) -> Verdict {
@@ -26,29 +25,6 @@ fn within(history: &History, window: usize) -> Option<Summary> {
         stream.take(record.clone()).ok()?;
     }
     stream.finish().ok()
-}
-
-/// Lives of the simulator, with their servers' log: the ones kept here, or `LIVES=DIR`, a folder
-/// of history files or of run directories.
-fn lives() -> Vec<(PathBuf, History)> {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lives");
-    let folder = std::env::var_os("LIVES").map_or(kept, PathBuf::from);
-    let entries = std::fs::read_dir(&folder).expect("a folder of lives");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let mut files: Vec<PathBuf> = paths
-        .map(|path| match path.is_dir() {
-            true => path.join("history.jsonl"),
-            false => path,
-        })
-        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
-        .collect();
-    files.sort();
-    let history = |path: PathBuf| {
-        let file = std::fs::File::open(&path).expect("it exists");
-        let history = read(std::io::BufReader::new(file)).expect("a history");
-        (path, history)
-    };
-    files.into_iter().map(history).collect()
 }
 
 #[test]

@@ -13,8 +13,9 @@ mod watch;
 
 pub use crate::dice::Dice;
 use gamekeeper_checker::Property;
-use gamekeeper_checker::history::*;
+use gamekeeper_checker::history::{read as read_history, *};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Breaks one property somewhere; None if there is no place for it.
 pub type Mutator = fn(&Life<'_>, &mut Dice) -> Option<History>;
@@ -147,6 +148,32 @@ pub const MUTATORS: [(Property, &str, Mutator); 25] = [
         node::allowed,
     ),
 ];
+
+/// Lives of the simulator, with their servers' log: the ones kept here, or `LIVES=DIR`, a folder
+/// of history files or of run directories.
+pub fn lives() -> Vec<(PathBuf, History)> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lives");
+    let folder = std::env::var_os("LIVES").map_or(kept, PathBuf::from);
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .map(|path| match path.is_dir() {
+            true => path.join("history.jsonl"),
+            false => path,
+        })
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl") && path.exists())
+        .collect();
+    files.sort();
+    let life = |path: PathBuf| {
+        let file = std::fs::File::open(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let history = read_history(std::io::BufReader::new(file));
+        let history = history.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (path, history)
+    };
+    files.into_iter().map(life).collect()
+}
 
 /// P10: a notification comes after an answer that shows as much.
 pub fn late_notification(life: &Life<'_>, seed: u64) -> Option<History> {

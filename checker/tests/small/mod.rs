@@ -298,3 +298,38 @@ impl World {
         self.give_up(client);
     }
 }
+
+/// Every other history spoilt, once or twice.
+pub fn half_spoilt(mut history: History, seed: u64) -> History {
+    let mut dice = Dice(!seed);
+    if dice.one_in(2) {
+        for _ in 0..1 + dice.below(2) {
+            spoil::spoil(&mut history, &mut dice);
+        }
+    }
+    history
+}
+
+/// Leaves out whole requests as long as two still disagree.
+pub fn shrunk(mut history: History, disagree: impl Fn(&History) -> bool) -> History {
+    let mut index = 0;
+    while index < history.records.len() {
+        let mut less = history.clone();
+        spoil::forget_at(&mut less, index);
+        match less.records.len() < history.records.len() && disagree(&less) {
+            true => (history, index) = (less, 0),
+            false => index += 1,
+        }
+    }
+    history
+}
+
+/// The seeds that the environment asks for as `A..B`, or the usual ones.
+pub fn seeds(variable: &str, usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(asked) = std::env::var(variable) else {
+        return usual;
+    };
+    let ends = asked.split_once("..");
+    let ends = ends.and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
+    ends.unwrap_or_else(|| panic!("{variable} is A..B, not {asked}"))
+}

@@ -68,6 +68,11 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
 }
 
 fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<Outcome, String> {
+    if arguments.foreign.ignore_zxid && arguments.explain.reduce.is_some() {
+        return Err(
+            "--reduce goes by zxids here, and --ignore-zxid hides them; name one of them".into(),
+        );
+    }
     let pass = PassArguments {
         // One pass goes by zxids.
         whole: arguments.pass.whole || arguments.foreign.ignore_zxid,

@@ -7,11 +7,11 @@
 //! Answers to: `consistency.md` 3.2 (an unexplained zxid is a free write); P13, P19.
 
 use super::Overheard;
-use super::sights::made_by;
 use crate::history::{Answer, ErrorCode, EventType, Op};
 use crate::model::{NO_PATH, PathId};
 use crate::verdict::{Property, Violation};
 use crate::walk::case::{Case, Request, RequestIndex, Role};
+use crate::walk::evidence::made;
 use rustc_hash::FxHashMap;
 
 /// The zxids that recorded requests have.
@@ -120,7 +120,7 @@ impl<'h> Overheard<'_, 'h> {
     /// True if a recorded transaction can have made a path, or written to it.
     pub(super) fn may_have_written(&self, doer: RequestIndex, path: PathId, made_it: bool) -> bool {
         let wrote = |(op, answer): (&Op, &Answer)| {
-            let there = made_by(answer).or(op.path());
+            let there = made(answer).or(op.path());
             let there = there.and_then(|there| self.paths.find(there));
             match op {
                 Op::Create { .. } => there == Some(path),
@@ -152,7 +152,7 @@ impl<'h> Overheard<'_, 'h> {
         };
         let fired = |(op, answer): (&Op, &Answer)| match op {
             Op::Create { .. } => {
-                let made = find(made_by(answer));
+                let made = find(made(answer));
                 match event {
                     EventType::NodeCreated => made == path,
                     EventType::NodeChildrenChanged => self.paths.parent(made) == path,
@@ -184,7 +184,7 @@ impl<'h> Overheard<'_, 'h> {
 
     /// The path a successful part is about, as a number.
     pub(super) fn about(&self, op: &'h Op, answer: &'h Answer) -> PathId {
-        let path = made_by(answer).or(op.path());
+        let path = made(answer).or(op.path());
         path.and_then(|path| self.paths.find(path))
             .unwrap_or(NO_PATH)
     }

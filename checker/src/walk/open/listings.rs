@@ -4,11 +4,11 @@
 //! Answers to: `consistency.md` P9.
 
 use super::Overheard;
-use super::sights::made_by;
 use crate::history::Op;
 use crate::model::{NO_PATH, PathId};
 use crate::verdict::{Property, Violation};
 use crate::walk::case::RequestIndex;
+use crate::walk::evidence::made;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 impl Overheard<'_, '_> {
@@ -69,7 +69,7 @@ impl Overheard<'_, '_> {
         for (index, request) in self.deeds.requests(self.case) {
             for (op, answer) in super::deeds::parts(request) {
                 let path = match op {
-                    Op::Create { .. } => made_by(answer),
+                    Op::Create { .. } => made(answer),
                     Op::Delete { path, .. } => Some(path),
                     _ => None,
                 };

@@ -12,12 +12,12 @@
 //! Answers to: `consistency.md` P15, P17; 3.0 (the counter).
 
 use super::deeds::parts;
-use super::sights::made_by;
 use super::{OWN, Overheard};
 use crate::history::{Op, Stat};
 use crate::model::{NO_PATH, PathId};
 use crate::verdict::{Property, Violation};
 use crate::walk::case::RequestIndex;
+use crate::walk::evidence::made;
 use rustc_hash::FxHashMap;
 
 /// Digits of a sequence number in a name.
@@ -112,7 +112,7 @@ impl Overheard<'_, '_> {
                         path, sequential, ..
                     },
                     Some(made),
-                ) = (op, made_by(answer))
+                ) = (op, made(answer))
                 else {
                     continue;
                 };

@@ -10,6 +10,7 @@ use crate::history::{Answer, ErrorCode, Op, Path, Stat, SubAnswer, Value};
 use crate::model::PathId;
 use crate::verdict::{Property, Violation};
 use crate::walk::case::{Request, RequestIndex, Role};
+use crate::walk::evidence;
 use rustc_hash::FxHashSet;
 
 /// How a path was at one place of the order.
@@ -74,21 +75,7 @@ pub struct Listing<'h> {
 
 /// The path that an answer names as made.
 pub fn made(answer: &Result<Answer, ErrorCode>) -> Option<&Path> {
-    answer.as_ref().ok().and_then(made_by)
-}
-
-/// The path that a successful answer names as made.
-pub fn made_by(answer: &Answer) -> Option<&Path> {
-    match answer {
-        Answer::Path(path) | Answer::Created { path, .. } => Some(path),
-        Answer::Done
-        | Answer::Stat(_)
-        | Answer::Data { .. }
-        | Answer::Names(_)
-        | Answer::NamesStat { .. }
-        | Answer::Acl { .. }
-        | Answer::Multi(_) => None,
-    }
+    answer.as_ref().ok().and_then(evidence::made)
 }
 
 impl<'h> Overheard<'_, 'h> {
