@@ -11,6 +11,7 @@ use super::lives::{Life, Talk};
 use super::refuse;
 use super::rights::Who;
 use super::tree::decided_by_state;
+use super::waiting::Waiting;
 use crate::history::{
     Answer, Body, ErrorCode, Header, Identity, Op, Record, SessionEvent, SyncPromise,
 };
@@ -89,7 +90,7 @@ impl Client {
 pub struct Reading<R> {
     /// Requests that have no place yet, by the record that asked. What was answered with an
     /// error that is none of the tree's needs none.
-    pub waiting: FxHashMap<usize, Asked<R>>,
+    pub waiting: Waiting<R>,
     /// Sessions by id.
     pub lives: FxHashMap<i64, Life>,
     clients: FxHashMap<u32, Client>,
@@ -102,7 +103,7 @@ impl<R: Borrow<Record>> Reading<R> {
     /// Before the first record.
     pub fn new(header: &Header) -> Self {
         Reading {
-            waiting: FxHashMap::default(),
+            waiting: Waiting::new(),
             lives: FxHashMap::default(),
             clients: FxHashMap::default(),
             asked: 0,
@@ -135,12 +136,12 @@ impl<R: Borrow<Record>> Reading<R> {
             },
             Body::Lost { xid } => {
                 if let Some(number) = client.open.remove(xid)
-                    && let Some(asked) = self.waiting.get_mut(&number)
+                    && let Some(asked) = self.waiting.get_mut(number)
                 {
                     asked.connection = usize::MAX;
                     doubt(asked, client);
                     if !asked.op().is_transaction() {
-                        self.waiting.remove(&number);
+                        self.waiting.remove(number);
                     }
                 }
                 Ok(None)
@@ -185,7 +186,7 @@ impl<R: Borrow<Record>> Reading<R> {
             connection: client.connection,
         };
         self.asked += 1;
-        self.waiting.insert(index, asked);
+        self.waiting.insert(asked);
         if closes {
             self.life(session).close_sent.get_or_insert(call);
         }
@@ -199,7 +200,7 @@ impl<R: Borrow<Record>> Reading<R> {
         record: R,
     ) -> Result<Option<i64>, Refusal> {
         let (waiting, clients) = (&mut self.waiting, &mut self.clients);
-        let (Some(request), Some(client)) = (waiting.get_mut(&asked), clients.get_mut(&process))
+        let (Some(request), Some(client)) = (waiting.get_mut(asked), clients.get_mut(&process))
         else {
             return refuse("form", index, "what was placed as lost is answered");
         };
@@ -207,7 +208,7 @@ impl<R: Borrow<Record>> Reading<R> {
             return Ok(None);
         };
         if result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
-            waiting.remove(&asked);
+            waiting.remove(asked);
             return Ok(None);
         }
         let (time, session, call) = (record.borrow().time, request.session, request.call);
@@ -257,7 +258,7 @@ impl<R: Borrow<Record>> Reading<R> {
                     client.perhaps.clear();
                 }
                 for asked in client.open.values().filter(|_| client.session == 0) {
-                    let asked = self.waiting.get_mut(asked);
+                    let asked = self.waiting.get_mut(*asked);
                     if let Some(asked) = asked.filter(|asked| asked.session == 0) {
                         asked.session = *session;
                     }

@@ -21,7 +21,6 @@
 //! | R3 | nobody sees what was not asked for yet |
 //! | R4 | after a sync everything is seen that had been answered before it |
 //! | E | no session ends before it can have expired, or comes back |
-//!
 //! | N1 | a notification comes before any answer as new as its cause |
 //! | N2 | one registration gives one notification |
 //! | N3 | a notification has a live registration, and the first cause since is the one told |
@@ -38,6 +37,7 @@
 //! | `tree`, `rights` | what each request does (W3, R1) |
 //! | `free` | free writes, where others wrote too (F) |
 //! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
+//! | `waiting` | requests that have no place yet |
 //! | `texts` | copies of paths that no other thread touches |
 //!
 //! Answers to: `consistency.md` 3.1 and 6.
@@ -51,6 +51,7 @@ mod lives;
 mod rights;
 mod texts;
 mod tree;
+mod waiting;
 
 use crate::certificate::{Certificate, Effect, Step};
 use crate::history::{Answer, ErrorCode, Header, History, Op, Record, Start};
@@ -241,7 +242,7 @@ impl<R: Borrow<Record>> Verifier<R> {
 
     /// The zxid at which a request was answered, if it was and waits for its place.
     fn zxid_of(&self, invoke: usize) -> i64 {
-        let asked = self.reading.waiting.get(&invoke);
+        let asked = self.reading.waiting.get(invoke);
         asked.map_or(0, |asked| asked.zxid)
     }
 
@@ -295,7 +296,7 @@ impl<R: Borrow<Record>> Verifier<R> {
     }
 
     fn request(&mut self, record: usize, zxid: i64) -> Result<(), Refusal> {
-        let waiting = self.reading.waiting.remove(&record);
+        let waiting = self.reading.waiting.remove(record);
         let Some(asked) = waiting.filter(|asked| asked.op().is_transaction()) else {
             let reason = "it has no place among the transactions, or one already";
             return refuse("form", record, reason);
@@ -334,7 +335,7 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn see(&mut self, record: usize) -> Result<(), Refusal> {
-        let asked = self.reading.waiting.remove(&record);
+        let asked = self.reading.waiting.remove(record);
         let asked = asked.filter(|asked| !asked.op().is_transaction() && asked.answer().is_some());
         let Some(asked) = asked else {
             return refuse(
@@ -364,7 +365,7 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// Something was answered and has no place.
     pub fn finish(self) -> Result<(), Refusal> {
-        let mut waiting = self.reading.waiting.values();
+        let mut waiting = self.reading.waiting.iter();
         match waiting.find(|asked| asked.answer().is_some()) {
             Some(asked) => refuse("form", asked.invoke, "it was answered and has no place"),
             None => self.clock.finish(),
@@ -374,7 +375,7 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// Forgets requests of unknown fate that W2 allows no place any more.
     fn forget_lost(&mut self) {
         let (orders, ended) = (&self.orders, &self.ended);
-        self.reading.waiting.retain(|_, asked| {
+        self.reading.waiting.retain(|asked| {
             let order = orders.get(&asked.session);
             let passed = order.is_some_and(|order| order.is_past(asked.number));
             asked.answer().is_some() || !passed && !ended.contains(&asked.session)
