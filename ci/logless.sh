@@ -6,7 +6,7 @@
 #
 # Prints a line for each life whose verdict is not valid and keeps its history in $KEEP
 # (without it: runs/logless), then how many were judged and what the slowest took. Exit code
-# 0: all valid. A life is a quarter of a second of processor, nearly all of it the living.
+# 0: all valid. A life is an eighth of a second of processor, nearly all of it the living.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

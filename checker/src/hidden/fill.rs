@@ -14,7 +14,7 @@
 
 use super::puzzle::{Place, Puzzle};
 use super::search::Deed;
-use crate::history::{Answer, Body, History, Op, SessionEvent, Stat, Txn, TxnKind};
+use crate::history::{Answer, Body, History, SessionEvent, Stat, Txn, TxnKind};
 use crate::model::{Node, PathId, SessionIndex, Tree};
 use crate::walk::case::{Request, RequestIndex, Role};
 use rustc_hash::FxHashMap;
@@ -212,7 +212,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
 
     fn write_transaction(&mut self, tree: &mut Tree<'h>, request: &Request<'h>, count: usize) {
         let mut nodes = Vec::new();
-        let ops = parts(request.op);
+        let ops = request.op.parts();
         if is_granted(request) {
             let (session, who) = (request.session, request.who);
             let look = |tree: &mut Tree<'h>, path| nodes.push((path, tree.node(path).clone()));
@@ -226,7 +226,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
         let case = self.puzzle.case;
         let request = &case.requests[self.puzzle.lost[number].request as usize];
         let (session, who) = (request.session, request.who);
-        let _ = tree.multi(parts(request.op), session, who, |_| true, |_, _| {});
+        let _ = tree.multi(request.op.parts(), session, who, |_| true, |_, _| {});
         let session = case.sessions.get(session as usize);
         self.filled.txns.push(Txn {
             zxid: self.zxid(count),
@@ -397,13 +397,6 @@ fn hints(puzzle: &Puzzle<'_, '_>, deeds: &[Deed]) -> Vec<i64> {
         hints.push(if hint == i64::MAX { before } else { hint });
     }
     hints
-}
-
-fn parts(op: &Op) -> &[Op] {
-    match op {
-        Op::Multi { ops } => ops,
-        single => std::slice::from_ref(single),
-    }
 }
 
 /// True if a transaction was answered to have taken effect.

@@ -480,29 +480,18 @@ struct Look {
 impl Look {
     /// Notes what can end a node's life, whatever became of the request.
     fn notes_fate<'h>(&mut self, op: &'h Op, paths: &mut Paths<'h>) {
-        match op {
-            Op::Multi { ops } => ops.iter().for_each(|op| self.notes_fate(op, paths)),
-            Op::Delete { path, .. } => {
-                self.mortal.insert(paths.id(path));
+        for part in op.parts() {
+            let (Some(path), ephemeral) = (part.path(), makes_ephemeral(part)) else {
+                continue;
+            };
+            match part {
+                Op::Create {
+                    sequential: true, ..
+                } if ephemeral => self.prefixes.push(path.to_string()),
+                Op::Delete { .. } => drop(self.mortal.insert(paths.id(path))),
+                _ if ephemeral => drop(self.mortal.insert(paths.id(path))),
+                _ => {}
             }
-            Op::Create {
-                path, sequential, ..
-            } if makes_ephemeral(op) => match sequential {
-                true => self.prefixes.push(path.to_string()),
-                false => {
-                    self.mortal.insert(paths.id(path));
-                }
-            },
-            Op::Create { .. }
-            | Op::Exists { .. }
-            | Op::Get { .. }
-            | Op::Set { .. }
-            | Op::Children { .. }
-            | Op::GetAcl { .. }
-            | Op::SetAcl { .. }
-            | Op::Check { .. }
-            | Op::Sync { .. }
-            | Op::Close => {}
         }
     }
 

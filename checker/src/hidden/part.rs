@@ -103,7 +103,7 @@ fn touched(case: &mut Case<'_>, convicting: &FxHashSet<RequestIndex>) -> Vec<Vec
         touches(request.op, &mut case.paths, &mut paths);
         touched.push(paths);
         let stays = request.op.is_transaction() || convicting.contains(&(index as RequestIndex));
-        root_matters |= stays && looks_at_root(request.op);
+        root_matters |= stays && request.op.parts().iter().any(looks_at_root);
     }
     if !root_matters {
         for paths in &mut touched {
@@ -125,13 +125,12 @@ fn touches<'h>(op: &'h Op, paths: &mut Paths<'h>, touched: &mut Vec<PathId>) {
     }
 }
 
-/// True if a request tells, or changes, more of the root than that it is there.
+/// True if a part of a request tells, or changes, more of the root than that it is there.
 fn looks_at_root(op: &Op) -> bool {
     match op {
         Op::Create {
             path, sequential, ..
         } => &**path == "/" || *sequential && path.rfind('/') == Some(0),
-        Op::Multi { ops } => ops.iter().any(looks_at_root),
         Op::Delete { path, .. }
         | Op::Exists { path, .. }
         | Op::Get { path, .. }
@@ -140,7 +139,7 @@ fn looks_at_root(op: &Op) -> bool {
         | Op::GetAcl { path }
         | Op::SetAcl { path, .. }
         | Op::Check { path, .. } => &**path == "/",
-        Op::Sync { .. } | Op::Close => false,
+        Op::Multi { .. } | Op::Sync { .. } | Op::Close => false,
     }
 }
 

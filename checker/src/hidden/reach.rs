@@ -123,27 +123,17 @@ struct Surveyor {
 
 impl Surveyor {
     fn survey<'h>(&mut self, op: &'h Op, paths: &mut Paths<'h>) {
-        match op {
-            Op::Multi { ops } => ops.iter().for_each(|op| self.survey(op, paths)),
-            Op::Create {
+        for part in op.parts() {
+            if let Op::Create {
                 path,
                 sequential: true,
                 ..
-            } => {
+            } = part
+            {
                 let id = paths.id(path);
                 self.numbered.insert(paths.parent(id));
             }
-            Op::SetAcl { path, .. } => self.root_acl |= &**path == "/",
-            Op::Create { .. }
-            | Op::Delete { .. }
-            | Op::Exists { .. }
-            | Op::Get { .. }
-            | Op::Set { .. }
-            | Op::Children { .. }
-            | Op::GetAcl { .. }
-            | Op::Check { .. }
-            | Op::Sync { .. }
-            | Op::Close => {}
+            self.root_acl |= matches!(part, Op::SetAcl { path, .. } if &**path == "/");
         }
     }
 

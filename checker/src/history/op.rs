@@ -122,6 +122,15 @@ impl Op {
         }
     }
 
+    /// What is done at once: the parts of a multi, or else the operation itself. Readers refuse
+    /// a multi within a multi.
+    pub fn parts(&self) -> &[Op] {
+        match self {
+            Op::Multi { ops } => ops,
+            single => std::slice::from_ref(single),
+        }
+    }
+
     /// The path asked about; none for multi and close.
     pub fn path(&self) -> Option<&Path> {
         match self {

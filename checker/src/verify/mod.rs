@@ -395,11 +395,7 @@ fn caller<R>(asked: &Asked<R>, zxid: i64, doubt: bool) -> Caller<'_> {
 
 /// Does a request of unknown fate; if it cannot succeed here, it failed here.
 fn attempt<R: Borrow<Record>>(tree: &mut Tree, asked: &Asked<R>, zxid: i64) {
-    let ops = match asked.op() {
-        Op::Multi { ops } => ops.as_slice(),
-        single => std::slice::from_ref(single),
-    };
-    if run(tree, ops, caller(asked, zxid, true)).is_err() {
+    if run(tree, asked.op().parts(), caller(asked, zxid, true)).is_err() {
         tree.roll_back();
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "seen".
 
-use super::choices::may_name;
+use super::choices::{makes_ephemeral, may_name};
 use super::evidence::{Deed, Evidence};
 use super::replay::Replay;
 use super::unanswered::CandidateIndex;
@@ -110,7 +110,16 @@ impl Replay<'_, '_> {
             }
         };
         for request in &case.requests {
-            each_ephemeral(request.op, &mut |path| ask(request.session, path));
+            for part in request
+                .op
+                .parts()
+                .iter()
+                .filter(|part| makes_ephemeral(part))
+            {
+                part.path()
+                    .into_iter()
+                    .for_each(|path| ask(request.session, path));
+            }
         }
         if let crate::history::Start::Nodes { nodes, .. } = &case.history.header.start {
             for node in nodes {
@@ -174,27 +183,4 @@ impl Replay<'_, '_> {
 
 fn same_bytes(evidence: &Evidence<'_>, data: &Option<Value>) -> bool {
     evidence.data.is_none_or(|seen| seen == data.as_ref())
-}
-
-/// Visits the paths at which a request asks for ephemerals.
-fn each_ephemeral<'h>(op: &'h Op, visit: &mut impl FnMut(&'h Path)) {
-    match op {
-        Op::Create {
-            path,
-            ephemeral: true,
-            ..
-        } => visit(path),
-        Op::Multi { ops } => ops.iter().for_each(|op| each_ephemeral(op, visit)),
-        Op::Create { .. }
-        | Op::Delete { .. }
-        | Op::Exists { .. }
-        | Op::Get { .. }
-        | Op::Set { .. }
-        | Op::Children { .. }
-        | Op::GetAcl { .. }
-        | Op::SetAcl { .. }
-        | Op::Check { .. }
-        | Op::Sync { .. }
-        | Op::Close => {}
-    }
 }
