@@ -6,6 +6,7 @@
 //! a function of the history and the options.
 
 pub mod certificate;
+mod circle;
 pub mod explain;
 pub mod formats;
 mod hidden;

@@ -15,41 +15,13 @@
 //! Answers to: `consistency.md` 3.3 (L1); Kingsbury and Alvaro, *Elle* (2020), for circles as
 //! counterexamples. Cost: sorting.
 
-use crate::history::{Answer, ErrorCode, Op, Start, Stat, SyncPromise};
-use crate::model::{PathId, Paths};
+use super::sights::{Counter, Sight, is_settled, sights_of};
+use crate::circle::Precedence;
+use crate::history::SyncPromise;
+use crate::model::PathId;
 use crate::verdict::Property;
-use crate::walk::case::{Case, Request, RequestIndex, Role};
-use crate::walk::makes_ephemeral;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-
-/// Edges that are looked along for a shorter circle than the first.
-const CIRCLE_STEPS_MAX: u64 = 2_000_000;
-
-/// Digits at the end of a sequential node's name.
-const SEQUENCE_DIGITS: usize = 10;
-
-/// A number of a node that only grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Counter {
-    /// Sets since the create; -1 before it.
-    Version,
-    /// ACL changes.
-    Aversion,
-    /// Children ever made.
-    Creates,
-}
-
-impl Counter {
-    fn words(self) -> &'static str {
-        match self {
-            Counter::Version => "version",
-            Counter::Aversion => "aversion",
-            Counter::Creates => "number of children made",
-        }
-    }
-}
+use crate::walk::case::{Case, RequestIndex, Role};
+use rustc_hash::FxHashMap;
 
 /// Why one comes before the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +32,6 @@ enum Why {
     Session,
     /// What the other shows, or makes, of a number.
     Counter(PathId, Counter),
-}
-
-/// One answer and a number of a node.
-#[derive(Debug, Clone, Copy)]
-struct Sight {
-    value: i64,
-    request: RequestIndex,
-    /// It made the number so.
-    made: bool,
 }
 
 /// Answers that contradict each other.
@@ -85,7 +48,7 @@ pub struct Circle {
 /// The graph. Nodes are requests, then moments.
 struct Graph<'c, 'h> {
     case: &'c Case<'h>,
-    edges: Vec<Vec<(u32, Why)>>,
+    order: Precedence<Why>,
 }
 
 /// Sorts what was answered, as far as answers say; for each request its place in a likely
@@ -97,7 +60,7 @@ pub fn sort(case: &mut Case<'_>) -> Result<Vec<i64>, Circle> {
     let (sights, mortal) = sights_of(case);
     let case: &Case<'_> = case;
     let mut graph = Graph {
-        edges: vec![Vec::new(); case.requests.len()],
+        order: Precedence::new(case.requests.len()),
         case,
     };
     graph.add_sessions();
@@ -124,7 +87,7 @@ impl Graph<'_, '_> {
                 continue;
             }
             if let Some(before) = last.insert(session, index) {
-                self.edges[before as usize].push((index, Why::Session));
+                self.order.add(before, index, Why::Session);
             }
         }
     }
@@ -141,40 +104,19 @@ impl Graph<'_, '_> {
     }
 
     fn add_moments(&mut self, from: impl Fn(Role) -> bool, to: impl Fn(Role) -> bool) {
+        let requests = &self.case.requests;
         let blur = self.case.history.header.clock_error_ns.saturating_mul(2);
-        let all = 0..self.case.requests.len() as RequestIndex;
-        let settled: Vec<RequestIndex> = all.filter(|&index| self.answered(index)).collect();
-        let role = |index: RequestIndex| self.case.requests[index as usize].role;
-        let mut returns: Vec<(u64, RequestIndex)> = settled
-            .iter()
-            .filter(|&&index| from(role(index)))
-            .map(|&index| {
-                let request = &self.case.requests[index as usize];
-                (request.ret.saturating_add(blur), index)
-            })
-            .collect();
-        returns.sort_unstable();
-        let targets: Vec<RequestIndex> = settled
-            .iter()
-            .copied()
-            .filter(|&index| to(role(index)))
-            .collect();
-        let first = self.edges.len() as u32;
-        self.edges
-            .resize(self.edges.len() + returns.len(), Vec::new());
-        for (moment, &(_, index)) in (first..).zip(&returns) {
-            self.edges[index as usize].push((moment, Why::Time));
-            if moment > first {
-                self.edges[moment as usize - 1].push((moment, Why::Time));
+        let all = (0..).zip(requests).filter(|(_, one)| is_settled(one));
+        let (mut returns, mut calls) = (Vec::new(), Vec::new());
+        for (index, request) in all {
+            if from(request.role) {
+                returns.push((request.ret.saturating_add(blur), index));
+            }
+            if to(request.role) {
+                calls.push((request.call, index));
             }
         }
-        for index in targets {
-            let call = self.case.requests[index as usize].call;
-            let before = returns.partition_point(|&(ret, _)| ret < call);
-            if before > 0 {
-                self.edges[first as usize + before - 1].push((index, Why::Time));
-            }
-        }
+        self.order.add_time(returns, &calls, Why::Time);
     }
 
     /// One node's number: whoever shows it comes after what made it so, and before what made
@@ -197,24 +139,18 @@ impl Graph<'_, '_> {
             if value == next {
                 return Err(self.twice(path, counter, value, left, right));
             }
-            self.add(left, right, why);
+            self.order.add(left, right, why);
         }
         for sight in sights.iter().filter(|sight| !sight.made) {
             let later = makers.partition_point(|&(value, _)| value <= sight.value);
             if let Some(&(_, maker)) = later.checked_sub(1).map(|last| &makers[last]) {
-                self.add(maker, sight.request, why);
+                self.order.add(maker, sight.request, why);
             }
             if let Some(&(_, maker)) = makers.get(later) {
-                self.add(sight.request, maker, why);
+                self.order.add(sight.request, maker, why);
             }
         }
         Ok(())
-    }
-
-    fn add(&mut self, from: RequestIndex, to: RequestIndex, why: Why) {
-        if from != to {
-            self.edges[from as usize].push((to, why));
-        }
     }
 
     fn twice(
@@ -241,96 +177,21 @@ impl Graph<'_, '_> {
 
     /// Sorts the graph; where there is a choice, what returned first comes first.
     fn sorted(&self) -> Result<Vec<i64>, Circle> {
-        let mut waits = vec![0u32; self.edges.len()];
-        for (to, _) in self.edges.iter().flatten() {
-            waits[*to as usize] += 1;
-        }
-        let key = |node: u32| match self.case.requests.get(node as usize) {
-            Some(request) => (request.ret, node),
-            // Moments take no place.
-            None => (0, node),
-        };
-        let free = (0..self.edges.len() as u32).filter(|&node| waits[node as usize] == 0);
-        let mut free: BinaryHeap<Reverse<(u64, u32)>> =
-            free.map(|node| Reverse(key(node))).collect();
-        let mut places = vec![i64::MAX; self.case.requests.len()];
-        let mut count = 0;
-        while let Some(Reverse((_, node))) = free.pop() {
-            if let Some(place) = places.get_mut(node as usize) {
-                *place = count;
-            }
-            count += 1;
-            for &(to, _) in &self.edges[node as usize] {
-                waits[to as usize] -= 1;
-                if waits[to as usize] == 0 {
-                    free.push(Reverse(key(to)));
-                }
+        let requests = &self.case.requests;
+        // Moments take no place.
+        let ret = |node: u32| requests.get(node as usize).map_or(0, |request| request.ret);
+        let order = self.order.sort(ret).map_err(|left| {
+            // Time and sessions alone make no circle.
+            let circle = (self.order).circle(&left, |why| matches!(why, Why::Counter(..)));
+            self.told(&circle)
+        })?;
+        let mut places = vec![i64::MAX; requests.len()];
+        for (place, node) in (0..).zip(order) {
+            if let Some(of_request) = places.get_mut(node as usize) {
+                *of_request = place;
             }
         }
-        match count as usize == self.edges.len() {
-            true => Ok(places),
-            false => Err(self.circle(&waits)),
-        }
-    }
-
-    /// A circle among the nodes that sorting left over, through as few numbers as can be found.
-    /// Time and sessions alone make none, so every circle passes a request that a number puts
-    /// before another.
-    fn circle(&self, waits: &[u32]) -> Circle {
-        let requests = 0..self.case.requests.len() as u32;
-        let counts = |&(_, why): &(u32, Why)| matches!(why, Why::Counter(..));
-        let starts = requests.filter(|&node| {
-            waits[node as usize] > 0 && self.edges[node as usize].iter().any(counts)
-        });
-        let mut best: Option<(u32, Vec<(u32, Why)>)> = None;
-        let mut steps = 0;
-        for start in starts {
-            let limit = best.as_ref().map_or(u32::MAX, |(numbers, _)| *numbers);
-            if limit <= 1 || best.is_some() && steps > CIRCLE_STEPS_MAX {
-                break;
-            }
-            best = self
-                .circle_through(start, waits, limit, &mut steps)
-                .or(best);
-        }
-        let (_, circle) = best.expect("what cannot be sorted has a circle through a number");
-        self.told(&circle)
-    }
-
-    /// The way from a node back to it with the fewest numbers, if fewer than `limit`: how many,
-    /// and the nodes after it, each with why it comes next.
-    fn circle_through(
-        &self,
-        start: u32,
-        waits: &[u32],
-        limit: u32,
-        steps: &mut u64,
-    ) -> Option<(u32, Vec<(u32, Why)>)> {
-        let mut known: FxHashMap<u32, (u32, u32, Why)> = FxHashMap::default();
-        let mut queue = VecDeque::from([(0, start)]);
-        while let Some((cost, node)) = queue.pop_front() {
-            if node == start && cost > 0 {
-                return Some((cost, way_back(start, &known)));
-            }
-            if known.get(&node).is_some_and(|&(best, _, _)| best < cost) {
-                continue;
-            }
-            for &(to, why) in &self.edges[node as usize] {
-                *steps += 1;
-                let number = matches!(why, Why::Counter(..));
-                let cost = cost + u32::from(number);
-                let worse = known.get(&to).is_some_and(|&(best, _, _)| best <= cost);
-                if waits[to as usize] == 0 || cost >= limit || worse {
-                    continue;
-                }
-                known.insert(to, (cost, node, why));
-                match number {
-                    true => queue.push_back((cost, to)),
-                    false => queue.push_front((cost, to)),
-                }
-            }
-        }
-        None
+        Ok(places)
     }
 
     /// A circle in words: requests only, moments left out.
@@ -398,216 +259,4 @@ impl Graph<'_, '_> {
         let found = kinds.find_map(|kind| kind);
         found.unwrap_or(Property::NoFutureReads)
     }
-}
-
-/// True if a request has a place in every order, or sees a prefix of it.
-fn is_settled(request: &Request<'_>) -> bool {
-    match request.role {
-        Role::Transaction | Role::Read | Role::ReadSomewhere | Role::Sync => true,
-        Role::Unanswered | Role::Nothing => false,
-    }
-}
-
-/// The way that a search went from a node back to it.
-fn way_back(start: u32, known: &FxHashMap<u32, (u32, u32, Why)>) -> Vec<(u32, Why)> {
-    let mut way = Vec::new();
-    let mut at = start;
-    loop {
-        let (_, before, why) = known[&at];
-        way.push((at, why));
-        at = before;
-        if at == start {
-            way.reverse();
-            return way;
-        }
-    }
-}
-
-type Sights = std::collections::BTreeMap<(PathId, Counter), Vec<Sight>>;
-
-/// What answers show of numbers, and the paths of which that says nothing because their nodes
-/// may have been there more than once.
-fn sights_of(case: &mut Case<'_>) -> (Sights, FxHashSet<PathId>) {
-    let mut look = Look {
-        sights: Sights::new(),
-        mortal: FxHashSet::default(),
-        prefixes: Vec::new(),
-        at_start: at_start(case),
-    };
-    for index in 0..case.requests.len() {
-        let request = &case.requests[index];
-        let settled = is_settled(request);
-        look.notes_fate(request.op, &mut case.paths);
-        if let (true, Some(answer)) = (settled, request.answer) {
-            look.looks_at(index as RequestIndex, request.op, answer, &mut case.paths);
-        }
-    }
-    for &(path, _) in look.sights.keys() {
-        let name = case.paths.name(path);
-        let made = look.prefixes.iter().any(|prefix| is_numbered(name, prefix));
-        if made {
-            look.mortal.insert(path);
-        }
-    }
-    (look.sights, look.mortal)
-}
-
-fn is_numbered(name: &str, prefix: &str) -> bool {
-    let number = name.strip_prefix(prefix);
-    number.is_some_and(|number| {
-        number.len() >= SEQUENCE_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
-fn at_start(case: &Case<'_>) -> FxHashSet<String> {
-    let mut there: FxHashSet<String> = FxHashSet::default();
-    let always = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
-    there.extend(always.map(String::from));
-    if let Start::Nodes { nodes, .. } = &case.history.header.start {
-        there.extend(nodes.iter().map(|node| node.path.to_string()));
-    }
-    there
-}
-
-struct Look {
-    sights: Sights,
-    mortal: FxHashSet<PathId>,
-    /// Of sequential ephemerals.
-    prefixes: Vec<String>,
-    at_start: FxHashSet<String>,
-}
-
-impl Look {
-    /// Notes what can end a node's life, whatever became of the request.
-    fn notes_fate<'h>(&mut self, op: &'h Op, paths: &mut Paths<'h>) {
-        for part in op.parts() {
-            let (Some(path), ephemeral) = (part.path(), makes_ephemeral(part)) else {
-                continue;
-            };
-            match part {
-                Op::Create {
-                    sequential: true, ..
-                } if ephemeral => self.prefixes.push(path.to_string()),
-                Op::Delete { .. } => drop(self.mortal.insert(paths.id(path))),
-                _ if ephemeral => drop(self.mortal.insert(paths.id(path))),
-                _ => {}
-            }
-        }
-    }
-
-    fn looks_at<'h>(
-        &mut self,
-        request: RequestIndex,
-        op: &'h Op,
-        answer: &'h Result<Answer, ErrorCode>,
-        paths: &mut Paths<'h>,
-    ) {
-        let path = op.path().map(|path| paths.id(path));
-        match (op, answer) {
-            (Op::Multi { ops }, Ok(Answer::Multi(results))) => {
-                // A failed one shows nothing.
-                if results.len() == ops.len() && results.iter().all(Result::is_ok) {
-                    for (op, answer) in ops.iter().zip(results) {
-                        self.looks_at(request, op, answer, paths);
-                    }
-                }
-            }
-            (
-                Op::Create {
-                    sequential,
-                    path: asked,
-                    ..
-                },
-                Ok(Answer::Path(made) | Answer::Created { path: made, .. }),
-            ) => {
-                let node = paths.id(made);
-                if !self.at_start.contains(&**made) {
-                    self.note(node, Counter::Version, 0, request, true);
-                }
-                let number = made
-                    .strip_prefix(&**asked)
-                    .and_then(|number| number.parse::<i64>().ok());
-                if let (true, Some(number)) = (*sequential, number) {
-                    self.note(
-                        paths.parent(node),
-                        Counter::Creates,
-                        number + 1,
-                        request,
-                        true,
-                    );
-                }
-            }
-            (Op::Set { .. }, Ok(Answer::Stat(stat))) => {
-                if let Some(path) = path {
-                    self.note(path, Counter::Version, stat.version.into(), request, true);
-                    self.note(path, Counter::Creates, made_by(stat), request, false);
-                    self.note(
-                        path,
-                        Counter::Aversion,
-                        stat.aversion.into(),
-                        request,
-                        false,
-                    );
-                }
-            }
-            (Op::SetAcl { .. }, Ok(Answer::Stat(stat))) => {
-                if let Some(path) = path {
-                    self.note(path, Counter::Aversion, stat.aversion.into(), request, true);
-                    self.note(path, Counter::Version, stat.version.into(), request, false);
-                    self.note(path, Counter::Creates, made_by(stat), request, false);
-                }
-            }
-            (
-                Op::Exists { .. } | Op::Get { .. } | Op::Children { .. } | Op::GetAcl { .. },
-                Ok(
-                    Answer::Stat(stat)
-                    | Answer::Data { stat, .. }
-                    | Answer::NamesStat { stat, .. }
-                    | Answer::Acl { stat, .. },
-                ),
-            ) if *stat != Stat::default() => {
-                if let Some(path) = path {
-                    self.note(path, Counter::Version, stat.version.into(), request, false);
-                    self.note(
-                        path,
-                        Counter::Aversion,
-                        stat.aversion.into(),
-                        request,
-                        false,
-                    );
-                    self.note(path, Counter::Creates, made_by(stat), request, false);
-                }
-            }
-            (
-                Op::Exists { .. } | Op::Get { .. } | Op::Children { .. } | Op::GetAcl { .. },
-                Err(ErrorCode::NO_NODE),
-            ) => {
-                if let Some(path) = path {
-                    self.note(path, Counter::Version, -1, request, false);
-                }
-            }
-            (_, _) => {}
-        }
-    }
-
-    fn note(
-        &mut self,
-        path: PathId,
-        counter: Counter,
-        value: i64,
-        request: RequestIndex,
-        made: bool,
-    ) {
-        let sights = self.sights.entry((path, counter)).or_default();
-        sights.push(Sight {
-            value,
-            request,
-            made,
-        });
-    }
-}
-
-/// Children ever made, which the reported cversion hides.
-fn made_by(stat: &Stat) -> i64 {
-    i64::from(stat.cversion.wrapping_add(stat.num_children) / 2)
 }

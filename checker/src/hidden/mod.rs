@@ -15,7 +15,7 @@
 //!
 //! | step | room | does |
 //! |---|---|---|
-//! | sort | `graph` | what must come before what by versions, counters, time and sessions; a circle convicts (L1) |
+//! | sort | `graph`, `sights` | what must come before what by versions, counters, time and sessions; a circle convicts (L1) |
 //! | cut | `part` | leaves out what cannot have caused the conviction |
 //! | lay out | `puzzle` | what has to be ordered, and what waits for what |
 //! | tell apart | `reach` | which requests can be exchanged |
@@ -34,6 +34,7 @@ mod part;
 mod puzzle;
 mod reach;
 mod search;
+mod sights;
 
 use crate::history::History;
 use crate::model::{AclTable, Paths, Tree};
