@@ -155,6 +155,7 @@ fn session_event() -> impl Strategy<Value = SessionEvent> {
             identity: Identity { scheme, id }
         }),
         any::<bool>().prop_map(|ok| SessionEvent::AuthDone { ok }),
+        Just(SessionEvent::WatchesLeftOut),
     ]
 }
 

@@ -108,6 +108,12 @@ fn p8_two_leaders_are_not_alive_for_ever() {
     );
 }
 
+#[test]
+fn p8_is_not_asked_of_whoever_promises_nothing() {
+    is_valid(&of(SyncPromise::None), &missed(5, 1));
+    is_valid(&of(SyncPromise::None), &missed(SECOND_EPOCH, 90_000));
+}
+
 /// The sync that was sent last counts, not the first that should have seen the write.
 #[test]
 fn p8_a_later_sync_is_not_excused_by_an_earlier_one() {

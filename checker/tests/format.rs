@@ -174,6 +174,7 @@ fn sample() -> History {
             identity: digest_identity("u:p"),
         }),
         Body::Session(SessionEvent::AuthDone { ok: true }),
+        Body::Session(SessionEvent::WatchesLeftOut),
         Body::Session(SessionEvent::Expired { session }),
         Body::Session(SessionEvent::Abandoned { session }),
         Body::Final,
@@ -356,7 +357,7 @@ fn the_documented_examples_are_read_and_written_as_documented() {
         ),
         (
             "event",
-            "connecting connected disconnected expired abandoned set_watches set_watches_done auth auth_done",
+            "connecting connected disconnected expired abandoned set_watches set_watches_done auth auth_done watches_left_out",
         ),
     ] {
         for name in names.split(' ') {

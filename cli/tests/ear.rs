@@ -6,7 +6,7 @@ use gamekeeper_core::base::{SessionId, Zxid};
 use gamekeeper_core::jute::{Record, Writer};
 use gamekeeper_core::proto::{
     AuthPacket, ConnectRequest, ConnectResponse, ErrorCode as Code, ReplyHeader, Request,
-    RequestHeader, Response, WatchRequest, WatcherEvent, xid,
+    RequestHeader, Response, SetWatches, WatchRequest, WatcherEvent, xid,
 };
 use proptest::prelude::*;
 
@@ -216,8 +216,6 @@ fn what_would_make_later_records_mean_something_else_ends_the_listening() {
             _ => panic!("{heard:?}"),
         }
     };
-    assert_eq!(why(raw(1, 106, &[])), Why::Watches);
-    assert_eq!(why(raw(1, 18, &[])), Why::Watches);
     assert_eq!(why(raw(1, 102, &[])), Why::Identity);
     let other = Request::Auth(AuthPacket {
         scheme: Some("sasl".into()),
@@ -231,9 +229,81 @@ fn what_would_make_later_records_mean_something_else_ends_the_listening() {
     assert_eq!(why(framed(&above_all.frame(xid::AUTH))), Why::Identity);
     assert_eq!(why(framed(&[1, 2, 3])), Why::Garbled);
     assert_eq!(why(vec![0xff, 0, 0, 0]), Why::Garbled);
-    // A number that is not its own.
-    assert_eq!(why(framed(&Request::Ping.frame(4))), Why::Garbled);
+    // A number that is another's.
     assert_eq!(why(framed(&get("/a").frame(xid::PING))), Why::Garbled);
+}
+
+/// Go's client numbers its credentials and watches like any request, and servers answer under
+/// that number.
+#[test]
+fn credentials_and_watches_may_have_a_number_of_their_own() {
+    let mut ear = open();
+    let secret = Request::Auth(AuthPacket {
+        scheme: Some("digest".into()),
+        auth: Some("ann:owl".into()),
+    });
+    let watches = Request::SetWatches(SetWatches {
+        relative_zxid: 9,
+        data: vec!["/a".into()],
+        exist: Vec::new(),
+        child: Vec::new(),
+    });
+    assert!(matches!(
+        ear.from_client(&framed(&secret.frame(1)))[..],
+        [Heard::Session(SessionEvent::Auth { .. })]
+    ));
+    assert!(matches!(
+        ear.from_client(&framed(&watches.frame(2)))[..],
+        [Heard::Session(SessionEvent::SetWatches { .. })]
+    ));
+    assert_eq!(
+        ear.from_client(&framed(&Request::Ping.frame(3))),
+        [Heard::Ping]
+    );
+    assert_eq!(
+        ear.from_server(&refused(1, Code::Ok)),
+        [Heard::Session(SessionEvent::AuthDone { ok: true })]
+    );
+    assert_eq!(
+        ear.from_server(&refused(2, Code::Ok)),
+        [Heard::Session(SessionEvent::SetWatchesDone { zxid: 12 })]
+    );
+    assert_eq!(
+        ear.from_server(&refused(xid::PING, Code::Ok)),
+        [Heard::PingAnswered]
+    );
+}
+
+/// Persistent watches, and watches taken away: requests and answers are still heard.
+#[test]
+fn requests_on_watches_leave_out_nothing_but_watches() {
+    let mut ear = open();
+    let left_out = |said: &[Heard]| matches!(said, [Heard::WatchesLeftOut { .. }]);
+    for op in [106, 18] {
+        assert!(left_out(&ear.from_client(&raw(op, op, &[1, 2, 3]))));
+        assert_eq!(ear.from_server(&refused(op, Code::Ok)), []);
+    }
+    // setWatches2 with a persistent watch, under the number of its kind.
+    let mut lists = Writer::new();
+    lists.long(9);
+    for count in [0, 0, 0, 1] {
+        lists.int(count);
+    }
+    lists.string("/a");
+    lists.int(0);
+    let again = raw(xid::SET_WATCHES, 105, &lists.finish());
+    assert!(left_out(&ear.from_client(&again)));
+    assert_eq!(
+        ear.from_server(&refused(xid::SET_WATCHES, Code::Ok)),
+        [Heard::Session(SessionEvent::SetWatchesDone { zxid: 12 })]
+    );
+    assert!(left_out(
+        &ear.from_server(&refused(xid::SET_WATCHES, Code::Unimplemented))
+    ));
+    assert!(matches!(
+        ear.from_client(&framed(&get("/a").frame(30)))[..],
+        [Heard::Invoke { xid: 30, .. }]
+    ));
 }
 
 #[test]

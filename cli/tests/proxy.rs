@@ -5,10 +5,10 @@ use gamekeeper_checker::history::{self, Body, History, SessionEvent, World};
 use gamekeeper_cli::arguments::{ProxyArguments, Service, ServiceArguments};
 use gamekeeper_cli::proxy::{Proxy, Tally};
 use gamekeeper_core::base::{SessionId, Zxid};
-use gamekeeper_core::jute::Record;
+use gamekeeper_core::jute::{Record, Writer};
 use gamekeeper_core::proto::{
-    AuthPacket, ConnectRequest, ConnectResponse, DeleteRequest, ErrorCode, ReplyHeader, Request,
-    xid,
+    AuthPacket, ConnectRequest, ConnectResponse, DeleteRequest, ErrorCode, EventType, ReplyHeader,
+    Request, RequestHeader, WatcherEvent, xid,
 };
 use std::fs::File;
 use std::io::BufReader;
@@ -118,6 +118,21 @@ fn delete(number: i32) -> Vec<u8> {
     framed(&request.frame(number))
 }
 
+/// A request without a body.
+fn request(number: i32, op: i32) -> Vec<u8> {
+    let mut out = Writer::new();
+    RequestHeader { xid: number, op }.write(&mut out);
+    framed(&out.finish())
+}
+
+fn notification() -> Vec<u8> {
+    let event = WatcherEvent {
+        kind: EventType::NodeDeleted,
+        path: "/a".into(),
+    };
+    framed(&event.frame(-1))
+}
+
 fn reply(number: i32) -> Vec<u8> {
     framed(&ReplyHeader::new(number, Zxid::from_wire(3), ErrorCode::Ok).frame())
 }
@@ -185,6 +200,53 @@ async fn the_death_of_either_side_reaches_the_other() {
     let ends = |body: &&Body| **body == Body::Session(SessionEvent::Disconnected);
     let bodies: Vec<&Body> = history.records.iter().map(|record| &record.body).collect();
     assert_eq!(bodies.iter().copied().filter(|body| ends(body)).count(), 2);
+}
+
+/// A watch of which the history can say nothing is not the session's end in it, and the world
+/// stays as it is.
+#[tokio::test]
+async fn of_a_session_with_persistent_watches_only_the_watches_are_left_out() {
+    let stage = Stage::new(2).await;
+    let (mut client, mut first) = stage.connect(0).await;
+    passes(&mut client, &mut first, &hello(0)).await;
+    passes(&mut first, &mut client, &welcome(77)).await;
+    passes(&mut client, &mut first, &request(1, 106)).await;
+    passes(&mut first, &mut client, &reply(1)).await;
+    passes(&mut client, &mut first, &request(2, 18)).await;
+    passes(&mut first, &mut client, &reply(2)).await;
+    passes(&mut first, &mut client, &notification()).await;
+    passes(&mut client, &mut first, &delete(3)).await;
+    passes(&mut first, &mut client, &reply(3)).await;
+    drop(client);
+    ends(&mut first).await;
+    drop(first);
+    // Its watches are set again, and are as unknown as before.
+    let (mut again, mut second) = stage.connect(1).await;
+    passes(&mut again, &mut second, &hello(77)).await;
+    passes(&mut second, &mut again, &welcome(77)).await;
+    passes(&mut again, &mut second, &request(xid::SET_WATCHES, 105)).await;
+    passes(&mut second, &mut again, &notification()).await;
+    passes(&mut second, &mut again, &reply(xid::SET_WATCHES)).await;
+    passes(&mut again, &mut second, &delete(4)).await;
+    passes(&mut second, &mut again, &reply(4)).await;
+    // Another session's watches are heard.
+    let (mut other, mut third) = stage.connect(1).await;
+    passes(&mut other, &mut third, &hello(0)).await;
+    passes(&mut third, &mut other, &welcome(78)).await;
+    passes(&mut third, &mut other, &notification()).await;
+
+    let (tally, history) = stage.finish().await;
+    assert_eq!((tally.watches_left_out, tally.left_out.len()), (1, 0));
+    let left_out = Body::Session(SessionEvent::WatchesLeftOut);
+    let told: Vec<(u32, bool)> = history
+        .records
+        .iter()
+        .filter(|record| matches!(record.body, Body::Notify { .. }) || record.body == left_out)
+        .map(|record| (record.process, record.body == left_out))
+        .collect();
+    assert_eq!(told, [(1, true), (1, true), (2, false)]);
+    let answers = |record: &&history::Record| matches!(record.body, Body::Return { .. });
+    assert_eq!(history.records.iter().filter(answers).count(), 2);
 }
 
 #[tokio::test]

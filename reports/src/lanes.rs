@@ -373,6 +373,7 @@ pub fn session_word(event: &SessionEvent) -> &'static str {
         SessionEvent::Abandoned { .. } => "abandoned",
         SessionEvent::SetWatches { .. } => "set watches",
         SessionEvent::SetWatchesDone { .. } => "watches set",
+        SessionEvent::WatchesLeftOut => "watches left out",
         SessionEvent::Auth { .. } => "auth",
         SessionEvent::AuthDone { .. } => "auth done",
     }

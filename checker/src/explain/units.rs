@@ -84,6 +84,7 @@ fn named_by(event: &SessionEvent) -> Option<i64> {
         SessionEvent::Disconnected
         | SessionEvent::SetWatches { .. }
         | SessionEvent::SetWatchesDone { .. }
+        | SessionEvent::WatchesLeftOut
         | SessionEvent::Auth { .. }
         | SessionEvent::AuthDone { .. } => None,
     }

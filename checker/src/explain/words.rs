@@ -293,6 +293,7 @@ fn session(event: &SessionEvent) -> String {
         SessionEvent::SetWatchesDone { zxid } => {
             format!("has its watches registered again at {zxid:#x}")
         }
+        SessionEvent::WatchesLeftOut => "has its watches left out of the history".into(),
         SessionEvent::Auth { identity } => {
             let (scheme, id) = (path(&identity.scheme), path(&identity.id));
             format!("authenticates as {scheme}:{id}")

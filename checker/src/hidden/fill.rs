@@ -347,6 +347,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
             | SessionEvent::Disconnected
             | SessionEvent::Expired { .. }
             | SessionEvent::Abandoned { .. }
+            | SessionEvent::WatchesLeftOut
             | SessionEvent::Auth { .. }
             | SessionEvent::AuthDone { .. } => 0,
         }
@@ -370,6 +371,7 @@ fn write_event(event: &mut SessionEvent, fresh: i64) {
         | SessionEvent::Disconnected
         | SessionEvent::Expired { .. }
         | SessionEvent::Abandoned { .. }
+        | SessionEvent::WatchesLeftOut
         | SessionEvent::Auth { .. }
         | SessionEvent::AuthDone { .. } => {}
     }

@@ -162,6 +162,9 @@ pub enum SyncPromise {
     Quorum,
     /// ZooKeeper's: answered by the leader alone, which may have been deposed unawares.
     Leader,
+    /// Nothing, which is what ZooKeeper's leader gives its own clients: it answers them from
+    /// what it has applied, and a follower may have applied, and told, more.
+    None,
 }
 
 /// The tree before the first record.
@@ -414,6 +417,10 @@ pub enum SessionEvent {
         /// The reply header's zxid.
         zxid: i64,
     },
+    /// From here until the connection ends, what the client is told through watches is not
+    /// recorded, and so nothing is asked of them: it registers or removes them by requests that
+    /// a history has no word for.
+    WatchesLeftOut,
     /// The client sent an auth packet that adds this identity.
     Auth {
         /// The identity as ACLs name it (digest: `user:base64(sha1(user:password))`, see

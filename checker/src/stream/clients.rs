@@ -370,9 +370,10 @@ impl Session {
             return Err(Doubt::because(match sync {
                 SyncPromise::Quorum => "a read after sync is stale",
                 SyncPromise::Leader => "a read after sync is stale, unless two leaders were alive",
+                SyncPromise::None => "a read after sync is stale",
             }));
         }
-        if role == Role::Sync {
+        if role == Role::Sync && sync != SyncPromise::None {
             self.sync_floor = self.sync_floor.max(open.answered_before);
         }
         Ok(())

@@ -185,6 +185,13 @@ impl<R: Borrow<Record>> Stream<R> {
                 Ok(())
             }
             SessionEvent::SetWatches { .. } => Ok(()),
+            SessionEvent::WatchesLeftOut => {
+                let client = self.client(process);
+                (client.shown.waits, client.shown.overdue) = (true, i64::MAX);
+                let connection = client.shown.id;
+                self.watches.leave_out(connection);
+                Ok(())
+            }
             SessionEvent::SetWatchesDone { zxid } => self.watched_again(process, *zxid),
             SessionEvent::Auth { identity } => {
                 self.client(process);

@@ -10,7 +10,7 @@
 
 use super::Doubt;
 use crate::history::{EventType, Op, Path};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Number of one connection of one client, never used again.
 pub type ConnectionId = u32;
@@ -66,6 +66,8 @@ pub struct Watches {
     due: Vec<(ConnectionId, Due)>,
     /// What setWatches has to make up for, told before its answer.
     caught_up: FxHashMap<ConnectionId, Vec<(EventType, Path)>>,
+    /// Connections of whose watches nothing is recorded any more.
+    left_out: FxHashSet<ConnectionId>,
 }
 
 impl Watches {
@@ -90,6 +92,9 @@ impl Watches {
         path: &Path,
         since: usize,
     ) -> Result<(), Doubt> {
+        if self.left_out.contains(&connection) {
+            return Ok(());
+        }
         if self.count >= REGISTRATIONS_MAX {
             return Err(Doubt::because("too many watches"));
         }
@@ -147,7 +152,7 @@ impl Watches {
             let told = *other == connection && due.event == event && due.path == *path;
             !told || due.since > index
         });
-        match self.due.len() < before {
+        match self.due.len() < before || self.left_out.contains(&connection) {
             true => Ok(()),
             false => Err(Doubt::because("a notification that nothing explains")),
         }
@@ -177,6 +182,9 @@ impl Watches {
         connection: ConnectionId,
         due: &[(EventType, &Path)],
     ) -> Result<(), Doubt> {
+        if self.left_out.contains(&connection) {
+            return Ok(());
+        }
         let told = self.caught_up.entry(connection).or_default();
         let was_told = |(event, path): &(EventType, &Path)| {
             told.iter().any(|(other, at)| other == event && at == *path)
@@ -194,15 +202,23 @@ impl Watches {
     /// Something was made up for that had not happened.
     pub fn settled(&mut self, connection: ConnectionId) -> Result<(), Doubt> {
         match self.caught_up.remove(&connection) {
-            Some(left) if !left.is_empty() => {
+            Some(left) if !left.is_empty() && !self.left_out.contains(&connection) => {
                 Err(Doubt::because("setWatches told what had not happened"))
             }
             Some(_) | None => Ok(()),
         }
     }
 
+    /// From here on nothing is asked of a connection's watches, not even of earlier ones.
+    pub fn leave_out(&mut self, connection: ConnectionId) {
+        self.forget(connection);
+        self.due.retain(|(other, _)| *other != connection);
+        self.left_out.insert(connection);
+    }
+
     /// Nothing more came on a connection.
     pub fn forget(&mut self, connection: ConnectionId) {
+        self.left_out.remove(&connection);
         self.caught_up.remove(&connection);
         let mut count = 0;
         self.live.retain(|_, list| {

@@ -247,7 +247,8 @@ impl<R: Borrow<Record>> Reading<R> {
         match event {
             SessionEvent::Connecting { .. }
             | SessionEvent::SetWatches { .. }
-            | SessionEvent::SetWatchesDone { .. } => return Ok(None),
+            | SessionEvent::SetWatchesDone { .. }
+            | SessionEvent::WatchesLeftOut => return Ok(None),
             SessionEvent::Connected {
                 session,
                 timeout_ms,

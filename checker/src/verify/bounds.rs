@@ -117,7 +117,8 @@ impl Clock {
             self.synced = (0, 0);
         }
         self.synced_epoch = epoch;
-        if !matches!(asked.op(), Op::Sync { .. }) {
+        let promised = self.promise != SyncPromise::None;
+        if promised && !matches!(asked.op(), Op::Sync { .. }) {
             self.synced = self.synced.max((asked.synced, asked.invoke));
         }
         Ok(())

@@ -44,6 +44,8 @@ struct Made {
 
 #[derive(Default)]
 struct Line<'h> {
+    /// What comes of its watches is not recorded any more.
+    silent: bool,
     waits: BTreeMap<Wait<'h>, Made>,
     /// By the zxid of the cause that ends the wait.
     due: BTreeSet<(i64, Wait<'h>)>,
@@ -242,6 +244,9 @@ impl<'h> Ear<'_, 'h> {
     fn wait(&mut self, process: u32, wait: Wait<'h>, zxid: i64, record: usize, again: bool) {
         let first = self.first(wait, zxid);
         let line = self.lines.entry(process).or_default();
+        if line.silent {
+            return;
+        }
         line.waits.entry(wait).or_insert_with(|| {
             line.due.extend(first.map(|cause| (cause.zxid, wait)));
             Made {
@@ -260,6 +265,9 @@ impl<'h> Ear<'_, 'h> {
         event: EventType,
         path: &'h str,
     ) -> Result<(), Refusal> {
+        if self.lines.get(&process).is_some_and(|line| line.silent) {
+            return Ok(());
+        }
         let clear = self.causes.is_clear(path);
         let waits = ended_by(event).iter().map(|&waiting| (path, waiting));
         let firsts: Vec<(Wait<'h>, Option<Cause>, bool)> = waits
@@ -337,7 +345,15 @@ impl<'h> Ear<'_, 'h> {
     ) -> Result<(), Refusal> {
         let line = self.lines.entry(process).or_default();
         match event {
+            SessionEvent::SetWatches { .. } if line.silent => {}
             SessionEvent::SetWatches { .. } => line.frames.push_back(index),
+            SessionEvent::WatchesLeftOut => {
+                *line = Line {
+                    silent: true,
+                    answered: line.answered,
+                    ..Line::default()
+                }
+            }
             SessionEvent::SetWatchesDone { zxid } => {
                 line.again = index;
                 if let Some(frame) = line.frames.pop_front() {

@@ -430,7 +430,9 @@ impl<'h> Builder<'h> {
                 (client.session, client.connected) = (None, false);
                 return;
             }
-            SessionEvent::SetWatches { .. } | SessionEvent::SetWatchesDone { .. } => {}
+            SessionEvent::SetWatches { .. }
+            | SessionEvent::SetWatchesDone { .. }
+            | SessionEvent::WatchesLeftOut => {}
             SessionEvent::Auth { identity } => {
                 let client = self.clients.entry(process).or_default();
                 client

@@ -328,6 +328,7 @@ fn check_synced(
     let (old, new) = (request.zxid >> 32, floor.zxid >> 32);
     let two_leaders = old < new && sync.call <= times.last_word(case, old, request);
     let leaders = match case.history.header.sync {
+        SyncPromise::None => return Ok(()),
         SyncPromise::Leader if two_leaders => return Ok(()),
         SyncPromise::Leader if old < new => {
             format!("; the leader of epoch {old} must have given up long before the sync was sent")

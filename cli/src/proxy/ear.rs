@@ -86,6 +86,12 @@ pub enum Heard {
         /// To which node.
         path: seen::Path,
     },
+    /// A request on watches that the format has no word for: from here on those of this
+    /// connection are not known.
+    WatchesLeftOut {
+        /// Its operation's number.
+        op: i32,
+    },
     /// A request that the format has no word for.
     Skipped {
         /// It may have changed the tree.
@@ -106,8 +112,6 @@ pub enum Why {
     Foreign,
     /// Not a frame of the protocol at that place.
     Garbled,
-    /// Persistent watches, or watches taken away.
-    Watches,
     /// Identities that the bytes do not tell: SASL, schemes other than digest, super-users.
     Identity,
     /// A server that serves reads cut off from its ensemble.
@@ -121,7 +125,7 @@ impl Why {
     pub fn may_write(self) -> bool {
         match self {
             Why::FourLetters | Why::ReadOnly => false,
-            Why::Foreign | Why::Garbled | Why::Watches | Why::Identity | Why::TooMany => true,
+            Why::Foreign | Why::Garbled | Why::Identity | Why::TooMany => true,
         }
     }
 }
@@ -139,11 +143,24 @@ enum Stage {
     Deaf,
 }
 
-/// A request on its way; the code is none where the answer does not matter.
+/// A request on its way.
 #[derive(Debug)]
 struct Waiting {
     xid: i32,
-    op: Option<OpCode>,
+    what: What,
+}
+
+/// What an answer is to.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// A request of the history.
+    Op(OpCode),
+    /// Credentials.
+    Auth,
+    /// setWatches.
+    Watches,
+    /// Something whose answer does not matter.
+    LeftOut,
 }
 
 /// See the module's head.
@@ -245,21 +262,20 @@ impl Ear {
             Ok(request) => request,
             Err(_) => return self.without_a_word(header),
         };
-        let own_xid = match &request {
-            Request::Ping => Some(xid::PING),
-            Request::Auth(_) => Some(xid::AUTH),
-            Request::SetWatches(_) => Some(xid::SET_WATCHES),
-            _ => None,
+        let what = match &request {
+            Request::Auth(_) => What::Auth,
+            Request::SetWatches(_) => What::Watches,
+            // Answered under the number of its kind, whatever its own is.
+            Request::Ping => return Heard::Ping,
+            Request::Create(r) if r.mode().is_err() || !(0..=3).contains(&r.flags) => {
+                return self.without_a_word(header);
+            }
+            request => What::Op(request.op()),
         };
-        let reserved = [xid::NOTIFICATION, xid::PING, xid::AUTH, xid::SET_WATCHES];
-        if own_xid.is_some_and(|own| own != header.xid)
-            || own_xid.is_none() && reserved.contains(&header.xid)
-        {
-            // Its answer could not be told from others'.
-            return Heard::LeftOut(Why::Garbled);
+        if let Err(left_out) = self.await_answer(header.xid, what) {
+            return left_out;
         }
         match request {
-            Request::Ping => Heard::Ping,
             Request::Auth(packet) => auth(&packet),
             Request::SetWatches(r) => Heard::Session(SessionEvent::SetWatches {
                 relative_zxid: r.relative_zxid,
@@ -267,20 +283,25 @@ impl Ear {
                 exist: r.exist,
                 child: r.child,
             }),
-            Request::Create(r) if r.mode().is_err() || !(0..=3).contains(&r.flags) => {
-                self.without_a_word(header)
-            }
-            request => {
-                self.waiting.push_back(Waiting {
-                    xid: header.xid,
-                    op: Some(request.op()),
-                });
-                Heard::Invoke {
-                    xid: header.xid,
-                    op: convert::op(&request),
-                }
-            }
+            request => Heard::Invoke {
+                xid: header.xid,
+                op: convert::op(&request),
+            },
         }
+    }
+
+    /// Remembers what an answer under this number will be to. Credentials and watches have one
+    /// of their own that need not be remembered, and that no other request can have: its answer
+    /// could not be told from theirs.
+    fn await_answer(&mut self, number: i32, what: What) -> Result<(), Heard> {
+        match (number, what) {
+            (xid::AUTH, What::Auth) | (xid::SET_WATCHES, What::Watches) => {}
+            (xid::NOTIFICATION | xid::PING | xid::AUTH | xid::SET_WATCHES, _) => {
+                return Err(Heard::LeftOut(Why::Garbled));
+            }
+            (_, _) => self.waiting.push_back(Waiting { xid: number, what }),
+        }
+        Ok(())
     }
 
     fn greeting(&mut self, frame: &Bytes) -> Heard {
@@ -298,9 +319,15 @@ impl Ear {
 
     /// A request that the history cannot hold.
     fn without_a_word(&mut self, header: RequestHeader) -> Heard {
-        let writes = match OpCode::from_wire(header.op) {
-            Some(OpCode::AddWatch | OpCode::RemoveWatches | OpCode::SetWatches2) => {
-                return Heard::LeftOut(Why::Watches);
+        let op = header.op;
+        let writes = match OpCode::from_wire(op) {
+            Some(OpCode::SetWatches2) => {
+                let known = self.await_answer(header.xid, What::Watches);
+                return known.err().unwrap_or(Heard::WatchesLeftOut { op });
+            }
+            Some(OpCode::AddWatch | OpCode::RemoveWatches) => {
+                let known = self.await_answer(header.xid, What::LeftOut);
+                return known.err().unwrap_or(Heard::WatchesLeftOut { op });
             }
             Some(OpCode::Sasl | OpCode::Auth) => return Heard::LeftOut(Why::Identity),
             Some(
@@ -337,14 +364,8 @@ impl Ear {
             )
             | None => true,
         };
-        self.waiting.push_back(Waiting {
-            xid: header.xid,
-            op: None,
-        });
-        Heard::Skipped {
-            writes,
-            op: header.op,
-        }
+        let known = self.await_answer(header.xid, What::LeftOut);
+        known.err().unwrap_or(Heard::Skipped { writes, op })
     }
 
     fn reply(&mut self, frame: &Bytes) -> Option<Heard> {
@@ -366,13 +387,8 @@ impl Ear {
                 Err(_) => Heard::LeftOut(Why::Garbled),
             },
             xid::PING => Heard::PingAnswered,
-            xid::AUTH => Heard::Session(SessionEvent::AuthDone {
-                ok: header.err == 0,
-            }),
-            xid::SET_WATCHES if header.err == 0 => Heard::Session(SessionEvent::SetWatchesDone {
-                zxid: header.zxid.max(0),
-            }),
-            xid::SET_WATCHES => Heard::LeftOut(Why::Watches),
+            xid::AUTH => auth_done(&header),
+            xid::SET_WATCHES => watches_set(&header),
             _ => return self.answer(header, body),
         };
         Some(heard)
@@ -402,7 +418,12 @@ impl Ear {
         let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) else {
             return Some(Heard::LeftOut(Why::Garbled));
         };
-        let op = waiting.op?;
+        let op = match waiting.what {
+            What::Op(op) => op,
+            What::Auth => return Some(auth_done(&header)),
+            What::Watches => return Some(watches_set(&header)),
+            What::LeftOut => return None,
+        };
         let result = match header.err {
             0 => match Response::decode(op, body) {
                 Ok(response) => Ok(convert::answer(&response)),
@@ -416,6 +437,24 @@ impl Ear {
             closes: op == OpCode::CloseSession && result.is_ok(),
             result,
         })
+    }
+}
+
+fn auth_done(header: &ReplyHeader) -> Heard {
+    Heard::Session(SessionEvent::AuthDone {
+        ok: header.err == 0,
+    })
+}
+
+fn watches_set(header: &ReplyHeader) -> Heard {
+    match header.err {
+        0 => Heard::Session(SessionEvent::SetWatchesDone {
+            zxid: header.zxid.max(0),
+        }),
+        // Which of them are set is not told.
+        _ => Heard::WatchesLeftOut {
+            op: OpCode::SetWatches.to_wire(),
+        },
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Tally {
     pub processes: u32,
     /// Requests left out.
     pub skipped: u64,
+    /// Sessions whose watches are left out, from some place on.
+    pub watches_left_out: u64,
     /// Connections left out from some place on, by reason.
     pub left_out: BTreeMap<Why, u64>,
     /// Others may have written, too.
@@ -41,11 +43,12 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} records of {} sessions on {} connections; {} requests left out, connections left out: {:?}; world {}",
+            "{} records of {} sessions on {} connections; {} requests left out, watches left out of {} sessions, connections left out: {:?}; world {}",
             self.records,
             self.processes,
             self.connections,
             self.skipped,
+            self.watches_left_out,
             self.left_out,
             if self.open { "open" } else { "closed" }
         )
@@ -59,6 +62,8 @@ struct Seat {
     /// None while nobody has greeted, and once nothing is recorded any more.
     process: Option<u32>,
     session: i64,
+    /// What its watches do cannot be told any more.
+    watchless: bool,
     /// Requests without an answer.
     open: VecDeque<i32>,
     /// When the pings without an answer were sent.
@@ -71,6 +76,8 @@ struct Home {
     /// None: nothing of it can be recorded.
     process: Option<u32>,
     connection: u64,
+    /// What its watches do cannot be told any more.
+    watchless: bool,
 }
 
 struct Inner {
@@ -120,6 +127,7 @@ impl Ledger {
             server,
             process: None,
             session: 0,
+            watchless: false,
             open: VecDeque::new(),
             pings: VecDeque::new(),
         };
@@ -207,6 +215,10 @@ impl Inner {
                 self.tally.skipped += 1;
                 self.may_have_changed(writes);
             }
+            Heard::WatchesLeftOut { op: _ } => {
+                self.tally.skipped += 1;
+                self.leave_watches_out(connection, time);
+            }
             heard => self.speak(connection, time, heard),
         }
     }
@@ -223,6 +235,7 @@ impl Inner {
             self.may_have_changed(writes);
             return;
         };
+        let watchless = seat.watchless;
         let body = match heard {
             Heard::Connected {
                 session,
@@ -236,17 +249,24 @@ impl Inner {
                     Home {
                         process,
                         connection,
+                        watchless,
                     },
                 );
                 if self.homes.len() > SESSIONS_MAX {
                     self.homes.pop_first();
                 }
-                Body::Session(SessionEvent::Connected {
+                let event = SessionEvent::Connected {
                     session,
                     timeout_ms,
                     reattached,
                     address: None,
-                })
+                };
+                self.write(connection, time, Body::Session(event));
+                match watchless {
+                    // It will set them again, and the history knows no more of them than before.
+                    true => Body::Session(SessionEvent::WatchesLeftOut),
+                    false => return,
+                }
             }
             Heard::Expired { session } => {
                 self.homes.remove(&session);
@@ -276,6 +296,10 @@ impl Inner {
                 }
                 Body::Return { xid, zxid, result }
             }
+            Heard::Notify { .. }
+            | Heard::Session(
+                SessionEvent::SetWatches { .. } | SessionEvent::SetWatchesDone { .. },
+            ) if watchless => return,
             Heard::Session(event) => Body::Session(event),
             Heard::Ping => {
                 seat.pings.truncate(PINGS_MAX - 1);
@@ -287,9 +311,10 @@ impl Inner {
                 None => return,
             },
             Heard::Notify { zxid, event, path } => Body::Notify { zxid, event, path },
-            Heard::Connecting { .. } | Heard::LeftOut(_) | Heard::Skipped { .. } => {
-                unreachable!("told apart before")
-            }
+            Heard::Connecting { .. }
+            | Heard::LeftOut(_)
+            | Heard::Skipped { .. }
+            | Heard::WatchesLeftOut { .. } => unreachable!("told apart before"),
         };
         self.write(connection, time, body);
     }
@@ -314,6 +339,7 @@ impl Inner {
         }
         if let Some(seat) = self.seats.get_mut(&connection) {
             (seat.process, seat.session) = (process, session);
+            seat.watchless = home.is_some_and(|home| home.watchless);
         }
     }
 
@@ -332,6 +358,23 @@ impl Inner {
         }
     }
 
+    /// Nothing more of what this session's watches do can be told; of the rest it can.
+    fn leave_watches_out(&mut self, connection: u64, time: u64) {
+        let Some(seat) = self.seats.get_mut(&connection) else {
+            return;
+        };
+        if seat.watchless || seat.process.is_none() {
+            return;
+        }
+        seat.watchless = true;
+        if let Some(home) = self.homes.get_mut(&seat.session) {
+            home.watchless = true;
+        }
+        self.tally.watches_left_out += 1;
+        let event = SessionEvent::WatchesLeftOut;
+        self.write(connection, time, Body::Session(event));
+    }
+
     /// Nothing more of this connection, nor of its session, can be recorded.
     fn leave_out(&mut self, connection: u64, time: u64, why: Why) {
         *self.tally.left_out.entry(why).or_default() += 1;
@@ -339,14 +382,12 @@ impl Inner {
         self.hang_up(connection, time);
         let session = self.seats.get(&connection).map_or(0, |seat| seat.session);
         if session != 0 {
-            let process = None;
-            self.homes.insert(
-                session,
-                Home {
-                    process,
-                    connection,
-                },
-            );
+            let home = Home {
+                process: None,
+                connection,
+                watchless: false,
+            };
+            self.homes.insert(session, home);
         }
     }
 

@@ -415,6 +415,7 @@ impl Block {
                 },
             },
             8 => SessionEvent::AuthDone { ok: self.flag()? },
+            9 => SessionEvent::WatchesLeftOut,
             _ => return Err("holds an unknown session event"),
         })
     }

@@ -179,6 +179,7 @@ impl Payload {
             | SessionEvent::Expired { .. }
             | SessionEvent::Abandoned { .. }
             | SessionEvent::SetWatchesDone { .. }
+            | SessionEvent::WatchesLeftOut
             | SessionEvent::AuthDone { .. } => {}
         }
     }
@@ -401,6 +402,7 @@ impl Payload {
                 self.bytes.push(8);
                 self.bytes.push(u8::from(*ok));
             }
+            SessionEvent::WatchesLeftOut => self.bytes.push(9),
         }
     }
 }

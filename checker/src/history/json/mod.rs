@@ -372,10 +372,11 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
     let sync = match line.sync.as_deref() {
         None | Some("quorum") => SyncPromise::Quorum,
         Some("leader") => SyncPromise::Leader,
+        Some("none") => SyncPromise::None,
         Some(other) => {
             return Err((
                 "sync",
-                format!("expected \"quorum\" or \"leader\", not {other:?}"),
+                format!("expected \"quorum\", \"leader\" or \"none\", not {other:?}"),
             ));
         }
     };

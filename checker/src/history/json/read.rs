@@ -261,6 +261,7 @@ fn session_event_of(line: &Line<'_>, interner: &mut Interner) -> Result<SessionE
         "set_watches_done" => SessionEvent::SetWatchesDone {
             zxid: need(line.zxid, "zxid")?,
         },
+        "watches_left_out" => SessionEvent::WatchesLeftOut,
         "auth" => SessionEvent::Auth {
             identity: Identity {
                 scheme: interner.share(need_text(&line.scheme, "scheme")?),

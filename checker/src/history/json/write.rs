@@ -82,6 +82,7 @@ pub fn header_line(header: &Header) -> HeaderLine {
         sync: Some(match header.sync {
             SyncPromise::Quorum => "quorum".into(),
             SyncPromise::Leader => "leader".into(),
+            SyncPromise::None => "none".into(),
         }),
         tick_ms: Some(header.tick_ms),
         sync_limit: Some(header.sync_limit),
@@ -300,6 +301,7 @@ fn session_event_into<'a>(event: &'a SessionEvent, line: &mut Line<'a>) {
             line.zxid = Some(*zxid);
             "set_watches_done"
         }
+        SessionEvent::WatchesLeftOut => "watches_left_out",
         SessionEvent::Auth { identity } => {
             (line.scheme, line.id) = (text(&identity.scheme), text(&identity.id));
             "auth"

@@ -72,7 +72,9 @@ impl<'h> Watcher<'_, 'h> {
                     ..Connection::default()
                 }
             }
+            SessionEvent::SetWatches { .. } if connection.left_out => {}
             SessionEvent::SetWatches { .. } => connection.again.push_back(index),
+            SessionEvent::WatchesLeftOut => connection.leave_out(),
             SessionEvent::SetWatchesDone { zxid } => {
                 connection.again_done = index;
                 if let Some(sent) = connection.again.pop_front() {

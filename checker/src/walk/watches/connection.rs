@@ -67,6 +67,8 @@ pub struct Live<'h> {
 pub struct Connection<'h> {
     /// Whether its beginning was recorded; if not, nobody knows what was registered on it.
     pub begun: bool,
+    /// Whether what comes of its watches is not recorded any more.
+    pub left_out: bool,
     /// Registrations that have not fired.
     pub live: BTreeMap<Key<'h>, Live<'h>>,
     /// Registrations by the zxid at which they fire.
@@ -92,6 +94,15 @@ pub struct Connection<'h> {
 }
 
 impl<'h> Connection<'h> {
+    /// Nothing is asked of its watches any more.
+    pub fn leave_out(&mut self) {
+        self.left_out = true;
+        self.live.clear();
+        self.due.clear();
+        self.again.clear();
+        self.caught_up.clear();
+    }
+
     /// Takes a registration out; it counts as fired.
     pub fn remove(&mut self, key: Key<'h>) -> Option<Live<'h>> {
         let live = self.live.remove(&key)?;

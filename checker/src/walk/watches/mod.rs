@@ -242,6 +242,9 @@ impl<'c, 'h> Watcher<'c, 'h> {
         let certain = self.known.certain(key, zxid, made.who, made.held);
         let by_walk = self.known.walk().is_some();
         let connection = self.connections.entry(process).or_default();
+        if connection.left_out {
+            return;
+        }
         let mut live = Live {
             path: key.1,
             record,

@@ -21,6 +21,9 @@ impl<'h> Watcher<'_, 'h> {
         event: EventType,
         path: &'h str,
     ) -> Result<(), Box<Violation>> {
+        if self.connections.entry(process).or_default().left_out {
+            return Ok(());
+        }
         self.matched += 1;
         self.check_in_time(index, process, zxid, path)?;
         self.check_deed(index, process, zxid, event, path)?;

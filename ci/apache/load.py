@@ -1,6 +1,6 @@
 """A foreign client for ci/apache.sh: kazoo, through the proxy.
 
-apache_kazoo.py HOSTS SECONDS SEED: counters by compare-and-set, ephemeral and sequential nodes,
+load.py HOSTS SECONDS SEED: counters by compare-and-set, ephemeral and sequential nodes,
 watches, transactions, a node that only its user may see. Errors are what it is for; it goes on.
 """
 
