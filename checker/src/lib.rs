@@ -21,6 +21,9 @@ mod walk;
 pub use certificate::Certificate;
 pub use hidden::{CLASS_CONFIGURATIONS, CONFIGURATIONS, classify, judge_without_zxids};
 pub use history::{Header, History, Record};
-pub use stream::{Doubt, NARROW_WINDOW, Placed, Stream, WINDOW, acquit, acquit_verified};
+pub use stream::{
+    Doubt, InOrder, NARROW_WINDOW, Placed, Stream, WINDOW, acquit, acquit_verified,
+    in_order_of_time,
+};
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
 pub use walk::{Options, confirmed, judge, judge_verified, judge_with_certificate};

@@ -125,6 +125,32 @@ fn a_file_is_followed_while_it_grows() {
 }
 
 #[test]
+fn records_that_stand_the_wrong_way_round_are_put_in_order_while_a_file_grows() {
+    let mut history = short(Shape::Tree, 1500);
+    for at in (1..history.records.len()).step_by(7) {
+        if history.records[at - 1].process != history.records[at].process {
+            history.records.swap(at - 1, at);
+        }
+    }
+    assert!(!history.records.is_sorted_by_key(|record| record.time));
+    let mut bytes = Vec::new();
+    history::write_binary(&mut bytes, &history).unwrap();
+    let file = folder("disordered").join("growing.gkh");
+    fs::write(&file, bytes).unwrap();
+    let output = zkcheck()
+        .args(["--follow", "--idle", "600"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert!(
+        !words(&output).contains("does not decide"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
 fn whoever_follows_hears_of_a_violation_before_the_file_has_ended() {
     let mut history = short(Shape::Registers(1), 200);
     // Servers that soon fall silent when they do not hear of each other.

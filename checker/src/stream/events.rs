@@ -6,8 +6,10 @@
 //! Answers to: `consistency.md` P5, P10 to P14.
 
 use super::clients::closes;
+use super::nameless::Told;
 use super::settle::Beside;
 use super::settle::Entry;
+use super::watches::ConnectionId;
 use super::window::{Place, Rank};
 use super::{Doubt, LOST_MAX, Stream};
 use crate::history::{Body, Record, SessionEvent};
@@ -28,11 +30,19 @@ impl<R: Borrow<Record>> Stream<R> {
         self.gone.insert(id, old);
         match self.window.is_past(place) {
             true => {
-                self.gone.remove(&id);
-                self.watches.forget(id);
+                self.depart(id);
                 Ok(())
             }
             false => self.wait(place, Beside::Gone(id)),
+        }
+    }
+
+    /// The order has reached all that a connection which ended had seen. What it was told
+    /// without a zxid may lie further on.
+    pub(super) fn depart(&mut self, id: ConnectionId) {
+        if self.watches.nameless.end(id) {
+            self.gone.remove(&id);
+            self.watches.forget(id);
         }
     }
 
@@ -81,11 +91,27 @@ impl<R: Borrow<Record>> Stream<R> {
         let (time, arrived) = (record.borrow().time, self.taken - 1);
         let client = self.client(process);
         client.shown.waits = true;
-        if zxid <= 0 {
-            if client.again.is_empty() {
-                return Err(Doubt::because("a notification that names no zxid"));
-            }
+        if zxid <= 0 && !client.again.is_empty() {
             client.caught_up.push((*event, path.clone()));
+            return Ok(());
+        }
+        if zxid <= 0 {
+            let told = Told {
+                event: *event,
+                path: path.clone(),
+                arrived,
+                time,
+                newest: client.shown.newest,
+                who: client.credentials.who(),
+            };
+            let id = client.shown.id;
+            if self.watches.is_left_out(id) {
+                return Ok(());
+            }
+            let owed = self.watches.nameless.arrives(id, told, &self.tree.acls)?;
+            if let Some(owed) = owed {
+                self.client(process).shown.overdue = owed;
+            }
             return Ok(());
         }
         client.shown.told(zxid)?;

@@ -20,6 +20,8 @@
 //! | `settle` | what has left the window, against the tree |
 //! | `seen` | what of unknown fate happened, by what is seen ahead in the window |
 //! | `watches` | registrations and notifications along the order |
+//! | `nameless` | notifications that name no transaction |
+//! | `order` | records in the order of time |
 //! | `acquit` | a whole history in memory |
 //!
 //! Answers to: `consistency.md` 3.2, "Complexity" (streaming).
@@ -27,6 +29,8 @@
 mod acquit;
 mod clients;
 mod events;
+mod nameless;
+mod order;
 mod seen;
 mod settle;
 mod watches;
@@ -40,6 +44,7 @@ use crate::verify::{Refusal, Verifier};
 use crate::walk::{Options, Role, lag_ns, role};
 pub use acquit::{acquit, acquit_verified};
 use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
+pub use order::{InOrder, in_order_of_time};
 use rustc_hash::FxHashMap;
 use seen::Seen;
 use settle::{Answered, Entry};
@@ -58,6 +63,9 @@ pub const NARROW_WINDOW: usize = 1 << 10;
 /// The node whose content and Stat are the server's own affair.
 const OPAQUE: &str = "/zookeeper/config";
 
+/// The doubt of who put the records in another order than that of time.
+const DISORDERED: &str = "the records are not in the order of time";
+
 /// Paths of absent nodes that may gather.
 const PATHS_SLACK: usize = 1 << 16;
 
@@ -74,7 +82,8 @@ pub struct Doubt {
     pub record: usize,
     /// Why.
     pub reason: &'static str,
-    /// True if it may be only that the window was too narrow.
+    /// True if it may be only that the window was too narrow, or that the records have to be
+    /// put in the order of time first ([`InOrder`]).
     pub late: bool,
 }
 
@@ -298,7 +307,10 @@ impl<R: Borrow<Record>> Stream<R> {
     fn step(&mut self, record: R) -> Result<(), Doubt> {
         let seen: &Record = record.borrow();
         if seen.time < self.last_time {
-            return Err(Doubt::because("the records are not in the order of time"));
+            return Err(Doubt {
+                late: true,
+                ..Doubt::because(DISORDERED)
+            });
         }
         self.last_time = seen.time;
         let (process, time) = (seen.process, seen.time);

@@ -192,8 +192,7 @@ impl<R: Borrow<Record>> Stream<R> {
             if done {
                 self.sessions.get(open.session).placed = open.number + 1;
                 let effect = Effect::Request(open.invoke);
-                self.resolved(Step { zxid, effect });
-                return Ok(());
+                return self.resolved(Step { zxid, effect });
             }
             self.lost.insert(key, open);
         }
@@ -222,8 +221,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 let shown = self.shown.first(zxid);
                 self.sessions.get(session).end(shown, &self.judging)?;
                 let effect = Effect::End(self.sessions.get(session).id);
-                self.resolved(Step { zxid, effect });
-                return Ok(());
+                return self.resolved(Step { zxid, effect });
             }
         }
         Ok(())

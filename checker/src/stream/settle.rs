@@ -9,7 +9,7 @@
 //! imported as one more witness, never as truth".
 
 use super::clients::{Open, closes};
-use super::watches::{ConnectionId, Table, registers};
+use super::watches::{ConnectionId, Fired, Table, registers};
 use super::window::Place;
 use super::{Doubt, OPAQUE, PATHS_SLACK, Placed, Stream};
 use crate::certificate::{Effect, Step};
@@ -115,6 +115,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 self.unanswered(txn)?;
             }
         }
+        self.watches.nameless.is_before(usize::MAX)?;
         self.missed()
     }
 
@@ -170,8 +171,7 @@ impl<R: Borrow<Record>> Stream<R> {
         self.sessions.get(session).end(shown, &self.judging)?;
         self.tree.end(session);
         let effect = Effect::End(self.sessions.get(session).id);
-        self.resolved(Step { zxid, effect });
-        Ok(())
+        self.resolved(Step { zxid, effect })
     }
 
     /// A write whose answer was lost, or has not come yet, takes effect.
@@ -197,17 +197,32 @@ impl<R: Borrow<Record>> Stream<R> {
             }
         };
         let effect = Effect::Request(invoke);
-        self.resolved(Step { zxid, effect });
+        self.resolved(Step { zxid, effect })?;
         match done {
             true => Ok(()),
             false => Err(Doubt::because("an unanswered request that fails there")),
         }
     }
 
-    pub(super) fn resolved(&mut self, step: Step) {
+    /// What nobody was told of has taken effect.
+    ///
+    /// # Errors
+    /// It had been told of before it can have happened.
+    pub(super) fn resolved(&mut self, step: Step) -> Result<(), Doubt> {
         self.summary.resolved += 1;
-        self.fire();
+        if let Effect::Request(invoke) = step.effect {
+            self.watches.nameless.is_before(invoke)?;
+        }
+        let told = self.fire()?;
+        if let (Effect::End(id), Some(time)) = (step.effect, told)
+            && let Some(session) = self.sessions.find(id)
+        {
+            let known = self.sessions.get(session);
+            let shown = known.ended_by.unwrap_or(u64::MAX).min(time);
+            known.end(shown, &self.judging)?;
+        }
         self.exhibited(Placed::Step(step));
+        Ok(())
     }
 
     fn exhibited(&mut self, found: Placed) {
@@ -224,16 +239,31 @@ impl<R: Borrow<Record>> Stream<R> {
         Ok(())
     }
 
-    /// Fires the watches on what the last transaction did.
-    fn fire(&mut self) {
+    /// Fires the watches on what the last transaction did; when somebody was told of it
+    /// without a zxid.
+    fn fire(&mut self) -> Result<Option<u64>, Doubt> {
         if self.watches.is_idle() {
-            return;
+            return Ok(None);
         }
         for &(event, path) in self.tree.fired() {
             let acl = self.tree.node(path).acl;
-            let must = self.tree.acls.world_readable(acl);
-            self.watches.fire(event, self.tree.paths.name(path), must);
+            let fired = Fired {
+                zxid: self.last,
+                event,
+                acl,
+                must: self.tree.acls.world_readable(acl),
+            };
+            self.watches.fire(fired, self.tree.paths.name(path));
         }
+        if self.watches.nameless.is_empty() {
+            return Ok(None);
+        }
+        let told = self.watches.tell_nameless(&self.tree.acls)?;
+        while let Some(through) = self.watches.nameless.through() {
+            self.gone.remove(&through);
+            self.watches.forget(through);
+        }
+        Ok(told)
     }
 
     pub(super) fn path_of(&mut self, op: &Op) -> PathId {
@@ -273,8 +303,9 @@ impl<R: Borrow<Record>> Stream<R> {
                 if self.tree.ended(answered.session).is_some() && !closes(op) {
                     return Err(Doubt::because("a transaction of a session that had ended"));
                 }
+                self.watches.nameless.is_before(answered.invoke)?;
                 let agrees = self.tree.write(&ask);
-                self.fire();
+                self.fire()?;
                 agrees
             }
             false if matches!(op, Op::Sync { .. }) => Ok(()),
@@ -356,8 +387,7 @@ impl<R: Borrow<Record>> Stream<R> {
             }
             Beside::Gone(connection) => {
                 debug_assert!(!place.is_transaction(), "an end is no transaction");
-                self.gone.remove(&connection);
-                self.watches.forget(connection);
+                self.depart(connection);
                 Ok(())
             }
         }

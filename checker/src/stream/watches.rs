@@ -5,11 +5,15 @@
 //! watch is followed at once by the notifications of it that ever came; where one is missing,
 //! nothing as new may have come on its connection, nor may it later. Everything is as exact as
 //! where watches surely fire: a notification that only something unseen explains is a doubt.
+//! Servers before 3.9 name no transaction in a notification; how those find theirs is told in
+//! `nameless`.
 //!
 //! Answers to: `consistency.md` P10 to P12, P20; `protocol.md` section 12.
 
 use super::Doubt;
+use super::nameless::Nameless;
 use crate::history::{EventType, Op, Path};
+use crate::model::{AclId, AclTable};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Number of one connection of one client, never used again.
@@ -44,14 +48,26 @@ fn tables_of(event: EventType) -> &'static [Table] {
     }
 }
 
+/// What a transaction did to a path.
+#[derive(Debug, Clone, Copy)]
+pub struct Fired {
+    /// The transaction.
+    pub zxid: i64,
+    /// What it did.
+    pub event: EventType,
+    /// Who may be told.
+    pub acl: AclId,
+    /// Everybody may, so that whoever waits for it must be told.
+    pub must: bool,
+}
+
 /// A registration that has fired, whose notification is due.
-struct Due {
-    event: EventType,
-    path: Path,
+#[derive(Debug, Clone)]
+pub struct Due {
+    pub fired: Fired,
+    pub path: Path,
     /// The record that registered it.
-    since: usize,
-    /// Everybody may read the node, so that it must be told.
-    must: bool,
+    pub since: usize,
 }
 
 /// A registration: who, in which table, by which record.
@@ -68,6 +84,8 @@ pub struct Watches {
     caught_up: FxHashMap<ConnectionId, Vec<(EventType, Path)>>,
     /// Connections of whose watches nothing is recorded any more.
     left_out: FxHashSet<ConnectionId>,
+    /// What was told without a zxid.
+    pub nameless: Nameless,
 }
 
 impl Watches {
@@ -107,25 +125,18 @@ impl Watches {
         Ok(())
     }
 
-    /// A transaction did `event` at `path`, which everybody may read or not: every watch on it
-    /// fires, and is used up.
-    pub fn fire(&mut self, event: EventType, path: &str, must: bool) {
+    /// A transaction did something at `path`: every watch on it fires, and is used up.
+    pub fn fire(&mut self, fired: Fired, path: &str) {
         let Some((path, list)) = self.live.get_key_value(path) else {
             return;
         };
         let (path, before) = (path.clone(), list.len());
         let mut left = list.clone();
         left.retain(|&(connection, table, since)| {
-            let fires = tables_of(event).contains(&table);
+            let fires = tables_of(fired.event).contains(&table);
             if fires {
                 let path = path.clone();
-                let due = Due {
-                    event,
-                    path,
-                    since,
-                    must,
-                };
-                self.due.push((connection, due));
+                self.due.push((connection, Due { fired, path, since }));
             }
             !fires
         });
@@ -149,7 +160,7 @@ impl Watches {
     ) -> Result<(), Doubt> {
         let before = self.due.len();
         self.due.retain(|(other, due)| {
-            let told = *other == connection && due.event == event && due.path == *path;
+            let told = *other == connection && due.fired.event == event && due.path == *path;
             !told || due.since > index
         });
         match self.due.len() < before || self.left_out.contains(&connection) {
@@ -158,11 +169,35 @@ impl Watches {
         }
     }
 
+    /// The last transaction has fired all that it does: of what was told already without naming
+    /// it, when that was first.
+    ///
+    /// # Errors
+    /// It was told in another order than it happened, or to somebody who may not read it.
+    pub fn tell_nameless(&mut self, acls: &AclTable) -> Result<Option<u64>, Doubt> {
+        let (nameless, mut result) = (&mut self.nameless, Ok(None::<u64>));
+        self.due.retain(|(connection, due)| {
+            let told = nameless.claims(*connection, due, acls);
+            let waits = told == Ok(None);
+            match (&mut result, told) {
+                (Ok(first), Ok(Some(time))) => {
+                    *first = Some(first.map_or(time, |first| first.min(time)));
+                }
+                (Ok(_), Err(doubt)) => result = Err(doubt),
+                (_, _) => {}
+            }
+            waits
+        });
+        nameless.settle_claims();
+        result
+    }
+
     /// The order goes on: the connections that were to be told of the last transaction and
     /// were not.
     pub fn overdue(&mut self) -> impl Iterator<Item = ConnectionId> {
         let due = std::mem::take(&mut self.due).into_iter();
-        due.filter(|(_, due)| due.must)
+        due.inspect(|(connection, due)| self.nameless.owe(*connection, due))
+            .filter(|(_, due)| due.fired.must)
             .map(|(connection, _)| connection)
     }
 
@@ -216,10 +251,16 @@ impl Watches {
         self.left_out.insert(connection);
     }
 
+    /// True after [`Watches::leave_out`].
+    pub fn is_left_out(&self, connection: ConnectionId) -> bool {
+        self.left_out.contains(&connection)
+    }
+
     /// Nothing more came on a connection.
     pub fn forget(&mut self, connection: ConnectionId) {
         self.left_out.remove(&connection);
         self.caught_up.remove(&connection);
+        self.nameless.forget(connection);
         let mut count = 0;
         self.live.retain(|_, list| {
             list.retain(|&(other, _, _)| other != connection);

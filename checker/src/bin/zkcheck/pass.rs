@@ -12,13 +12,16 @@ use crate::source::{self, Input};
 use clap::Args;
 use gamekeeper_checker::history::{self, Batch, BinaryWriter, Header, History, Reader};
 use gamekeeper_checker::{
-    Doubt, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed, judge,
+    Doubt, InOrder, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed, judge,
 };
 use std::path::Path;
 use std::time::Duration;
 
 /// Histories of fewer records are held in memory.
 const SHORT_RECORDS: usize = 1 << 17;
+
+/// When nothing came for so long, nothing earlier is still to come either.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// How histories are read.
 #[derive(Args, Debug)]
@@ -103,19 +106,26 @@ fn follow(
     let mut held = Some(History::new(reader.header().clone()));
     let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
     let bar = source::following(file);
-    let mut growing = Growing::of(reader);
+    let (mut growing, mut order) = (Growing::of(reader), InOrder::default());
     loop {
         let news = growing.news();
         match news.map_err(|error| source::named(file, &error))? {
             News::Entries(batch) => {
                 held = held.and_then(|held| held_with(held, &batch));
                 pass.stream.log(&batch.txns);
-                pass.judge(Share::alone(batch.records.into_iter()));
+                let records = order.pass(batch.records);
+                pass.judge(Share::alone(records.into_iter()));
             }
             News::Nothing(idle) => {
+                if idle >= SETTLED {
+                    pass.judge(Share::alone(order.rest().into_iter()));
+                }
                 pass.catch_up(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
             }
-            News::End => break,
+            News::End => {
+                pass.judge(Share::alone(order.rest().into_iter()));
+                break;
+            }
         }
         let (settled, taken) = pass.stream.progress();
         bar.set_message(format!("{settled} answers of {taken} records judged"));
@@ -156,10 +166,11 @@ fn held_with(mut held: History, batch: &Batch) -> Option<History> {
     (held.records.len() < SHORT_RECORDS).then_some(held)
 }
 
-/// A second pass over a file, with a wider window.
+/// A second pass over a file, with a wider window, of records put in the order of time.
 fn again(file: &Path, options: &Options, verify: bool) -> Result<Begun, String> {
     let reader = source::open(file)?;
     let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
+    pass.order = Some(InOrder::default());
     pass.read(file, Batch::default(), reader)?;
     match pass.outcome().0 {
         Ok(verdict) => Ok(Begun::Judged(verdict)),
@@ -173,6 +184,8 @@ struct Pass {
     doubt: Option<Doubt>,
     /// Whoever follows knows of it.
     told: bool,
+    /// Puts records in the order of time, if they may not be in it.
+    order: Option<InOrder>,
     /// Everything so far, if it cannot be read again.
     kept: Option<BinaryWriter<Vec<u8>>>,
 }
@@ -199,6 +212,7 @@ impl Pass {
             second,
             doubt: None,
             told: false,
+            order: None,
             kept,
         })
     }
@@ -245,11 +259,17 @@ impl Pass {
             while !self.is_done() {
                 let next = ahead.lot();
                 let Some(batch) = next.map_err(|error| source::named(file, &error))? else {
+                    let rest = self.order.as_mut().map(InOrder::rest);
+                    self.judge(Share::alone(rest.unwrap_or_default().into_iter()));
                     return Ok(());
                 };
                 self.keep(&batch)?;
                 self.stream.log(&batch.txns);
-                self.judge(ahead.share(batch));
+                let share = match &mut self.order {
+                    Some(order) => Share::alone(order.pass(batch.records).into_iter()),
+                    None => ahead.share(batch),
+                };
+                self.judge(share);
             }
             Ok(())
         })
