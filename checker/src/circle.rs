@@ -40,13 +40,24 @@ impl<W: Copy> Precedence<W> {
         }
     }
 
+    /// One more node.
+    pub fn add_node(&mut self) -> u32 {
+        self.edges.push(Vec::new());
+        self.edges.len() as u32 - 1
+    }
+
     /// Adds what a clock says: a node of `returns` comes before all of `calls` that were called
     /// later than it returned. Nodes of their own, one for each moment, keep the edges few.
-    pub fn add_time(&mut self, mut returns: Vec<(u64, u32)>, calls: &[(u64, u32)], why: W) {
+    pub fn add_time<T: Ord + Copy>(
+        &mut self,
+        mut returns: Vec<(T, u32)>,
+        calls: &[(T, u32)],
+        why: W,
+    ) {
         returns.sort_unstable();
         let first = self.edges.len() as u32;
-        self.edges
-            .resize(self.edges.len() + returns.len(), Vec::new());
+        let nodes = self.edges.len() + returns.len();
+        self.edges.resize(nodes, Vec::new());
         for (moment, &(_, node)) in (first..).zip(&returns) {
             self.add(node, moment, why);
             if moment > first {

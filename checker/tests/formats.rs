@@ -93,10 +93,18 @@ fn a_wrong_line_is_named_by_number_and_field() {
 #[test]
 fn wrong_events_are_named_by_line_and_field() {
     for (text, line, field) in [
-        ("{:process 0 :type :ok :f :read :value 1}", 1, ":type"),
+        (
+            "{:process 0 :type :ok :f :read :value 1}\n{:process 1 :type :invoke :f :read}",
+            1,
+            ":type",
+        ),
         ("{:process 0 :type :begin :f :read}", 1, ":type"),
         ("{:process -1 :type :invoke :f :read}", 1, ":process"),
-        ("{:type :invoke :f :read}", 1, ":process"),
+        (
+            "{:type :invoke :f :read}\n{:type :invoke :f :read}",
+            2,
+            ":process",
+        ),
         ("\n{:process 0 :type :invoke}", 2, ":f"),
         ("{:process 0 :type :invoke :f :dance}", 1, ":f"),
         (

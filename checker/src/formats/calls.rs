@@ -5,10 +5,11 @@
 
 use super::FormatError;
 use super::edn::{Form, Reader};
-use super::events::{self, Call, Calls, Fate};
+use super::events::{self, Call, Calls, Fate, Log};
+use crate::linear::Times;
 
 /// Events as EDN: maps one after another, or in one vector or list.
-pub(super) fn of_edn(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
+pub(super) fn of_edn(bytes: &[u8]) -> Result<Log, FormatError> {
     let mut reader = Reader::new(bytes, 1);
     let mut calls = Calls::default();
     let inside = reader.enter()?;
@@ -35,7 +36,7 @@ pub(super) fn of_edn(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
 }
 
 /// Events as JSON: objects one a line, or in one array.
-pub(super) fn of_json(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
+pub(super) fn of_json(bytes: &[u8]) -> Result<Log, FormatError> {
     let mut calls = Calls::default();
     let begin = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
     if begin.is_some_and(|begin| bytes[begin] == b'[') {
@@ -99,19 +100,27 @@ fn form_of(value: serde_json::Value) -> Form {
     }
 }
 
-pub(super) fn of_log(bytes: &[u8]) -> Result<Vec<Call>, FormatError> {
+pub(super) fn of_log(bytes: &[u8]) -> Result<Log, FormatError> {
     let mut calls = Calls::default();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if let Some(event) = events::of_log_line(line, number + 1)? {
             calls.push(event)?;
         }
     }
-    Ok(calls.finish())
+    let log = calls.finish();
+    match (log.times, log.calls.first()) {
+        // Whether a compare-and-set was refused could not be written down again.
+        (Times::Unrecorded, Some(first)) => {
+            let reason = "ends what was not asked: a text log needs its invocations";
+            Err(FormatError::new(first.line, "type", reason))
+        }
+        (Times::Unrecorded | Times::Recorded, _) => Ok(log),
+    }
 }
 
 /// Calls as EDN events, one a line, in the order in which they happened. A call whose fate is
-/// unknown has no completion.
-pub(super) fn to_edn<'a>(calls: impl Iterator<Item = &'a Call>) -> Vec<u8> {
+/// unknown has no completion; where no times are known there is nothing but completions.
+pub(super) fn to_edn<'a>(calls: impl Iterator<Item = &'a Call>, times: Times) -> Vec<u8> {
     let mut lines: Vec<(i64, String)> = Vec::new();
     for call in calls {
         let line = |kind: &str, value: &Form| {
@@ -123,7 +132,13 @@ pub(super) fn to_edn<'a>(calls: impl Iterator<Item = &'a Call>) -> Vec<u8> {
             let value = value.written();
             format!("{{:process {process}, :type :{kind}, :f {f}{key}, :value {value}}}\n")
         };
-        lines.push((call.call, line("invoke", &call.asked)));
+        match (times, &call.fate) {
+            (Times::Recorded, _) => lines.push((call.call, line("invoke", &call.asked))),
+            (Times::Unrecorded, Fate::Unknown) => {
+                lines.push((call.call, line("info", &call.asked)))
+            }
+            (Times::Unrecorded, Fate::Ok(_) | Fate::Fail(_)) => {}
+        }
         match (&call.fate, call.ret) {
             (Fate::Ok(answer), Some(ret)) => lines.push((ret, line("ok", answer))),
             (Fate::Fail(answer), Some(ret)) => lines.push((ret, line("fail", answer))),

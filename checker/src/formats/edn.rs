@@ -127,6 +127,11 @@ impl Form {
     }
 }
 
+/// A whole number of any size that happens to fit: `12N` is 12.
+fn big(token: &str) -> Option<i64> {
+    token.strip_suffix('N')?.parse().ok()
+}
+
 /// Whether a byte ends what stands alone.
 fn ends_token(byte: &u8) -> bool {
     matches!(
@@ -220,6 +225,12 @@ impl<'a> Reader<'a> {
             b'{' => self.map(depth),
             b'"' => self.text().map(Form::Text),
             b'#' => self.dispatch(depth),
+            // Metadata says nothing of what it stands before.
+            b'^' => {
+                self.at += 1;
+                self.form(depth + 1)?;
+                self.form(depth + 1)
+            }
             b'\\' => {
                 let begin = self.at;
                 // The character itself may be one that ends tokens.
@@ -241,6 +252,14 @@ impl<'a> Reader<'a> {
         match self.bytes.get(self.at) {
             Some(b'{') => Ok(Form::Set(self.until(b'}', depth)?)),
             Some(b'"') => self.text().map(Form::Text),
+            Some(b'^') => self.form(depth + 1),
+            // `##NaN` and `#'a/var` stand alone.
+            Some(b'#' | b'\'') => {
+                let begin = self.at - 1;
+                self.at += 1;
+                self.token_end();
+                Ok(Form::Other(self.written(begin)?))
+            }
             Some(_) => {
                 let begin = self.at;
                 self.token_end();
@@ -325,7 +344,10 @@ impl<'a> Reader<'a> {
             _ => match (token.strip_prefix(':'), token.parse()) {
                 (Some(name), _) => Form::Keyword(name.to_owned()),
                 (None, Ok(number)) => Form::Int(number),
-                (None, Err(_)) => Form::Other(token),
+                (None, Err(_)) => match big(&token) {
+                    Some(number) => Form::Int(number),
+                    None => Form::Other(token),
+                },
             },
         })
     }
@@ -402,6 +424,27 @@ mod tests {
     }
 
     #[test]
+    fn what_says_nothing_of_values_is_passed_over() {
+        let text = "^{:line 3} [1N 2 ^:a x] #jepsen.history.Op{:index 0, :type :ok} #:e{:f :r} \
+                    ##NaN #'user/x 1.50M 7/2 #_ #_ a b #inst \"2020\" +4 -3 12345678901234567890N";
+        let expected = [
+            "[1 2 x]",
+            "{:index 0 :type :ok}",
+            "{:f :r}",
+            "##NaN",
+            "#'user/x",
+            "1.50M",
+            "7/2",
+            "\"2020\"",
+            "4",
+            "-3",
+            "12345678901234567890N",
+        ];
+        assert_eq!(read(text).unwrap(), expected);
+        assert!(read("^{:a 1}").is_err());
+    }
+
+    #[test]
     fn what_is_written_is_read_back() {
         let text =
             "{:f :cas, :value [4 \"a\\\"b\\\\n\\n\\u00e9\\t\"], :of #{1 nil true}, 1/2 (x [])}";
@@ -426,6 +469,8 @@ mod tests {
             "[".repeat(100_000),
             "#_".repeat(100_000),
             "#a ".repeat(100_000),
+            "^a ".repeat(100_000),
+            "^".repeat(100_000),
         ] {
             assert!(
                 read(&deep).unwrap_err().reason.contains("deeper"),

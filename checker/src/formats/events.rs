@@ -10,12 +10,18 @@
 //! | `:info`, or none | nobody knows, and it may still take effect |
 //!
 //! A process that calls again without a completion has crashed in between and come back;
-//! processes that are no numbers (the nemesis) are passed over.
+//! processes that are no numbers (the nemesis) are passed over. Without `:process` every
+//! operation is a client's own, and only one of them can be in flight.
+//!
+//! A log may hold completions alone. Then nothing is known of times, and only the order in which
+//! each process did its own ([`Times::Unrecorded`]). A completion without its invocation in a log
+//! that has others is an error.
 //!
 //! Answers to: Jepsen's and Knossos' histories (`knossos.history`).
 
 use super::FormatError;
 use super::edn::Form;
+use crate::linear::Times;
 use rustc_hash::FxHashMap;
 
 /// What an event says of its operation.
@@ -40,12 +46,22 @@ impl Kind {
     }
 }
 
+/// Who an event is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Process {
+    /// A client, by number.
+    Client(u32),
+    /// A client, and nothing says which.
+    Unnamed,
+    /// The nemesis, or another that is no client.
+    Other,
+}
+
 /// One event of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) line: usize,
-    /// `None`: not a client.
-    pub(super) process: Option<u32>,
+    pub(super) process: Process,
     pub(super) kind: Kind,
     pub(super) f: String,
     pub(super) key: Option<Form>,
@@ -85,75 +101,171 @@ pub(super) fn asked(calls: &[Call]) -> impl Iterator<Item = &Call> {
         .filter(|call| !matches!(call.fate, Fate::Fail(_)))
 }
 
+/// What a file tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Log {
+    /// All calls, in order of invocation, or of completion if that is all there is.
+    pub(super) calls: Vec<Call>,
+    /// Whether call and return tell the time.
+    pub(super) times: Times,
+}
+
 /// Pairs events.
 #[derive(Default)]
 pub(super) struct Calls {
     calls: Vec<Call>,
-    open: FxHashMap<u32, usize>,
+    open: FxHashMap<Process, usize>,
+    /// Calls whose process has no name yet.
+    unnamed: Vec<usize>,
     events: i64,
+    /// Line of the first invocation.
+    invoked: Option<usize>,
+    /// The first completion without one.
+    stray: Option<Stray>,
+}
+
+/// A completion without an invocation.
+struct Stray {
+    line: usize,
+    who: String,
 }
 
 impl Calls {
     /// The next event of the file.
     ///
     /// # Errors
-    /// A completion of what was not asked.
+    /// A completion of what was not asked, in a file in which others were.
     pub(super) fn push(&mut self, event: Event) -> Result<(), FormatError> {
-        let Some(process) = event.process else {
-            return Ok(());
-        };
-        self.events += 1;
-        if event.kind == Kind::Invoke {
-            self.open.insert(process, self.calls.len());
-            self.calls.push(Call {
-                line: event.line,
-                process,
-                call: self.events,
-                ret: None,
-                f: event.f,
-                key: event.key,
-                asked: event.value,
-                fate: Fate::Unknown,
-            });
+        if event.process == Process::Other {
             return Ok(());
         }
-        let Some(open) = self.open.remove(&process) else {
-            // A process may say more than once that it does not know.
-            return match event.kind {
-                Kind::Info => Ok(()),
-                Kind::Invoke | Kind::Ok | Kind::Fail => {
-                    let reason =
-                        format!("process {process} has nothing in flight that could end here");
-                    Err(FormatError::new(event.line, ":type", reason))
-                }
-            };
+        self.events += 1;
+        if event.kind == Kind::Invoke {
+            return self.invoke(event);
+        }
+        let Some(open) = self.open.remove(&event.process) else {
+            return self.complete_alone(event);
         };
         let call = &mut self.calls[open];
         if call.f != event.f {
             let reason = format!("`:{}` ends `:{}` of line {}", event.f, call.f, call.line);
             return Err(FormatError::new(event.line, ":f", reason));
         }
-        match event.kind {
-            Kind::Ok => {
-                call.ret = Some(self.events);
-                call.fate = Fate::Ok(event.value);
-            }
-            Kind::Fail => {
-                call.ret = Some(self.events);
-                call.fate = Fate::Fail(event.value);
-            }
-            Kind::Info | Kind::Invoke => {}
-        }
+        call.ends(event.kind, event.value, self.events);
         Ok(())
     }
 
-    /// All calls, in order of invocation.
-    pub(super) fn finish(self) -> Vec<Call> {
-        self.calls
+    fn invoke(&mut self, event: Event) -> Result<(), FormatError> {
+        if self.invoked.is_none() {
+            self.invoked = Some(event.line);
+            match self.stray.take() {
+                Some(stray) => return Err(stray.error(event.line)),
+                // A process may say more than once that it does not know.
+                None => self.calls.clear(),
+            }
+            self.unnamed.clear();
+        }
+        let open = self.open.insert(event.process, self.calls.len());
+        if let (Process::Unnamed, Some(open)) = (event.process, open) {
+            let reason = format!(
+                "is missing while the operation of line {} is in flight, which names none either: nobody can tell which of them ends",
+                self.calls[open].line
+            );
+            return Err(FormatError::new(event.line, ":process", reason));
+        }
+        self.add(event);
+        Ok(())
+    }
+
+    fn complete_alone(&mut self, event: Event) -> Result<(), FormatError> {
+        let stray = Stray {
+            line: event.line,
+            who: match event.process {
+                Process::Client(process) => format!("process {process}"),
+                Process::Unnamed | Process::Other => "the operation without :process".to_owned(),
+            },
+        };
+        match (self.invoked, event.kind) {
+            // A process may say more than once that it does not know.
+            (Some(_), Kind::Info) => return Ok(()),
+            (Some(line), _) => return Err(stray.error(line)),
+            (None, Kind::Info) => {}
+            (None, Kind::Invoke | Kind::Ok | Kind::Fail) => {
+                self.stray.get_or_insert(stray);
+            }
+        }
+        let (kind, value) = (event.kind, event.value.clone());
+        let call = self.add(event);
+        let now = call.call;
+        call.ends(kind, value, now);
+        Ok(())
+    }
+
+    fn add(&mut self, event: Event) -> &mut Call {
+        let process = match event.process {
+            Process::Client(process) => process,
+            Process::Unnamed | Process::Other => {
+                self.unnamed.push(self.calls.len());
+                0
+            }
+        };
+        self.calls.push(Call {
+            line: event.line,
+            process,
+            call: self.events,
+            ret: None,
+            f: event.f,
+            key: event.key,
+            asked: event.value,
+            fate: Fate::Unknown,
+        });
+        self.calls.last_mut().expect("it was just pushed")
+    }
+
+    /// All calls. Those without a process get each a number of their own.
+    pub(super) fn finish(mut self) -> Log {
+        let named = (0..self.calls.len()).filter(|at| self.unnamed.binary_search(at).is_err());
+        let most = named.map(|at| self.calls[at].process).max();
+        for (&at, number) in self
+            .unnamed
+            .iter()
+            .zip(most.map_or(0, |most| u64::from(most) + 1)..)
+        {
+            // Names run out only where 2^32 processes are; then the last is nobody else's.
+            self.calls[at].process = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+        let times = match self.invoked {
+            None if !self.calls.is_empty() => Times::Unrecorded,
+            None | Some(_) => Times::Recorded,
+        };
+        Log {
+            calls: self.calls,
+            times,
+        }
     }
 }
 
-/// An event from a map with `:process`, `:type`, `:f`, `:value` (and perhaps `:key`).
+impl Call {
+    fn ends(&mut self, kind: Kind, value: Form, now: i64) {
+        match kind {
+            Kind::Ok => (self.ret, self.fate) = (Some(now), Fate::Ok(value)),
+            Kind::Fail => (self.ret, self.fate) = (Some(now), Fate::Fail(value)),
+            Kind::Info | Kind::Invoke => {}
+        }
+    }
+}
+
+impl Stray {
+    fn error(self, invoked: usize) -> FormatError {
+        let reason = format!(
+            "{} has nothing in flight that could end here (line {invoked} is an :invoke, so all operations must have one)",
+            self.who
+        );
+        FormatError::new(self.line, ":type", reason)
+    }
+}
+
+/// An event from a map with `:type`, `:f`, `:value` (and perhaps `:process` and `:key`).
 ///
 /// # Errors
 /// A field is missing or of another type.
@@ -164,7 +276,7 @@ pub(super) fn of_map(form: &Form, line: usize) -> Result<Event, FormatError> {
     }
     let process = match form.get("process") {
         Some(Form::Int(number)) => match u32::try_from(*number) {
-            Ok(number) => Some(number),
+            Ok(number) => Process::Client(number),
             Err(_) => {
                 return Err(FormatError::new(
                     line,
@@ -173,8 +285,8 @@ pub(super) fn of_map(form: &Form, line: usize) -> Result<Event, FormatError> {
                 ));
             }
         },
-        Some(_) => None,
-        None => return Err(FormatError::new(line, ":process", "is missing")),
+        None | Some(Form::Nil) => Process::Unnamed,
+        Some(_) => Process::Other,
     };
     let kind = form
         .get("type")
@@ -191,7 +303,7 @@ pub(super) fn of_map(form: &Form, line: usize) -> Result<Event, FormatError> {
     let f = match form.get("f").and_then(Form::name) {
         Some(f) => f.to_owned(),
         // Elle's histories need none: a value made of parts says enough.
-        None if process.is_none() || is_transaction(&value) => "txn".to_owned(),
+        None if process == Process::Other || is_transaction(&value) => "txn".to_owned(),
         None => return Err(FormatError::new(line, ":f", "is missing, or no keyword")),
     };
     let key = form.get("key").cloned();
@@ -266,7 +378,7 @@ pub(super) fn of_log_line(line: &[u8], number: usize) -> Result<Option<Event>, F
     let value = field("value")?;
     Ok(Some(Event {
         line: number,
-        process: Some(process),
+        process: Process::Client(process),
         kind,
         f,
         key: None,

@@ -2,29 +2,35 @@
 //!
 //! | requests | model |
 //! |---|---|
-//! | `:read`, `:write`, `:cas` | register; with `:key` or values `[key value]`, a map of registers |
+//! | `:read`, `:write`, `:cas` | register |
 //! | `:get`, `:put`, `:append` with `:key` | key-value texts (Porcupine's) |
 //! | `:add`, `:remove`, `:contains`, `:read` | set |
-//! | `:enqueue`, `:dequeue` | queue |
+//! | `:enqueue`, `:dequeue`, `:drain` | queue |
 //! | `:acquire`, `:release` | mutex |
 //! | transactions of `[:append k v]` and `[:r k list]` | list-append (Elle's) |
+//!
+//! With `:key`, or if every value is a pair `[key value]` (`jepsen.independent`), each key has an
+//! object of its own.
 //!
 //! Answers to: the workloads of Jepsen and Knossos of these names; Porcupine's key-value
 //! logs; Elle's list-append.
 
 use super::FormatError;
 use super::edn::Form;
-use super::events::{Call, Fate, asked, cut, is_transaction};
+use super::events::{Call, Fate, Log, asked, cut, is_transaction};
 use super::judge::ModelName;
 use crate::explain::operations::Case;
-use crate::linear::Operation;
 use crate::linear::models::{
     Keyed, Lists, ListsOp, ListsOutcome, Mutex, MutexOp, NIL, Queue, QueueOp, QueueOutcome,
     Register, RegisterOp, RegisterOutcome, Set, SetOp, SetOutcome, Symbol, Symbols, Text, TextOp,
     TextOutcome,
 };
+use crate::linear::{Model, Operation, Times};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// The models and what can be asked of them.
+const KNOWN: &str = "register (:read, :write, :cas), kv (:get, :put, :append), set (:add, :remove, :contains, :read), queue (:enqueue, :dequeue, :drain), mutex (:acquire, :release), list-append (:txn)";
 
 /// The model that the requests are of.
 ///
@@ -36,15 +42,23 @@ pub(super) fn model_of(calls: &[Call]) -> Result<ModelName, FormatError> {
         let model = match call.f.as_str() {
             // Registers and sets are both read.
             "read" => continue,
+            "txn" if call.asked == Form::Nil => continue,
             _ if is_transaction(&call.asked) => ModelName::ListAppend,
             "write" | "cas" => ModelName::Register,
             "get" | "put" | "append" => ModelName::KeyValue,
             "add" | "remove" | "contains" => ModelName::Set,
-            "enqueue" | "dequeue" => ModelName::Queue,
+            "enqueue" | "dequeue" | "drain" => ModelName::Queue,
             "acquire" | "release" => ModelName::Mutex,
+            "txn" => {
+                let asked = cut(&call.asked.show());
+                let reason = format!(
+                    "{asked} is no transaction that is known: these are made of [:append k v] and [:r k list]"
+                );
+                return Err(FormatError::new(call.line, ":value", reason));
+            }
             f => {
                 let reason = format!(
-                    "{} is a request of no model that is known",
+                    "{} is a request of no model that is known; these are: {KNOWN}",
                     cut(&format!(":{f}"))
                 );
                 return Err(FormatError::new(call.line, ":f", reason));
@@ -120,74 +134,161 @@ fn symbol(symbols: &mut Symbols, form: &Form) -> Symbol {
     }
 }
 
-/// Whether registers are told apart by values `[key value]`, as `jepsen.independent` does:
-/// every read asks `[key nil]`.
-fn is_independent(calls: &[Call]) -> bool {
-    let mut reads = calls.iter().filter(|call| call.f == "read").peekable();
+/// True if a request asks for what it is answered and brings nothing along.
+fn is_question(call: &Call) -> bool {
+    matches!(
+        call.f.as_str(),
+        "read" | "dequeue" | "drain" | "acquire" | "release"
+    )
+}
+
+/// Whether objects are told apart by values `[key value]`, as `jepsen.independent` does: every
+/// question asks `[key nil]`. Where there are only answers, all values must be such pairs.
+fn is_independent(log: &Log) -> bool {
+    let is_pair = |form: &Form| matches!(form, Form::Seq(pair) if pair.len() == 2);
+    let nested = |call: &Call| match &call.asked {
+        Form::Seq(pair) if call.f == "cas" => pair.get(1).is_some_and(is_pair),
+        asked => is_pair(asked),
+    };
     let asks_key =
         |call: &Call| matches!(&call.asked, Form::Seq(pair) if matches!(&pair[..], [_, Form::Nil]));
-    reads.peek().is_some() && reads.all(asks_key)
+    let mut questions = log.calls.iter().filter(|call| is_question(call)).peekable();
+    questions.peek().is_some()
+        && log.calls.iter().all(|call| call.key.is_none())
+        && match log.times {
+            Times::Recorded => questions.all(asks_key),
+            Times::Unrecorded => log.calls.iter().all(nested),
+        }
+}
+
+/// Takes the keys out of values `[key value]`, if there are any, and lets a `:drain` be as many
+/// `:dequeue`s as it took elements, all while it lasted.
+///
+/// # Errors
+/// A value has no key though others do; nobody knows what was drained.
+pub(super) fn normal(mut log: Log) -> Result<Log, FormatError> {
+    if is_independent(&log) {
+        for call in &mut log.calls {
+            let (key, asked) = pair(call, &call.asked)?;
+            let fate = match &call.fate {
+                Fate::Ok(answer) => Fate::Ok(pair(call, answer)?.1),
+                // What it says of what did not happen matters little.
+                Fate::Fail(answer) => Fate::Fail(match pair(call, answer) {
+                    Ok((_, answer)) => answer,
+                    Err(_) => answer.clone(),
+                }),
+                Fate::Unknown => Fate::Unknown,
+            };
+            call.fate = fate;
+            (call.key, call.asked) = (Some(key), asked);
+        }
+    }
+    match log.calls.iter().any(|call| call.f == "drain") {
+        true => drained(log),
+        false => Ok(log),
+    }
+}
+
+fn drained(log: Log) -> Result<Log, FormatError> {
+    let most = log.calls.iter().map(|call| call.process).max();
+    let mut fresh = most.unwrap_or(0);
+    let mut calls = Vec::with_capacity(log.calls.len());
+    for call in log.calls {
+        if call.f != "drain" {
+            calls.push(call);
+            continue;
+        }
+        let elements = match &call.fate {
+            Fate::Fail(_) | Fate::Ok(Form::Nil) => continue,
+            Fate::Ok(Form::Seq(elements)) => elements,
+            Fate::Ok(other) => {
+                let reason = format!("is answered by {}, no list", cut(&other.show()));
+                return Err(wrong(&call, ":value", reason));
+            }
+            Fate::Unknown => {
+                let reason = "a :drain without an answer may have taken anything, and nothing can be judged after it";
+                return Err(wrong(&call, ":type", reason));
+            }
+        };
+        for element in elements {
+            // They may overlap, which one process cannot do.
+            fresh = match log.times {
+                Times::Recorded => fresh.saturating_add(1),
+                Times::Unrecorded => fresh,
+            };
+            calls.push(Call {
+                f: "dequeue".to_owned(),
+                process: match log.times {
+                    Times::Recorded => fresh,
+                    Times::Unrecorded => call.process,
+                },
+                asked: Form::Nil,
+                fate: Fate::Ok(element.clone()),
+                ..call.clone()
+            });
+        }
+    }
+    Ok(Log { calls, ..log })
 }
 
 /// Registers. `refusals`: a `:cas` that failed with its own arguments looked and found
 /// another value, as in the etcd logs of Knossos and Porcupine. (Elsewhere `:fail` only says
 /// that nothing happened.)
-pub(super) fn registers(
-    calls: &[Call],
-    refusals: bool,
-) -> Result<Case<Keyed<Register>>, FormatError> {
+pub(super) fn registers(log: &Log, refusals: bool) -> Result<Case<Keyed<Register>>, FormatError> {
     let mut symbols = Symbols::default();
-    let independent = is_independent(calls);
     let looked: Vec<Call>;
     let calls = match refusals {
-        false => calls,
+        false => &log.calls,
         true => {
-            looked = calls.iter().cloned().map(look).collect();
+            looked = log.calls.iter().cloned().map(look).collect();
             &looked
         }
     };
-    let (history, lines) = operations(calls, |call, answer| {
-        let (key, asked, answer) = match (&call.key, independent) {
-            (Some(key), _) => (key.clone(), call.asked.clone(), answer.cloned()),
-            (None, false) => (Form::Nil, call.asked.clone(), answer.cloned()),
-            (None, true) => {
-                let (key, asked) = pair(call, &call.asked)?;
-                let answer = answer.map(|answer| pair(call, answer).map(|(_, answer)| answer));
-                (key, asked, answer.transpose()?)
-            }
-        };
-        let key = symbol(&mut symbols, &key);
-        let refused = answer.as_ref() == Some(&refusal());
+    let operations = operations(calls, |call, answer| {
+        let key = key_of(call, &mut symbols);
+        let refused = answer == Some(&refusal());
         let op = match call.f.as_str() {
             "read" => RegisterOp::Read,
-            "write" => RegisterOp::Write(symbol(&mut symbols, &asked)),
+            "write" => RegisterOp::Write(symbol(&mut symbols, &call.asked)),
             "cas" => {
-                let (from, to) = pair(call, &asked)?;
+                let (from, to) = pair(call, &call.asked)?;
                 RegisterOp::Cas(symbol(&mut symbols, &from), symbol(&mut symbols, &to))
             }
             _ => return Err(foreign(call, ModelName::Register)),
         };
         let outcome = answer.map(|answer| match op {
-            RegisterOp::Read => RegisterOutcome::Value(symbol(&mut symbols, &answer)),
+            RegisterOp::Read => RegisterOutcome::Value(symbol(&mut symbols, answer)),
             RegisterOp::Write(_) => RegisterOutcome::Done,
             RegisterOp::Cas(..) => RegisterOutcome::Swapped(!refused),
         });
         Ok(((key, op), outcome))
     })?;
     let symbols = Arc::new(symbols);
-    let model = Keyed {
-        model: Register {
-            symbols: symbols.clone(),
-        },
-        symbols,
+    let model = Register {
+        symbols: symbols.clone(),
     };
-    Ok(Case {
-        name: ModelName::Register.name(),
+    let model = Keyed { model, symbols };
+    Ok(case(ModelName::Register, model, operations, log.times))
+}
+
+fn key_of(call: &Call, symbols: &mut Symbols) -> Symbol {
+    call.key.as_ref().map_or(NIL, |key| symbol(symbols, key))
+}
+
+fn case<M: Model>(
+    name: ModelName,
+    model: M,
+    (history, lines): Operations<M::Op, M::Outcome>,
+    times: Times,
+) -> Case<M> {
+    Case {
+        name: name.name(),
         model,
         history,
         lines,
         zxids: Vec::new(),
-    })
+        times,
+    }
 }
 
 /// Stands for "refused"; no file can hold it, since a keyword there has no blank.
@@ -214,7 +315,7 @@ fn pair(call: &Call, form: &Form) -> Result<(Form, Form), FormatError> {
 }
 
 /// Key-value texts.
-pub(super) fn texts(calls: &[Call]) -> Result<Case<Keyed<Text>>, FormatError> {
+pub(super) fn texts(log: &Log) -> Result<Case<Keyed<Text>>, FormatError> {
     let mut symbols = Symbols::default();
     let text = |form: &Form| -> Arc<str> {
         match form {
@@ -223,7 +324,7 @@ pub(super) fn texts(calls: &[Call]) -> Result<Case<Keyed<Text>>, FormatError> {
             form => form.show().into(),
         }
     };
-    let (history, lines) = operations(calls, |call, answer| {
+    let operations = operations(&log.calls, |call, answer| {
         let Some(key) = &call.key else {
             return Err(wrong(call, ":key", "is missing"));
         };
@@ -240,22 +341,18 @@ pub(super) fn texts(calls: &[Call]) -> Result<Case<Keyed<Text>>, FormatError> {
         });
         Ok(((key, op), outcome))
     })?;
-    Ok(Case {
-        name: ModelName::KeyValue.name(),
-        model: Keyed {
-            model: Text,
-            symbols: Arc::new(symbols),
-        },
-        history,
-        lines,
-        zxids: Vec::new(),
-    })
+    let model = Keyed {
+        model: Text,
+        symbols: Arc::new(symbols),
+    };
+    Ok(case(ModelName::KeyValue, model, operations, log.times))
 }
 
 /// A set.
-pub(super) fn sets(calls: &[Call]) -> Result<Case<Set>, FormatError> {
+pub(super) fn sets(log: &Log) -> Result<Case<Keyed<Set>>, FormatError> {
     let mut symbols = Symbols::default();
-    let (history, lines) = operations(calls, |call, answer| {
+    let operations = operations(&log.calls, |call, answer| {
+        let key = key_of(call, &mut symbols);
         let op = match call.f.as_str() {
             "add" => SetOp::Add(symbol(&mut symbols, &call.asked)),
             "remove" => SetOp::Remove(symbol(&mut symbols, &call.asked)),
@@ -272,24 +369,24 @@ pub(super) fn sets(calls: &[Call]) -> Result<Case<Set>, FormatError> {
                 Some(elements(&mut symbols, list))
             }
             (SetOp::Contains(_) | SetOp::Read, Some(answer)) => {
-                return Err(wrong(
-                    call,
-                    ":value",
-                    format!("is answered by {}", cut(&answer.show())),
-                ));
+                let told = cut(&answer.show());
+                let reason = match (&op, answer) {
+                    (SetOp::Read, Form::Int(_)) => format!(
+                        "is answered by {told}, no set; counters are no model that is known"
+                    ),
+                    _ => format!("is answered by {told}"),
+                };
+                return Err(wrong(call, ":value", reason));
             }
         };
-        Ok((op, outcome))
+        Ok(((key, op), outcome))
     })?;
-    Ok(Case {
-        name: ModelName::Set.name(),
-        model: Set {
-            symbols: Arc::new(symbols),
-        },
-        history,
-        lines,
-        zxids: Vec::new(),
-    })
+    let symbols = Arc::new(symbols);
+    let model = Set {
+        symbols: symbols.clone(),
+    };
+    let model = Keyed { model, symbols };
+    Ok(case(ModelName::Set, model, operations, log.times))
 }
 
 fn elements(symbols: &mut Symbols, list: &[Form]) -> SetOutcome {
@@ -304,9 +401,10 @@ fn elements(symbols: &mut Symbols, list: &[Form]) -> SetOutcome {
 }
 
 /// A queue.
-pub(super) fn queues(calls: &[Call]) -> Result<Case<Queue>, FormatError> {
+pub(super) fn queues(log: &Log) -> Result<Case<Keyed<Queue>>, FormatError> {
     let mut symbols = Symbols::default();
-    let (history, lines) = operations(calls, |call, answer| {
+    let operations = operations(&log.calls, |call, answer| {
+        let key = key_of(call, &mut symbols);
         let op = match call.f.as_str() {
             "enqueue" => QueueOp::Enqueue(symbol(&mut symbols, &call.asked)),
             "dequeue" => QueueOp::Dequeue,
@@ -317,42 +415,39 @@ pub(super) fn queues(calls: &[Call]) -> Result<Case<Queue>, FormatError> {
             (QueueOp::Dequeue, Form::Nil) => QueueOutcome::Empty,
             (QueueOp::Dequeue, first) => QueueOutcome::Element(symbol(&mut symbols, first)),
         });
-        Ok((op, outcome))
+        Ok(((key, op), outcome))
     })?;
-    Ok(Case {
-        name: ModelName::Queue.name(),
-        model: Queue {
-            symbols: Arc::new(symbols),
-        },
-        history,
-        lines,
-        zxids: Vec::new(),
-    })
+    let symbols = Arc::new(symbols);
+    let model = Queue {
+        symbols: symbols.clone(),
+    };
+    let model = Keyed { model, symbols };
+    Ok(case(ModelName::Queue, model, operations, log.times))
 }
 
 /// A lock.
-pub(super) fn mutexes(calls: &[Call]) -> Result<Case<Mutex>, FormatError> {
-    let (history, lines) = operations(calls, |call, answer| {
+pub(super) fn mutexes(log: &Log) -> Result<Case<Keyed<Mutex>>, FormatError> {
+    let mut symbols = Symbols::default();
+    let operations = operations(&log.calls, |call, answer| {
+        let key = key_of(call, &mut symbols);
         let op = match call.f.as_str() {
             "acquire" => MutexOp::Acquire,
             "release" => MutexOp::Release,
             _ => return Err(foreign(call, ModelName::Mutex)),
         };
-        Ok((op, answer.map(|_| true)))
+        Ok(((key, op), answer.map(|_| true)))
     })?;
-    Ok(Case {
-        name: ModelName::Mutex.name(),
+    let model = Keyed {
         model: Mutex,
-        history,
-        lines,
-        zxids: Vec::new(),
-    })
+        symbols: Arc::new(symbols),
+    };
+    Ok(case(ModelName::Mutex, model, operations, log.times))
 }
 
 /// Transactions over lists.
-pub(super) fn lists(calls: &[Call]) -> Result<Case<Lists>, FormatError> {
+pub(super) fn lists(log: &Log) -> Result<Case<Lists>, FormatError> {
     let mut symbols = Symbols::default();
-    let (history, lines) = operations(calls, |call, answer| {
+    let operations = operations(&log.calls, |call, answer| {
         let asked = parts(call, &call.asked)?;
         let mut op = Vec::with_capacity(asked.len());
         for (f, key, value) in &asked {
@@ -368,18 +463,12 @@ pub(super) fn lists(calls: &[Call]) -> Result<Case<Lists>, FormatError> {
         };
         Ok((op, outcome))
     })?;
-    let tied = Lists::tie(history.iter().map(|operation| &operation.op));
+    let tied = Lists::tie(operations.0.iter().map(|operation| &operation.op));
     let model = Lists {
         symbols: Arc::new(symbols),
         tied: Arc::new(tied),
     };
-    Ok(Case {
-        name: ModelName::ListAppend.name(),
-        model,
-        history,
-        lines,
-        zxids: Vec::new(),
-    })
+    Ok(case(ModelName::ListAppend, model, operations, log.times))
 }
 
 /// What the reads of a transaction saw.

@@ -1,6 +1,6 @@
 //! From bytes to a verdict: recognise, read, choose a model, judge.
 
-use super::events::{self, Call};
+use super::events::{self, Call, Kind, Log};
 use super::failure::Judged;
 use super::report::Report;
 use super::tsv::{self, Registers};
@@ -8,7 +8,7 @@ use super::{FormatError, calls, jepsen, quoted};
 use crate::explain::Budget as Effort;
 use crate::explain::operations::{self, Case};
 use crate::linear::models::{Keyed, Register};
-use crate::linear::{Budget, Model, Verdict, Witnessed, check_within, check_zookeeper};
+use crate::linear::{Budget, Model, Times, Verdict, Witnessed, check_zookeeper};
 use std::sync::Arc;
 
 /// Declares an enum whose variants have names on the command line.
@@ -83,7 +83,7 @@ impl Format {
         };
         let first_line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
         match text[0] {
-            b'#' if text.starts_with(b"#{") || text.starts_with(b"#jepsen") => Some(Format::Edn),
+            b'#' if is_tagged(first_line) => Some(Format::Edn),
             b'#' => Some(Format::Tsv),
             b'[' if after(1) == Some(b'{') => {
                 let brace = text.iter().position(|byte| *byte == b'{').unwrap_or(0);
@@ -92,7 +92,7 @@ impl Format {
                     _ => Some(Format::Edn),
                 }
             }
-            b'[' | b'(' | b';' => Some(Format::Edn),
+            b'[' | b'(' | b';' | b'^' => Some(Format::Edn),
             b'{' if after(1) == Some(b':') => Some(Format::Edn),
             b'{' => is_json_event(first_line).then_some(Format::Json),
             _ => {
@@ -105,13 +105,23 @@ impl Format {
     }
 }
 
+/// Whether a line begins with a tagged map or set, or with what EDN leaves out; else it is the
+/// first of a table.
+fn is_tagged(line: &[u8]) -> bool {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'{';
+    let end = line.iter().position(ends);
+    line.starts_with(b"#_") || end.is_some_and(|end| line[end] == b'{')
+}
+
 /// Whether a line is a foreign event as JSON; ours begin with a header, and number requests.
 fn is_json_event(line: &[u8]) -> bool {
     let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(line) else {
         return false;
     };
     let has = |key: &str| object.contains_key(key);
-    has("process") && has("type") && (has("f") || has("value")) && !has("xid")
+    let kind = object.get("type").and_then(|kind| kind.as_str());
+    let kind = kind.and_then(|kind| Kind::of_name(kind.trim_start_matches(':')));
+    kind.is_some() && (has("f") || has("value")) && !has("xid")
 }
 
 /// How to judge.
@@ -207,6 +217,7 @@ impl Bench<'_> {
                 ModelName::ZooKeeper => registers.zxids,
                 _ => Vec::new(),
             },
+            times: Times::Recorded,
         };
         Ok(match name {
             ModelName::ZooKeeper => self.zookeeper(case),
@@ -214,18 +225,26 @@ impl Bench<'_> {
         })
     }
 
-    fn calls(&self, calls: Vec<Call>, refusals: bool) -> Result<Judged, FormatError> {
+    fn calls(&self, log: Log, refusals: bool) -> Result<Judged, FormatError> {
+        let log = jepsen::normal(log)?;
         let name = match self.settings.model {
             Some(model) => model,
-            None => jepsen::model_of(&calls)?,
+            None => jepsen::model_of(&log.calls)?,
         };
         Ok(match name {
-            ModelName::Register => self.linear(jepsen::registers(&calls, refusals)?, tsv::small),
-            ModelName::KeyValue => self.linear(jepsen::texts(&calls)?, events(&calls)),
-            ModelName::Set => self.linear(jepsen::sets(&calls)?, events(&calls)),
-            ModelName::Queue => self.linear(jepsen::queues(&calls)?, events(&calls)),
-            ModelName::Mutex => self.linear(jepsen::mutexes(&calls)?, events(&calls)),
-            ModelName::ListAppend => self.linear(jepsen::lists(&calls)?, events(&calls)),
+            ModelName::Register => {
+                let case = jepsen::registers(&log, refusals)?;
+                match log.times {
+                    Times::Recorded => self.linear(case, tsv::small),
+                    // Its lines are of times.
+                    Times::Unrecorded => self.linear(case, events(&log)),
+                }
+            }
+            ModelName::KeyValue => self.linear(jepsen::texts(&log)?, events(&log)),
+            ModelName::Set => self.linear(jepsen::sets(&log)?, events(&log)),
+            ModelName::Queue => self.linear(jepsen::queues(&log)?, events(&log)),
+            ModelName::Mutex => self.linear(jepsen::mutexes(&log)?, events(&log)),
+            ModelName::ListAppend => self.linear(jepsen::lists(&log)?, events(&log)),
             ModelName::ZooKeeper => {
                 let reason = "zookeeper needs zxids, which only the tab-separated format carries";
                 return Err(FormatError::new(1, "--model", reason));
@@ -238,7 +257,7 @@ impl Bench<'_> {
         case: Case<M>,
         small: impl FnOnce(&Case<M>, &[u32]) -> Vec<u8>,
     ) -> Judged {
-        let verdict = check_within(&case.model, &case.history, &self.settings.budget);
+        let verdict = case.check(&self.settings.budget).0;
         let report = Report::linear(&case, &verdict);
         let explanation = match (&verdict, self.effort) {
             (Verdict::Invalid(conviction), Some(effort)) => {
@@ -281,10 +300,10 @@ impl Bench<'_> {
 }
 
 /// What writes some of the calls that a case was made of.
-fn events<M: Model>(calls: &[Call]) -> impl FnOnce(&Case<M>, &[u32]) -> Vec<u8> {
+fn events<M: Model>(log: &Log) -> impl FnOnce(&Case<M>, &[u32]) -> Vec<u8> {
     |_, kept| {
-        let asked: Vec<&Call> = events::asked(calls).collect();
+        let asked: Vec<&Call> = events::asked(&log.calls).collect();
         let kept = kept.iter().map(|index| asked[*index as usize]);
-        calls::to_edn(kept)
+        calls::to_edn(kept, log.times)
     }
 }

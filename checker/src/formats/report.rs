@@ -2,7 +2,7 @@
 
 use crate::explain::operations::Case;
 use crate::linear::models::{Keyed, Register};
-use crate::linear::{Conviction, Model, OperationOf, PROPERTY, Verdict, Witnessed};
+use crate::linear::{Conviction, Model, Times, Verdict, Witnessed};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -47,6 +47,8 @@ pub struct Report {
     pub operations: usize,
     /// Those of them whose outcome was never learned.
     pub unanswered: usize,
+    /// Whether times were recorded.
+    pub times: Times,
     /// What was found.
     pub finding: Finding,
 }
@@ -58,6 +60,7 @@ impl Report {
             model: case.name.to_owned(),
             operations: case.history.len(),
             unanswered: unanswered.count(),
+            times: case.times,
             finding,
         }
     }
@@ -108,7 +111,7 @@ impl Report {
                 reason: reason.clone(),
                 records: operations
                     .iter()
-                    .map(|at| (lines[*at], words(&case.model, &case.history[*at])))
+                    .map(|at| (lines[*at], words(case, *at)))
                     .collect(),
                 states: Some(state.clone())
                     .into_iter()
@@ -136,6 +139,7 @@ impl Report {
             "model": self.model,
             "operations": self.operations,
             "unanswered": self.unanswered,
+            "times": self.times == Times::Recorded,
         });
         let more = match &self.finding {
             Finding::Valid {
@@ -170,12 +174,12 @@ impl Report {
 
 fn convicted<M: Model>(case: &Case<M>, conviction: &Conviction) -> Finding {
     let lines = &case.lines;
-    let words = |index: usize| words(&case.model, &case.history[index]);
+    let words = |index: usize| words(case, index);
     let first = (lines[conviction.operation], words(conviction.operation));
     let others = conviction.with.iter();
     let others = others.map(|(index, part)| (lines[*index], format!("{} ({part})", words(*index))));
     Finding::Invalid {
-        property: PROPERTY.to_owned(),
+        property: case.property().to_owned(),
         class: String::new(),
         reason: conviction.reason.clone(),
         records: std::iter::once(first).chain(others).collect(),
@@ -184,17 +188,34 @@ fn convicted<M: Model>(case: &Case<M>, conviction: &Conviction) -> Finding {
     }
 }
 
-/// An operation with its interval, in words.
-fn words<M: Model>(model: &M, operation: &OperationOf<M>) -> String {
-    let until = operation
-        .ret
-        .map_or("never".to_owned(), |ret| ret.to_string());
-    format!(
-        "client {} [{}, {until}] {}",
-        operation.client,
-        operation.call,
-        model.words(&operation.op, operation.outcome.as_ref())
-    )
+/// An operation in words, with its interval if it has one.
+fn words<M: Model>(case: &Case<M>, index: usize) -> String {
+    let operation = &case.history[index];
+    let words = (case.model).words(&operation.op, operation.outcome.as_ref());
+    let until = operation.ret;
+    let until = until.map_or("never".to_owned(), |ret| ret.to_string());
+    match case.times {
+        Times::Recorded => {
+            format!(
+                "client {} [{}, {until}] {words}",
+                operation.client, operation.call
+            )
+        }
+        Times::Unrecorded => format!("client {} {words}", operation.client),
+    }
+}
+
+impl Report {
+    /// What it was judged as.
+    fn judged_as(&self) -> String {
+        match self.times {
+            Times::Recorded => format!("model {}", self.model),
+            Times::Unrecorded => format!(
+                "model {}; no times were recorded: only an order is looked for that keeps each client's",
+                self.model
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -209,8 +230,9 @@ impl fmt::Display for Report {
                 )?;
                 write!(
                     f,
-                    ", {} of unknown fate (model {}",
-                    self.unanswered, self.model
+                    ", {} of unknown fate ({}",
+                    self.unanswered,
+                    self.judged_as()
                 )?;
                 match visited {
                     0 => write!(f, ")"),
@@ -238,13 +260,13 @@ impl fmt::Display for Report {
                 match prefix {
                     Some(prefix) => write!(
                         f,
-                        "  explained until then: {prefix} operations (model {})",
-                        self.model
+                        "  explained until then: {prefix} operations ({})",
+                        self.judged_as()
                     ),
-                    None => write!(f, "  model {}", self.model),
+                    None => write!(f, "  {}", self.judged_as()),
                 }
             }
-            Finding::Unknown(reason) => write!(f, "unknown: {reason} (model {})", self.model),
+            Finding::Unknown(reason) => write!(f, "unknown: {reason} ({})", self.judged_as()),
         }
     }
 }

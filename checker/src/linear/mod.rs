@@ -26,6 +26,7 @@ pub mod models;
 mod report;
 mod search;
 mod space;
+mod unclocked;
 mod witness;
 mod zones;
 
@@ -33,8 +34,10 @@ use rustc_hash::FxHashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-pub use certify::{Flaw, certify};
-pub use report::{Conviction, Order, PROPERTY, Verdict};
+pub use certify::{Flaw, certify, certify_unclocked};
+pub use report::{Conviction, Order, PROPERTY, PROPERTY_UNCLOCKED, Verdict};
+pub use unclocked::check_unclocked;
+pub(crate) use unclocked::check_unclocked_counted;
 pub(crate) use witness::check_zookeeper_counted;
 pub use witness::{Witnessed, check_zookeeper};
 
@@ -119,6 +122,17 @@ pub trait Model {
         None
     }
 
+    /// Whether sorting alone decides the operations `part` of `history`, and what it says. The
+    /// default leaves them to the search.
+    fn sorted(
+        &self,
+        _history: &[Operation<Self::Op, Self::Outcome>],
+        _part: &[u32],
+        _times: Times,
+    ) -> Sorted {
+        Sorted::Unfit
+    }
+
     /// A number that the operation shares with those of its key that make sense only together
     /// with it (what puts a value and what takes or reads it): when a failure is made small,
     /// they are left out together.
@@ -154,6 +168,28 @@ pub enum Class {
     Overwrite,
     /// Nothing is promised.
     Update,
+}
+
+/// What is known of when operations happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Times {
+    /// When each was called and when it returned.
+    Recorded,
+    /// Nothing, but that a client's operations came one after the other, as they stand in the
+    /// history.
+    Unrecorded,
+}
+
+/// What sorting says of operations before any search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sorted {
+    /// This order explains them. It is replayed before anybody is told.
+    Order(Vec<u32>),
+    /// None does: who contradicts each other and the part they play, the one that convicts
+    /// first, and why.
+    Contradiction(Vec<(u32, String)>, String),
+    /// They are not of the kind that sorting decides.
+    Unfit,
 }
 
 /// How an operation touches a register; values are any numbers that tell them apart.
@@ -280,8 +316,33 @@ fn check_part<M: Model>(
     part: &[u32],
     budget: &Budget,
 ) -> (Verdict, u64) {
-    let found = zones::zones(model, history, part);
-    let (verdict, visited) = match found {
+    let (verdict, visited) = match model.sorted(history, part, Times::Recorded) {
+        Sorted::Order(order) => (Verdict::Valid(Order::new::<M>(history, order)), 0),
+        Sorted::Contradiction(operations, reason) => {
+            let conviction = Conviction::sorted(operations, model.key_words(key), reason);
+            (Verdict::Invalid(Box::new(conviction)), 0)
+        }
+        Sorted::Unfit => check_by_zones(model, key, history, part, budget),
+    };
+    if let Verdict::Valid(order) = &verdict {
+        let flaw = certify(model, key, history, part, order.operations());
+        assert!(
+            flaw.is_none(),
+            "an order that does not explain the history: {flaw:?}"
+        );
+    }
+    (verdict, visited)
+}
+
+/// Judges by zones if these decide, else by a search.
+fn check_by_zones<M: Model>(
+    model: &M,
+    key: &M::Key,
+    history: &[OperationOf<M>],
+    part: &[u32],
+    budget: &Budget,
+) -> (Verdict, u64) {
+    match zones::zones(model, history, part) {
         zones::Zones::Order(order) => (Verdict::Valid(Order::new::<M>(history, order)), 0),
         // The search says the same and tells more, if it does not take long.
         zones::Zones::Contradiction(operations, reason) => {
@@ -303,13 +364,5 @@ fn check_part<M: Model>(
             }
         }
         zones::Zones::NotApplicable => search::search(model, key, history, part, budget),
-    };
-    if let Verdict::Valid(order) = &verdict {
-        let flaw = certify(model, key, history, part, order.operations());
-        assert!(
-            flaw.is_none(),
-            "an order that does not explain the history: {flaw:?}"
-        );
     }
-    (verdict, visited)
 }

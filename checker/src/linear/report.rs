@@ -8,6 +8,9 @@ use super::{Model, OperationOf};
 /// The property that is judged here, by name.
 pub const PROPERTY: &str = "linearizability";
 
+/// What is judged where no times were recorded, by name.
+pub const PROPERTY_UNCLOCKED: &str = "sequential consistency";
+
 /// The judgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -143,14 +146,20 @@ impl Conviction {
 
     /// A conviction by operations that contradict each other, with no prefix.
     pub(super) fn brief(operations: &[u32], key: String, reason: &str) -> Self {
-        let others = operations.iter().skip(1);
+        let operations = operations.iter();
+        let operations = operations.map(|at| (*at, "contradicts it".to_owned()));
+        Conviction::sorted(operations.collect(), key, reason.to_owned())
+    }
+
+    /// As [`Conviction::brief`], with the part that each of the others plays.
+    pub(super) fn sorted(operations: Vec<(u32, String)>, key: String, reason: String) -> Self {
+        let mut operations = operations.into_iter();
+        let (first, _) = operations.next().expect("somebody contradicts");
         Conviction {
-            operation: operations[0] as usize,
-            with: others
-                .map(|at| (*at as usize, "contradicts it".to_owned()))
-                .collect(),
+            operation: first as usize,
+            with: operations.map(|(at, part)| (at as usize, part)).collect(),
             key,
-            reason: reason.to_owned(),
+            reason,
             states: Vec::new(),
             states_left: 0,
             prefix: Vec::new(),

@@ -19,8 +19,7 @@ use super::{Broken, Case};
 use crate::explain::reduce::Budget;
 use crate::linear::models::{Keyed, Register, RegisterOp, RegisterOutcome, Symbol};
 use crate::linear::{
-    self, Conviction, Model, OperationOf, Verdict, Witnessed, check_counted,
-    check_zookeeper_counted,
+    self, Conviction, Model, OperationOf, Times, Verdict, Witnessed, check_zookeeper_counted,
 };
 use rustc_hash::FxHashSet;
 
@@ -79,7 +78,10 @@ impl<'a, M: Model> Linear<'a, M> {
             states: few.then(|| states.collect()),
             timing: None,
         };
-        court.timing = court.timing_of(kept, budget.steps / TIMING_PART).0;
+        court.timing = match case.times {
+            Times::Recorded => court.timing_of(kept, budget.steps / TIMING_PART).0,
+            Times::Unrecorded => None,
+        };
         court
     }
 
@@ -92,7 +94,7 @@ impl<'a, M: Model> Linear<'a, M> {
             configurations: steps_max,
             ..linear::Budget::default()
         };
-        let (verdict, visited) = check_counted(&self.case.model, history, &budget);
+        let (verdict, visited) = self.case.check_part(history, &budget);
         (verdict, visited + history.len() as u64)
     }
 

@@ -20,7 +20,10 @@ use super::stage::Stage;
 use super::timeline::Scene;
 use super::{meaning, words};
 use crate::linear::models::{Keyed, Register};
-use crate::linear::{Conviction, Model, OperationOf, PROPERTY, Verdict, check};
+use crate::linear::{
+    self, Conviction, Model, OperationOf, PROPERTY, PROPERTY_UNCLOCKED, Times, Verdict,
+    check_counted, check_unclocked_counted,
+};
 use crate::verdict::{Class, Property};
 pub use court::Timing;
 pub use reduce::Reduction;
@@ -46,6 +49,8 @@ pub struct Case<M: Model> {
     pub lines: Vec<u32>,
     /// For each, its zxid; empty if the file tells of none.
     pub zxids: Vec<Option<i64>>,
+    /// Whether calls and returns tell the time.
+    pub times: Times,
 }
 
 /// What ZooKeeper's promises say is broken, as [`crate::linear::Witnessed::Invalid`] has it.
@@ -101,9 +106,16 @@ pub fn explain<M: Model>(case: &Case<M>, conviction: &Conviction, budget: Budget
     }
     let account = Account {
         code: "",
-        name: PROPERTY,
+        name: case.property(),
         model: case.name,
-        promise: "All operations have one order that respects time and gives every answer.",
+        promise: match case.times {
+            Times::Recorded => {
+                "All operations have one order that respects time and gives every answer."
+            }
+            Times::Unrecorded => {
+                "All operations have one order that keeps each client's and gives every answer. (No times were recorded; numbers are places in the file.)"
+            }
+        },
         reason: told(&conviction.reason),
         convicting: convicting
             .iter()
@@ -188,7 +200,7 @@ fn in_full<M: Model>(case: &Case<M>, conviction: &Conviction) -> (Conviction, Ve
         .iter()
         .map(|index| case.history[*index as usize].clone())
         .collect();
-    match check(&case.model, &history) {
+    match case.check_part(&history, &linear::Budget::default()).0 {
         Verdict::Invalid(found) if !found.states.is_empty() => {
             let whole = |index: usize| kept[index] as usize;
             let with = found.with.into_iter();
@@ -220,6 +232,27 @@ impl Explanation {
 }
 
 impl<M: Model> Case<M> {
+    /// Judges it, with its times or without; and how many configurations were visited.
+    pub fn check(&self, budget: &linear::Budget) -> (Verdict, u64) {
+        self.check_part(&self.history, budget)
+    }
+
+    /// As [`Case::check`], some of its operations.
+    fn check_part(&self, history: &[OperationOf<M>], budget: &linear::Budget) -> (Verdict, u64) {
+        match self.times {
+            Times::Recorded => check_counted(&self.model, history, budget),
+            Times::Unrecorded => check_unclocked_counted(&self.model, history, budget),
+        }
+    }
+
+    /// What is judged, by name.
+    pub fn property(&self) -> &'static str {
+        match self.times {
+            Times::Recorded => PROPERTY,
+            Times::Unrecorded => PROPERTY_UNCLOCKED,
+        }
+    }
+
     /// Every operation, by index.
     fn everything(&self) -> Vec<u32> {
         (0..self.history.len() as u32).collect()

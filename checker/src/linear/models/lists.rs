@@ -3,8 +3,8 @@
 //! Answers to: Elle's list-append workload. Judged here is strict serializability (a
 //! transaction is one operation); Elle infers weaker levels from the same histories.
 
-use super::{NIL, Symbol, Symbols};
-use crate::linear::{Class, Model};
+use super::{NIL, Symbol, Symbols, appends};
+use crate::linear::{Class, Model, Operation, Sorted, Times};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,6 +113,15 @@ impl Model for Lists {
             true => Class::ReadOnly,
             false => Class::Update,
         }
+    }
+
+    fn sorted(
+        &self,
+        history: &[Operation<Vec<ListsOp>, ListsOutcome>],
+        part: &[u32],
+        times: Times,
+    ) -> Sorted {
+        appends::sorted(self, history, part, times)
     }
 
     fn words(&self, op: &Vec<ListsOp>, outcome: Option<&ListsOutcome>) -> String {

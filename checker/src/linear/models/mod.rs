@@ -12,6 +12,7 @@
 //!
 //! Each is a page; so is yours: implement [`Model`](super::Model).
 
+mod appends;
 mod keyed;
 mod lists;
 mod mutex;
