@@ -14,7 +14,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Most bytes that lie in the value itself.
-const SHORT_BYTES_MAX: usize = 22;
+pub(super) const SHORT_BYTES_MAX: usize = 22;
+
+/// So many bytes that a short value may begin them.
+pub(super) type Window = [u8; SHORT_BYTES_MAX];
 
 /// Bytes.
 #[derive(Clone)]
@@ -35,6 +38,21 @@ impl Value {
             Kept::Short(length, bytes) => &bytes[..usize::from(*length)],
             Kept::Long(bytes) => bytes,
         }
+    }
+
+    /// The first bytes that a window shows, [`SHORT_BYTES_MAX`] at most. Nothing hangs on how
+    /// many they are, so that this is quick.
+    #[inline(always)]
+    pub(super) fn short(window: &Window, length: u8) -> Self {
+        let mut short = [0; SHORT_BYTES_MAX];
+        for (at, place) in short.iter_mut().enumerate() {
+            *place = if at < usize::from(length) {
+                window[at]
+            } else {
+                0
+            };
+        }
+        Value(Kept::Short(length, short))
     }
 
     /// The text it is written as, if it can be.

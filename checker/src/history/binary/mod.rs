@@ -9,15 +9,17 @@
 //! |---|---|
 //! | `encode` | records to bytes |
 //! | `decode` | bytes to records |
+//! | `place` | where a record is put together |
 //!
 //! Answers to: `docs/FORMATS.md`, "Checker histories, binary"; `consistency.md` section 4.
 
 mod decode;
 mod encode;
+mod place;
 
 use super::reader::{Batch, Interner, ReadError};
 use super::{Header, History, Piece, Record, Txn, json};
-use decode::Block;
+use decode::{Block, u32_at};
 use encode::Payload;
 use std::io::{self, BufRead, Read, Write};
 
@@ -192,7 +194,6 @@ pub struct Blocks<B> {
     input: B,
     number: u64,
     block: Block,
-    spare: Vec<u8>,
     ended: bool,
     interner: Interner,
 }
@@ -226,7 +227,6 @@ impl<B: BufRead> Blocks<B> {
             input,
             number: 0,
             block: Block::default(),
-            spare: Vec::new(),
             ended: false,
             interner: Interner::default(),
         };
@@ -261,9 +261,8 @@ impl<B: BufRead> Blocks<B> {
         let mut head = [0; 12];
         fill(&mut self.input, &mut head, &name)?;
         let [length, count, sum] = [0, 4, 8].map(|at| u32_at(&head, at));
-        let mut bytes = std::mem::take(&mut self.spare);
-        bytes.clear();
-        read_exactly(&mut self.input, length, &mut bytes, &name)?;
+        let mut bytes = self.block.end();
+        refill(&mut self.input, length, &mut bytes, &name)?;
         if checksum(self.number, count, &bytes) != sum {
             return Err(refuse(&name, "is damaged: its checksum differs"));
         }
@@ -272,19 +271,13 @@ impl<B: BufRead> Blocks<B> {
         if self.ended && !bytes.is_empty() {
             return Err(refuse(&name, "holds more than it counts"));
         }
-        self.spare = self.block.begin(bytes, count);
+        self.block.begin(bytes, count);
         Ok(!self.ended)
     }
 }
 
 fn name_of(number: u64) -> String {
     format!("block {}", number + 1)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut number = [0; 4];
-    number.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(number)
 }
 
 /// A reason in one line; [`ReadError`] has no place of its own for blocks.
@@ -300,6 +293,19 @@ fn fill(input: &mut impl Read, bytes: &mut [u8], place: &str) -> Result<(), Read
     })
 }
 
+/// Writes `length` bytes over those that are there, and appends what is left of them.
+fn refill(
+    input: &mut impl BufRead,
+    length: u32,
+    bytes: &mut Vec<u8>,
+    place: &str,
+) -> Result<(), ReadError> {
+    check_length(length, place)?;
+    bytes.truncate(length as usize);
+    fill(input, bytes, place)?;
+    read_exactly(input, length - bytes.len() as u32, bytes, place)
+}
+
 /// Appends `length` bytes; the memory grows with what really comes.
 fn read_exactly(
     input: &mut impl BufRead,
@@ -307,12 +313,45 @@ fn read_exactly(
     bytes: &mut Vec<u8>,
     place: &str,
 ) -> Result<(), ReadError> {
-    if length as usize > BLOCK_BYTES_MAX {
-        return Err(refuse(place, "claims to be longer than any can be"));
-    }
+    check_length(length, place)?;
     let read = input.take(length.into()).read_to_end(bytes)?;
     match read == length as usize {
         true => Ok(()),
         false => Err(refuse(place, "is cut off")),
+    }
+}
+
+fn check_length(length: u32, place: &str) -> Result<(), ReadError> {
+    match length as usize <= BLOCK_BYTES_MAX {
+        true => Ok(()),
+        false => Err(refuse(place, "claims to be longer than any can be")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_counts_more_than_it_holds_makes_no_room_for_it() {
+        let mut bytes = BinaryWriter::new(Vec::new(), &Header::default())
+            .unwrap()
+            .output;
+        let last = [&[Tag::Final as u8][..], &[0; 13]].concat();
+        let payload = [&last[..], &last[..5]].concat();
+        let (length, count) = (payload.len() as u32, u32::MAX);
+        for number in [length, count, checksum(0, count, &payload)] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(payload);
+        let (mut blocks, _) = Blocks::open(&bytes[..]).unwrap();
+        let mut batch = Batch::default();
+        let error = blocks.batch(&mut batch, usize::MAX).unwrap_err();
+        assert!(
+            error.to_string().ends_with("in the middle of a record"),
+            "{error}"
+        );
+        assert_eq!(batch.records.len(), 1);
+        assert!(batch.records.capacity() < 100);
     }
 }
