@@ -4,7 +4,7 @@
 
 use gamekeeper_checker::history::{
     Acl, Answer, Body, ErrorCode, EventType, Header, History, Op, SessionEvent, Start, StartNode,
-    Stat, SyncPromise, Value,
+    Stat, SyncPromise, Value, World,
 };
 use gamekeeper_checker::{Options, Verdict, judge_verified};
 
@@ -222,6 +222,47 @@ fn exists_without_read_is_judged_for_our_own_servers_only() {
     book(SyncPromise::Leader, Err(ErrorCode::NO_AUTH)).valid(&Options::default());
     book(SyncPromise::Quorum, Err(ErrorCode::NO_AUTH)).valid(&Options::default());
     book(SyncPromise::Quorum, told()).invalid("forbids");
+}
+
+/// A multi may take a node away and make it again; in an open world, too, it is there then.
+#[test]
+fn a_node_that_one_multi_deletes_and_creates_is_there_afterwards() {
+    let mut book = Book::new(Header {
+        world: World::Open,
+        sync: SyncPromise::Leader,
+        ..start(Vec::new())
+    });
+    book.open(1);
+    let create = Op::Create {
+        path: "/run".into(),
+        data: Some(Value::from("")),
+        acl: Acl::open(),
+        ephemeral: false,
+        sequential: false,
+        stat: false,
+    };
+    let delete = Op::Delete {
+        path: "/run".into(),
+        version: -1,
+    };
+    let ops = vec![delete, create];
+    let results = vec![Ok(Answer::Done), Ok(Answer::Path("/run".into()))];
+    book.ask(1, Op::Multi { ops }, 8, Ok(Answer::Multi(results)));
+    // And something of a stranger's.
+    for (path, zxid) in [("/run", 8), ("/strange", 9)] {
+        let stat = Stat {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: zxid,
+            mtime: zxid,
+            ..Stat::default()
+        };
+        let path = path.into();
+        let op = Op::Exists { path, watch: false };
+        book.ask(1, op, zxid, Ok(Answer::Stat(stat)));
+    }
+    book.valid(&Options::default());
 }
 
 /// Before 3.9 a notification's header says -1 (ZOOKEEPER-4655): it is matched by type and

@@ -244,6 +244,21 @@ fn a_history_cut_at_any_byte_is_read_or_refused_in_one_line() {
     }
 }
 
+/// A recorder that was killed, or its disk full, in the middle of a line.
+#[test]
+fn a_recording_that_was_cut_short_says_so_and_what_to_do() {
+    let mut bytes = Vec::new();
+    write(&mut bytes, &sample()).unwrap();
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap();
+    let last = bytes[..whole].iter().rposition(|byte| *byte == b'\n');
+    for end in last.unwrap() + 2..whole {
+        let error = read(&bytes[..end]).unwrap_err().to_string();
+        assert!(error.contains("head -n -1"), "{error}");
+    }
+    assert!(read(&bytes[..whole]).is_ok(), "only its end is missing");
+    assert!(read(&bytes[..last.unwrap()]).is_ok());
+}
+
 #[test]
 fn what_is_not_of_the_format_is_named_by_line_and_field() {
     let header = r#"{"type":"header","version":1}"#;

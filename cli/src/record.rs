@@ -119,7 +119,7 @@ pub async fn run(arguments: RecordArguments) -> Result<Recorded, Trouble> {
         let read = final_reads_below(&rt, &root, &servers, &recorder, timeout_ms, FINAL_READS_MS);
         (stats, read.await)
     };
-    let (stats, read) = write_down(&recorder, &mut book, whole).await;
+    let (stats, read) = write_down(&recorder, &mut book, whole).await?;
     Ok(Recorded {
         records: book.finish()?,
         folder: root.path().to_owned(),
@@ -160,16 +160,24 @@ fn recorder(rt: &TokioRuntime, header: Header) -> Recorder {
 }
 
 /// Hands what is recorded to the file until `work` is done, and then the rest.
-async fn write_down<T>(recorder: &Recorder, book: &mut Book, work: impl Future<Output = T>) -> T {
+///
+/// # Errors
+///
+/// It cannot be written any more; the work is given up.
+async fn write_down<T>(
+    recorder: &Recorder,
+    book: &mut Book,
+    work: impl Future<Output = T>,
+) -> Result<T, Trouble> {
     let mut work = std::pin::pin!(work);
     loop {
         let done = tokio::time::timeout(WRITE_EVERY, work.as_mut()).await;
         for record in recorder.take().records {
             book.push(&record);
         }
-        book.flush();
+        book.flush()?;
         if let Ok(done) = done {
-            return done;
+            return Ok(done);
         }
     }
 }

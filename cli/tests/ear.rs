@@ -1,7 +1,7 @@
 //! What the proxy's ear makes of bytes: conversations, and anything else.
 
 use gamekeeper_checker::history::{Answer, ErrorCode, Op, SessionEvent};
-use gamekeeper_cli::proxy::ear::{Ear, Heard, Why};
+use gamekeeper_cli::proxy::ear::{Ear, Heard, Password, Why};
 use gamekeeper_core::base::{SessionId, Zxid};
 use gamekeeper_core::jute::{Record, Writer};
 use gamekeeper_core::proto::{
@@ -64,6 +64,18 @@ fn raw(number: i32, op: i32, body: &[u8]) -> Vec<u8> {
     framed(&out.finish())
 }
 
+/// As a client's greeting shows it.
+fn password(bytes: &[u8]) -> Password {
+    let request = ConnectRequest {
+        password: Some(bytes.to_vec().into()),
+        ..ConnectRequest::default()
+    };
+    match Ear::default().from_client(&framed(&request.to_bytes()))[..] {
+        [Heard::Connecting { password, .. }] => password,
+        ref other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_conversation_is_understood_in_whatever_pieces_it_comes() {
     let secret = Request::Auth(AuthPacket {
@@ -115,7 +127,8 @@ fn a_conversation_is_understood_in_whatever_pieces_it_comes() {
         heard[0],
         Heard::Connecting {
             session: 5,
-            last_zxid_seen: 9
+            last_zxid_seen: 9,
+            password: password(&[]),
         }
     );
     assert!(matches!(
@@ -130,7 +143,8 @@ fn a_conversation_is_understood_in_whatever_pieces_it_comes() {
         Heard::Connected {
             session: 5,
             timeout_ms: 4000,
-            reattached: true
+            reattached: true,
+            password: password(&[0; 16]),
         }
     );
     assert_eq!(
@@ -227,10 +241,11 @@ fn what_would_make_later_records_mean_something_else_ends_the_listening() {
         auth: Some("super:owl".into()),
     });
     assert_eq!(why(framed(&above_all.frame(xid::AUTH))), Why::Identity);
-    assert_eq!(why(framed(&[1, 2, 3])), Why::Garbled);
-    assert_eq!(why(vec![0xff, 0, 0, 0]), Why::Garbled);
+    let garbled = |said: Vec<u8>| assert!(matches!(why(said), Why::Garbled(_)));
+    garbled(framed(&[1, 2, 3]));
+    garbled(vec![0xff, 0, 0, 0]);
     // A number that is another's.
-    assert_eq!(why(framed(&get("/a").frame(xid::PING))), Why::Garbled);
+    garbled(framed(&get("/a").frame(xid::PING)));
 }
 
 /// Go's client numbers its credentials and watches like any request, and servers answer under
@@ -310,15 +325,30 @@ fn requests_on_watches_leave_out_nothing_but_watches() {
 fn other_protocols_are_told_apart() {
     let first = |bytes: &[u8]| Ear::default().from_client(bytes);
     assert_eq!(first(b"ruok"), [Heard::LeftOut(Why::FourLetters)]);
-    assert_eq!(
-        first(&[0x16, 3, 1, 2, 0, 1]),
-        [Heard::LeftOut(Why::Foreign)]
-    );
-    assert_eq!(
-        Ear::default().from_server(b"\0\0\0\0"),
-        [Heard::LeftOut(Why::Garbled)]
-    );
-    assert!(!Why::FourLetters.may_write() && Why::Foreign.may_write());
+    let foreign = [Heard::LeftOut(Why::Foreign)];
+    for other in [
+        &[0x16, 3, 1, 2, 0, 1][..],
+        b"GET / HTTP/1.0",
+        &framed(&[1; 9]),
+    ] {
+        assert_eq!(first(other), foreign);
+    }
+    assert!(matches!(
+        Ear::default().from_server(b"\0\0\0\0")[..],
+        [Heard::LeftOut(Why::Garbled(_))]
+    ));
+}
+
+/// Who knocks in another protocol and is not answered has changed nothing.
+#[test]
+fn another_protocol_counts_once_it_is_answered() {
+    assert!(!Why::Foreign.may_write());
+    let mut ear = Ear::default();
+    ear.from_client(&[0x16, 3, 1, 2, 0, 1]);
+    assert_eq!(ear.from_client(b"more"), []);
+    assert_eq!(ear.from_server(b""), []);
+    assert_eq!(ear.from_server(&[0x16]), [Heard::ForeignAnswer]);
+    assert_eq!(ear.from_server(&[3, 1]), []);
 }
 
 /// Who says how much, and what.
@@ -342,13 +372,15 @@ proptest! {
     #[test]
     fn hostile_bytes_are_heard_without_harm(said in anything(), greeted in any::<bool>()) {
         let mut ear = if greeted { open() } else { Ear::default() };
-        let mut deaf = false;
+        let (mut deaf, mut answered_before) = (false, false);
         for (client, bytes) in said {
             let heard = match client {
                 true => ear.from_client(&bytes),
                 false => ear.from_server(&bytes),
             };
-            prop_assert!(!deaf || heard.is_empty());
+            let answered = heard == [Heard::ForeignAnswer];
+            prop_assert!(!deaf || heard.is_empty() || answered && !answered_before);
+            answered_before |= answered;
             deaf |= heard.iter().any(|heard| matches!(heard, Heard::LeftOut(_)));
         }
     }

@@ -1,8 +1,11 @@
 //! The proxy as its neighbours see it: bytes that pass unchanged, ends that pass too, and a
 //! history in which a session is one process.
 
-use gamekeeper_checker::history::{self, Body, History, SessionEvent, World};
+use gamekeeper_checker::history::{self, Body, Header, History, SessionEvent, World};
 use gamekeeper_cli::arguments::{ProxyArguments, Service, ServiceArguments};
+use gamekeeper_cli::book::Book;
+use gamekeeper_cli::proxy::ear::{Ear, Why};
+use gamekeeper_cli::proxy::ledger::Ledger;
 use gamekeeper_cli::proxy::{Proxy, Tally};
 use gamekeeper_core::base::{SessionId, Zxid};
 use gamekeeper_core::jute::{Record, Writer};
@@ -10,6 +13,7 @@ use gamekeeper_core::proto::{
     AuthPacket, ConnectRequest, ConnectResponse, DeleteRequest, ErrorCode, EventType, ReplyHeader,
     Request, RequestHeader, WatcherEvent, xid,
 };
+use gamekeeper_runtime::TokioRuntime;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -92,8 +96,14 @@ fn framed(body: &[u8]) -> Vec<u8> {
 }
 
 fn hello(session: i64) -> Vec<u8> {
+    hello_with(session, 0)
+}
+
+/// A greeting with a password of this byte; the right one has zeroes.
+fn hello_with(session: i64, byte: u8) -> Vec<u8> {
     let request = ConnectRequest {
         session: SessionId(session),
+        password: Some(vec![byte; 16].into()),
         ..ConnectRequest::default()
     };
     framed(&request.to_bytes())
@@ -104,6 +114,18 @@ fn welcome(session: i64) -> Vec<u8> {
         protocol_version: 0,
         timeout_ms: 4000,
         session: SessionId(session),
+        password: vec![0; 16].into(),
+        read_only: None,
+    };
+    framed(&answer.to_bytes())
+}
+
+/// The session asked for is gone.
+fn gone() -> Vec<u8> {
+    let answer = ConnectResponse {
+        protocol_version: 0,
+        timeout_ms: 0,
+        session: SessionId(0),
         password: vec![0; 16].into(),
         read_only: None,
     };
@@ -200,6 +222,56 @@ async fn the_death_of_either_side_reaches_the_other() {
     let ends = |body: &&Body| **body == Body::Session(SessionEvent::Disconnected);
     let bodies: Vec<&Body> = history.records.iter().map(|record| &record.body).collect();
     assert_eq!(bodies.iter().copied().filter(|body| ends(body)).count(), 2);
+}
+
+/// Servers answer a wrong password as they answer for a session that is gone: neither ends the
+/// life of the session for its own client.
+#[tokio::test]
+async fn who_names_a_session_without_its_password_does_not_take_its_place() {
+    let stage = Stage::new(1).await;
+    let (mut client, mut server) = stage.connect(0).await;
+    passes(&mut client, &mut server, &hello(0)).await;
+    passes(&mut server, &mut client, &welcome(77)).await;
+    for (session, byte) in [(77, 9), (1234, 9)] {
+        let (mut stranger, mut its_server) = stage.connect(0).await;
+        passes(&mut stranger, &mut its_server, &hello_with(session, byte)).await;
+        passes(&mut its_server, &mut stranger, &gone()).await;
+    }
+    passes(&mut client, &mut server, &delete(1)).await;
+    passes(&mut server, &mut client, &reply(1)).await;
+    let (mut again, mut server) = stage.connect(0).await;
+    passes(&mut again, &mut server, &hello(77)).await;
+    passes(&mut server, &mut again, &gone()).await;
+
+    let (tally, history) = stage.finish().await;
+    assert_eq!(tally.left_out.get(&Why::Stranger), Some(&1));
+    let told = |body: &Body| {
+        history
+            .records
+            .iter()
+            .filter(|record| record.body == *body)
+            .count()
+    };
+    let expired = |session| Body::Session(SessionEvent::Expired { session });
+    assert_eq!((told(&expired(77)), told(&expired(1234))), (1, 0));
+    let answered = |record: &&history::Record| matches!(record.body, Body::Return { .. });
+    assert_eq!(history.records.iter().filter(answered).count(), 1);
+}
+
+/// A port scanner is no reason to know less of the world, whoever answers TLS is.
+#[tokio::test]
+async fn the_world_opens_when_another_protocol_is_answered() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let open_after = |said: &[u8], answer: &[u8]| {
+        let book = Book::create(&folder.path().join("history"), Header::default());
+        let ledger = Ledger::new(book.expect("a file"), TokioRuntime::new());
+        let (mut ear, connection) = (Ear::default(), ledger.begin(1));
+        ledger.hear(connection, ear.from_client(said));
+        ledger.hear(connection, ear.from_server(answer));
+        ledger.finish().expect("a recording").open
+    };
+    assert!(!open_after(b"GET / HTTP/1.0\r\n\r\n", b""));
+    assert!(open_after(&[0x16, 3, 1, 2, 0, 1], &[0x16, 3, 1]));
 }
 
 /// A watch of which the history can say nothing is not the session's end in it, and the world

@@ -1,7 +1,7 @@
 //! Writes down what clients saw, in the checker's format.
 //!
 //! One recorder per run, one [`Scribe`] per client object, one global order: the order in
-//! which their drivers spoke. Times come from the recorder's clock, not from any node's: in
+//! which their drivers spoke, which is that of the times. Times come from the recorder's clock, not from any node's: in
 //! the simulator it is the true virtual time, elsewhere one process's monotonic clock. The
 //! recorder judges nothing and hides nothing; passwords become identities.
 //!
@@ -69,8 +69,9 @@ impl Recorder {
 
     /// Marks the place from which on the cluster is healed and everything is read.
     pub fn mark_final(&self) {
+        let mut pages = self.lock();
         let time = (self.clock)();
-        self.lock().history.push(NOBODY, time, Body::Final);
+        pages.history.push(NOBODY, time, Body::Final);
     }
 
     /// How many records there are.
@@ -129,13 +130,15 @@ impl Scribe {
         self.process
     }
 
-    fn write(&self, time: u64, body: Body) {
+    fn write(&self, body: Body) {
         let server = self.servers[self.server];
         let mut pages = self.recorder.lock();
+        // Not before: another thread's later time could get in front of this one.
+        let time = (self.recorder.clock)();
         pages.history.push_at(self.process, time, server, body);
     }
 
-    fn sent(&mut self, time: u64, what: &Sent) {
+    fn sent(&mut self, what: &Sent) {
         let body = match what {
             Sent::Connect {
                 session,
@@ -162,14 +165,14 @@ impl Scribe {
                 identity: identity(scheme, secret),
             }),
             Sent::Ping => {
-                self.pings.push_back(time);
+                self.pings.push_back((self.recorder.clock)());
                 return;
             }
         };
-        self.write(time, body);
+        self.write(body);
     }
 
-    fn state(&mut self, time: u64, state: State) {
+    fn state(&mut self, state: State) {
         let event = match state {
             State::Connecting | State::Disconnected => return,
             State::Connected {
@@ -198,7 +201,7 @@ impl Scribe {
                 }
             }
         };
-        self.write(time, Body::Session(event));
+        self.write(Body::Session(event));
     }
 }
 
@@ -212,17 +215,16 @@ fn identity(scheme: &str, secret: &[u8]) -> Identity {
 
 impl Tap for Scribe {
     fn hear(&mut self, output: &Output) {
-        let time = (self.recorder.clock)();
         match output {
             Output::Connect { server } => {
                 self.server = *server;
                 self.greeted = false;
                 self.pings.clear();
             }
-            Output::Send { what, .. } => self.sent(time, what),
+            Output::Send { what, .. } => self.sent(what),
             Output::Drop { .. } => {
                 if std::mem::take(&mut self.greeted) {
-                    self.write(time, Body::Session(SessionEvent::Disconnected));
+                    self.write(Body::Session(SessionEvent::Disconnected));
                 }
             }
             Output::Reply {
@@ -242,32 +244,59 @@ impl Tap for Scribe {
                     zxid: zxid.to_wire(),
                     result,
                 };
-                self.write(time, body);
+                self.write(body);
             }
-            Output::Lost { xid, .. } => self.write(time, Body::Lost { xid: xid.0 }),
+            Output::Lost { xid, .. } => self.write(Body::Lost { xid: xid.0 }),
             Output::Refused { .. } => {}
             Output::AuthAnswered { error, .. } => {
                 let ok = error.is_none();
-                self.write(time, Body::Session(SessionEvent::AuthDone { ok }));
+                self.write(Body::Session(SessionEvent::AuthDone { ok }));
             }
             Output::SetWatchesAnswered { zxid } => {
                 let zxid = zxid.to_wire();
-                self.write(time, Body::Session(SessionEvent::SetWatchesDone { zxid }));
+                self.write(Body::Session(SessionEvent::SetWatchesDone { zxid }));
             }
             Output::PingAnswered { .. } => {
                 if let Some(sent) = self.pings.pop_front() {
-                    self.write(time, Body::Ping { sent });
+                    self.write(Body::Ping { sent });
                 }
             }
-            Output::Event(watched) => self.write(
-                time,
-                Body::Notify {
-                    zxid: watched.zxid,
-                    event: convert::event(watched.event.kind),
-                    path: watched.event.path.clone(),
-                },
-            ),
-            Output::State(state) => self.state(time, *state),
+            Output::Event(watched) => self.write(Body::Notify {
+                zxid: watched.zxid,
+                event: convert::event(watched.event.kind),
+                path: watched.event.path.clone(),
+            }),
+            Output::State(state) => self.state(*state),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gamekeeper_core::base::Zxid;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn records_of_clients_on_many_threads_stand_in_the_order_of_their_times() {
+        let ticks = AtomicU64::new(0);
+        let recorder = Recorder::new(Header::default(), move || {
+            let time = ticks.fetch_add(1, Ordering::SeqCst);
+            std::thread::yield_now();
+            time
+        });
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let mut scribe = recorder.scribe(vec![1]);
+                scope.spawn(move || {
+                    for _ in 0..2000 {
+                        scribe.hear(&Output::SetWatchesAnswered { zxid: Zxid::ZERO });
+                    }
+                });
+            }
+        });
+        let records = recorder.take().records;
+        assert_eq!(records.len(), 8000);
+        assert!(records.is_sorted_by_key(|record| record.time));
     }
 }

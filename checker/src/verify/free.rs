@@ -137,10 +137,15 @@ fn made<'h>(
 /// What an answer tells of paths; of several parts about one path the last.
 fn told_by<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Vec<Told<'h>> {
     let mut all: Vec<Told<'h>> = Vec::new();
+    // Made without a word of how, so that nothing earlier counts.
+    let mut made = Vec::new();
     for (op, result) in parts(op, result).into_iter().rev() {
         let Some(path) = subject(op, result).filter(|path| !path.starts_with(SYSTEM)) else {
             continue;
         };
+        if made.contains(&path) {
+            continue;
+        }
         let there = |stat, data| {
             let stat = Some(stat);
             Some(Told { path, stat, data })
@@ -152,6 +157,10 @@ fn told_by<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Vec<Told<'h
                 data: None,
             }),
             (Op::Create { .. }, Err(_)) => None,
+            (Op::Create { .. }, Ok(Answer::Path(_))) => {
+                made.push(path);
+                None
+            }
             (_, Err(code)) if *code == ErrorCode::NO_NODE => Some(Told {
                 path,
                 stat: None,

@@ -21,6 +21,7 @@ use gamekeeper_core::proto::{
 };
 use gamekeeper_workload::convert;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Most requests of one connection that wait for an answer.
 pub const WAITING_MAX: usize = 1 << 16;
@@ -38,6 +39,8 @@ pub enum Heard {
         session: i64,
         /// What it has seen.
         last_zxid_seen: i64,
+        /// What it says to prove that the session is its own.
+        password: Password,
     },
     /// The server grants a session.
     Connected {
@@ -47,6 +50,8 @@ pub enum Heard {
         timeout_ms: u64,
         /// It is the one that was asked for.
         reattached: bool,
+        /// What will prove that it is the client's.
+        password: Password,
     },
     /// The server says that the session asked for is gone.
     Expired {
@@ -101,6 +106,20 @@ pub enum Heard {
     },
     /// Nothing that follows on this connection can be recorded.
     LeftOut(Why),
+    /// A server answers in another protocol: what it was asked may have changed the tree.
+    ForeignAnswer,
+}
+
+/// A session's password, known again but not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Password(u64);
+
+impl Password {
+    fn of(bytes: &Option<Bytes>) -> Password {
+        let mut hasher = DefaultHasher::new();
+        bytes.as_deref().unwrap_or_default().hash(&mut hasher);
+        Password(hasher.finish())
+    }
 }
 
 /// Why a connection cannot be recorded (any further).
@@ -108,10 +127,12 @@ pub enum Heard {
 pub enum Why {
     /// A four-letter word: no client of the tree.
     FourLetters,
-    /// Another protocol, TLS most of all.
+    /// Another protocol: TLS, or no client of ours at all.
     Foreign,
-    /// Not a frame of the protocol at that place.
-    Garbled,
+    /// Not what the protocol has at that place; what it is instead.
+    Garbled(&'static str),
+    /// It names a session, but has not its password.
+    Stranger,
     /// Identities that the bytes do not tell: SASL, schemes other than digest, super-users.
     Identity,
     /// A server that serves reads cut off from its ensemble.
@@ -124,8 +145,9 @@ impl Why {
     /// True if what is not recorded may change the tree.
     pub fn may_write(self) -> bool {
         match self {
-            Why::FourLetters | Why::ReadOnly => false,
-            Why::Foreign | Why::Garbled | Why::Identity | Why::TooMany => true,
+            // Of a foreign one, only once it is answered.
+            Why::FourLetters | Why::ReadOnly | Why::Stranger | Why::Foreign => false,
+            Why::Garbled(_) | Why::Identity | Why::TooMany => true,
         }
     }
 }
@@ -139,6 +161,8 @@ enum Stage {
     Greeted(i64),
     /// The server has answered.
     Open,
+    /// Another protocol; only whether it is answered counts.
+    Foreign,
     /// Nothing is listened to any more.
     Deaf,
 }
@@ -186,12 +210,12 @@ impl Default for Ear {
 impl Ear {
     /// Bytes from the client; what they complete.
     pub fn from_client(&mut self, bytes: &[u8]) -> Vec<Heard> {
-        if self.stage == Stage::Deaf {
-            return Vec::new();
+        let mut heard = Vec::new();
+        if self.is_deaf() {
+            return heard;
         }
         self.client.feed(bytes);
-        let mut heard = Vec::new();
-        while self.stage != Stage::Deaf {
+        while !self.is_deaf() {
             match self.client.cut() {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
@@ -209,12 +233,16 @@ impl Ear {
 
     /// Bytes from the server; what they complete.
     pub fn from_server(&mut self, bytes: &[u8]) -> Vec<Heard> {
-        if self.stage == Stage::Deaf {
-            return Vec::new();
+        let mut heard = Vec::new();
+        if self.stage == Stage::Foreign && !bytes.is_empty() {
+            self.stage = Stage::Deaf;
+            heard.push(Heard::ForeignAnswer);
+        }
+        if self.is_deaf() {
+            return heard;
         }
         self.server.feed(bytes);
-        let mut heard = Vec::new();
-        while self.stage != Stage::Deaf {
+        while !self.is_deaf() {
             match self.server.cut() {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
@@ -222,20 +250,28 @@ impl Ear {
                         self.take(said, &mut heard);
                     }
                 }
-                Err(BadLength(_)) => self.take(Heard::LeftOut(Why::Garbled), &mut heard),
+                Err(BadLength(_)) => self.take(garbled("a server's frame too long"), &mut heard),
             }
         }
         heard
     }
 
     fn take(&mut self, said: Heard, heard: &mut Vec<Heard>) {
-        if matches!(said, Heard::LeftOut(_)) {
+        if let Heard::LeftOut(why) = said {
+            let stage = match why {
+                Why::Foreign => Stage::Foreign,
+                _ => Stage::Deaf,
+            };
             *self = Ear {
-                stage: Stage::Deaf,
+                stage,
                 ..Ear::default()
             };
         }
         heard.push(said);
+    }
+
+    fn is_deaf(&self) -> bool {
+        matches!(self.stage, Stage::Foreign | Stage::Deaf)
     }
 
     /// What the first bytes are if they are no frame.
@@ -244,7 +280,9 @@ impl Ear {
         match self.stage {
             Stage::Silent if first.iter().all(u8::is_ascii_lowercase) => Why::FourLetters,
             Stage::Silent => Why::Foreign,
-            Stage::Greeted(_) | Stage::Open | Stage::Deaf => Why::Garbled,
+            Stage::Greeted(_) | Stage::Open | Stage::Foreign | Stage::Deaf => {
+                Why::Garbled("a client's frame too long")
+            }
         }
     }
 
@@ -253,7 +291,7 @@ impl Ear {
             return self.greeting(frame);
         }
         let Ok((header, body)) = RequestHeader::split(frame) else {
-            return Heard::LeftOut(Why::Garbled);
+            return garbled("a request without a header");
         };
         if self.waiting.len() >= WAITING_MAX {
             return Heard::LeftOut(Why::TooMany);
@@ -297,7 +335,7 @@ impl Ear {
         match (number, what) {
             (xid::AUTH, What::Auth) | (xid::SET_WATCHES, What::Watches) => {}
             (xid::NOTIFICATION | xid::PING | xid::AUTH | xid::SET_WATCHES, _) => {
-                return Err(Heard::LeftOut(Why::Garbled));
+                return Err(garbled("a request under a number that is another's"));
             }
             (_, _) => self.waiting.push_back(Waiting { xid: number, what }),
         }
@@ -311,9 +349,10 @@ impl Ear {
                 Heard::Connecting {
                     session: greeting.session.0,
                     last_zxid_seen: greeting.last_zxid_seen,
+                    password: Password::of(&greeting.password),
                 }
             }
-            Err(_) => Heard::LeftOut(Why::Garbled),
+            Err(_) => Heard::LeftOut(Why::Foreign),
         }
     }
 
@@ -370,12 +409,14 @@ impl Ear {
 
     fn reply(&mut self, frame: &Bytes) -> Option<Heard> {
         match self.stage {
-            Stage::Silent | Stage::Deaf => return Some(Heard::LeftOut(Why::Garbled)),
+            Stage::Silent | Stage::Foreign | Stage::Deaf => {
+                return Some(garbled("a server that speaks first"));
+            }
             Stage::Greeted(asked) => return Some(self.greeted(asked, frame)),
             Stage::Open => {}
         }
         let Ok((header, body)) = ReplyHeader::split(frame) else {
-            return Some(Heard::LeftOut(Why::Garbled));
+            return Some(garbled("an answer without a header"));
         };
         let heard = match header.xid {
             xid::NOTIFICATION => match WatcherEvent::from_slice(body) {
@@ -384,7 +425,7 @@ impl Ear {
                     event: convert::event(event.kind),
                     path: event.path,
                 },
-                Err(_) => Heard::LeftOut(Why::Garbled),
+                Err(_) => garbled("a notification of something unknown"),
             },
             xid::PING => Heard::PingAnswered,
             xid::AUTH => auth_done(&header),
@@ -396,18 +437,19 @@ impl Ear {
 
     fn greeted(&mut self, asked: i64, frame: &Bytes) -> Heard {
         let Ok(answer) = ConnectResponse::from_slice(frame) else {
-            return Heard::LeftOut(Why::Garbled);
+            return garbled("a handshake that is none");
         };
         self.stage = Stage::Open;
         let session = answer.session.0;
         match u64::try_from(answer.timeout_ms) {
             Ok(0) | Err(_) => Heard::Expired { session: asked },
             Ok(_) if answer.read_only == Some(true) => Heard::LeftOut(Why::ReadOnly),
-            Ok(_) if session == 0 => Heard::LeftOut(Why::Garbled),
+            Ok(_) if session == 0 => garbled("a session without a number"),
             Ok(timeout_ms) => Heard::Connected {
                 session,
                 timeout_ms,
                 reattached: asked == session,
+                password: Password::of(&Some(answer.password)),
             },
         }
     }
@@ -416,7 +458,7 @@ impl Ear {
     fn answer(&mut self, header: ReplyHeader, body: &[u8]) -> Option<Heard> {
         let place = self.waiting.iter().position(|w| w.xid == header.xid);
         let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) else {
-            return Some(Heard::LeftOut(Why::Garbled));
+            return Some(garbled("an answer to what nobody asked"));
         };
         let op = match waiting.what {
             What::Op(op) => op,
@@ -427,7 +469,7 @@ impl Ear {
         let result = match header.err {
             0 => match Response::decode(op, body) {
                 Ok(response) => Ok(convert::answer(&response)),
-                Err(_) => return Some(Heard::LeftOut(Why::Garbled)),
+                Err(_) => return Some(garbled("an answer of another shape than asked for")),
             },
             code => Err(seen::ErrorCode(code)),
         };
@@ -438,6 +480,10 @@ impl Ear {
             result,
         })
     }
+}
+
+fn garbled(what: &'static str) -> Heard {
+    Heard::LeftOut(Why::Garbled(what))
 }
 
 fn auth_done(header: &ReplyHeader) -> Heard {

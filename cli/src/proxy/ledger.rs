@@ -6,7 +6,7 @@
 //!
 //! One lock, so one order; times are taken under it and never fall.
 
-use super::ear::{Heard, Why};
+use super::ear::{Heard, Password, Why};
 use crate::book::Book;
 use crate::trouble::Trouble;
 use gamekeeper_checker::history::{Body, Record, SessionEvent, World};
@@ -64,6 +64,8 @@ struct Seat {
     session: i64,
     /// What its watches do cannot be told any more.
     watchless: bool,
+    /// With which its client greeted.
+    password: Password,
     /// Requests without an answer.
     open: VecDeque<i32>,
     /// When the pings without an answer were sent.
@@ -78,6 +80,7 @@ struct Home {
     connection: u64,
     /// What its watches do cannot be told any more.
     watchless: bool,
+    password: Password,
 }
 
 struct Inner {
@@ -128,6 +131,7 @@ impl Ledger {
             process: None,
             session: 0,
             watchless: false,
+            password: Password::default(),
             open: VecDeque::new(),
             pings: VecDeque::new(),
         };
@@ -156,10 +160,12 @@ impl Ledger {
     }
 
     /// Hands everything over to the file.
-    pub fn flush(&self) {
-        if let Some(book) = &mut self.lock().book {
-            book.flush();
-        }
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written any more.
+    pub fn flush(&self) -> Result<(), Trouble> {
+        self.lock().book.as_mut().map_or(Ok(()), Book::flush)
     }
 
     /// Ends the history; what is said afterwards is not in it.
@@ -202,8 +208,9 @@ impl Inner {
             Heard::Connecting {
                 session,
                 last_zxid_seen,
+                password,
             } => {
-                self.greet(connection, time, session);
+                self.greet(connection, time, session, password);
                 let event = SessionEvent::Connecting {
                     session,
                     last_zxid_seen,
@@ -219,6 +226,7 @@ impl Inner {
                 self.tally.skipped += 1;
                 self.leave_watches_out(connection, time);
             }
+            Heard::ForeignAnswer => self.may_have_changed(true),
             heard => self.speak(connection, time, heard),
         }
     }
@@ -241,6 +249,7 @@ impl Inner {
                 session,
                 timeout_ms,
                 reattached,
+                password,
             } => {
                 seat.session = session;
                 let process = Some(process);
@@ -250,6 +259,7 @@ impl Inner {
                         process,
                         connection,
                         watchless,
+                        password,
                     },
                 );
                 if self.homes.len() > SESSIONS_MAX {
@@ -269,12 +279,17 @@ impl Inner {
                 }
             }
             Heard::Expired { session } => {
-                self.homes.remove(&session);
+                if self.homes.remove(&session).is_none() {
+                    // Whose password it has is not known either, and a wrong one is answered
+                    // in the same way.
+                    return;
+                }
                 Body::Session(SessionEvent::Expired { session })
             }
             Heard::Invoke { xid, op } => {
                 if seat.open.contains(&xid) {
-                    return self.leave_out(connection, time, Why::Garbled);
+                    let why = Why::Garbled("a number that is still under way");
+                    return self.leave_out(connection, time, why);
                 }
                 seat.open.push_back(xid);
                 let session = seat.session;
@@ -313,6 +328,7 @@ impl Inner {
             Heard::Notify { zxid, event, path } => Body::Notify { zxid, event, path },
             Heard::Connecting { .. }
             | Heard::LeftOut(_)
+            | Heard::ForeignAnswer
             | Heard::Skipped { .. }
             | Heard::WatchesLeftOut { .. } => unreachable!("told apart before"),
         };
@@ -320,8 +336,12 @@ impl Inner {
     }
 
     /// A client greets: one that is known under its session, or a new one.
-    fn greet(&mut self, connection: u64, time: u64, session: i64) {
+    fn greet(&mut self, connection: u64, time: u64, session: i64, password: Password) {
         let home = self.homes.get(&session).copied();
+        if home.is_some_and(|home| home.password != password) {
+            *self.tally.left_out.entry(Why::Stranger).or_default() += 1;
+            return;
+        }
         let process = match home {
             Some(home) => {
                 if home.connection != connection {
@@ -338,7 +358,7 @@ impl Inner {
             home.connection = connection;
         }
         if let Some(seat) = self.seats.get_mut(&connection) {
-            (seat.process, seat.session) = (process, session);
+            (seat.process, seat.session, seat.password) = (process, session, password);
             seat.watchless = home.is_some_and(|home| home.watchless);
         }
     }
@@ -380,14 +400,17 @@ impl Inner {
         *self.tally.left_out.entry(why).or_default() += 1;
         self.may_have_changed(why.may_write());
         self.hang_up(connection, time);
-        let session = self.seats.get(&connection).map_or(0, |seat| seat.session);
-        if session != 0 {
-            let home = Home {
+        if let Some(seat) = self.seats.get(&connection)
+            && seat.session != 0
+        {
+            let unknown = Home {
                 process: None,
                 connection,
                 watchless: false,
+                password: seat.password,
             };
-            self.homes.insert(session, home);
+            let home = self.homes.entry(seat.session).or_insert(unknown);
+            home.process = None;
         }
     }
 

@@ -23,6 +23,7 @@ use super::op::{Acl, Identity, Stat};
 use super::reader::{Batch, Interner, ReadError};
 use super::value::Value;
 use super::{FORMAT_VERSION, Header, Path, Start, StartNode, SyncPromise, World};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -208,7 +209,8 @@ impl<B: BufRead> Lines<B> {
                 if !self.advance()? {
                     return Ok(false);
                 }
-                entry(&self.buffer, self.number, &mut self.interner, batch)?;
+                let taken = entry(&self.buffer, self.number, &mut self.interner, batch);
+                taken.map_err(|error| self.cut_short(error))?;
                 room -= 1;
                 continue;
             };
@@ -225,6 +227,16 @@ impl<B: BufRead> Lines<B> {
             self.input.consume(bytes);
         }
         Ok(true)
+    }
+
+    /// What is wrong with a last line that ends too early, and what to do about it.
+    fn cut_short(&self, error: ReadError) -> ReadError {
+        let read = serde_json::from_slice::<IgnoredAny>(&self.buffer);
+        if self.buffer.ends_with(b"\n") || !read.is_err_and(|error| error.is_eof()) {
+            return error;
+        }
+        let reason = "the file ends in the middle of this line, its recording was cut short: without it (head -n -1 FILE) the rest can be judged";
+        refuse(self.number, None, reason.into())
     }
 
     /// Reads the next line that is not empty; false at the end.
