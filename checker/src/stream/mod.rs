@@ -36,7 +36,6 @@ mod settle;
 mod watches;
 mod window;
 
-use crate::certificate::Step;
 use crate::history::{Answer, Body, Header, Record, SessionEvent, Start, SyncPromise, Txn};
 use crate::model::{AclTable, NO_SESSION, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::Summary;
@@ -113,10 +112,12 @@ impl std::fmt::Display for Doubt {
 /// What has found its place in the order, as [`crate::verify`] wants to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
-    /// A transaction.
-    Step(Step),
-    /// A read, or a sync, that saw what was placed before: the record that asked.
-    Sight(usize),
+    /// A request, by its number in the order asked, at this zxid.
+    Request(u64, i64),
+    /// The end of a session, told to nobody, at this zxid.
+    End(i64, i64),
+    /// A read, or a sync, that saw what was placed before, by its number in the order asked.
+    Sight(u64),
 }
 
 impl Placed {
@@ -126,8 +127,9 @@ impl Placed {
     /// What that one does not accept.
     pub fn show<R: Borrow<Record>>(self, verifier: &mut Verifier<R>) -> Result<(), Refusal> {
         match self {
-            Placed::Step(step) => verifier.place(step),
-            Placed::Sight(invoke) => verifier.see(invoke),
+            Placed::Request(number, zxid) => verifier.place(number, zxid),
+            Placed::End(session, zxid) => verifier.end(session, zxid),
+            Placed::Sight(number) => verifier.see(number),
         }
     }
 }

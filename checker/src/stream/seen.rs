@@ -10,8 +10,7 @@
 
 use super::settle::{Answered, Beside, Entry};
 use super::window::Place;
-use super::{Doubt, Stream};
-use crate::certificate::{Effect, Step};
+use super::{Doubt, Placed, Stream};
 use crate::history::{Answer, Body, EventType, Op, Path, Record, Stat, Value};
 use crate::model::{SessionIndex, Tree};
 use rustc_hash::FxHashSet;
@@ -191,8 +190,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 });
             if done {
                 self.sessions.get(open.session).placed = open.number + 1;
-                let effect = Effect::Request(open.invoke);
-                return self.resolved(Step { zxid, effect });
+                return self.resolved(Placed::Request(open.number, zxid), Some(open.invoke));
             }
             self.lost.insert(key, open);
         }
@@ -220,8 +218,8 @@ impl<R: Borrow<Record>> Stream<R> {
             if done {
                 let shown = self.shown.first(zxid);
                 self.sessions.get(session).end(shown, &self.judging)?;
-                let effect = Effect::End(self.sessions.get(session).id);
-                return self.resolved(Step { zxid, effect });
+                let id = self.sessions.get(session).id;
+                return self.resolved(Placed::End(id, zxid), None);
             }
         }
         Ok(())

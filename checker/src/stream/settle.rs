@@ -12,7 +12,6 @@ use super::clients::{Open, closes};
 use super::watches::{ConnectionId, Fired, Table, registers};
 use super::window::Place;
 use super::{Doubt, OPAQUE, PATHS_SLACK, Placed, Stream};
-use crate::certificate::{Effect, Step};
 use crate::history::{
     Answer, Body, ErrorCode, EventType, Op, Path, Record, SessionEvent, Stat, Txn, TxnKind,
 };
@@ -170,8 +169,8 @@ impl<R: Borrow<Record>> Stream<R> {
         let shown = self.shown.first(zxid);
         self.sessions.get(session).end(shown, &self.judging)?;
         self.tree.end(session);
-        let effect = Effect::End(self.sessions.get(session).id);
-        self.resolved(Step { zxid, effect })
+        let id = self.sessions.get(session).id;
+        self.resolved(Placed::End(id, zxid), None)
     }
 
     /// A write whose answer was lost, or has not come yet, takes effect.
@@ -196,32 +195,33 @@ impl<R: Borrow<Record>> Stream<R> {
                 done.is_ok()
             }
         };
-        let effect = Effect::Request(invoke);
-        self.resolved(Step { zxid, effect })?;
+        self.resolved(Placed::Request(asked.number, zxid), Some(invoke))?;
         match done {
             true => Ok(()),
             false => Err(Doubt::because("an unanswered request that fails there")),
         }
     }
 
-    /// What nobody was told of has taken effect.
+    /// What nobody was told of has taken effect; if it is a request, with the record that asked.
     ///
     /// # Errors
     /// It had been told of before it can have happened.
-    pub(super) fn resolved(&mut self, step: Step) -> Result<(), Doubt> {
+    pub(super) fn resolved(
+        &mut self,
+        found: Placed,
+        invoke: Option<usize>,
+    ) -> Result<(), Doubt> {
         self.summary.resolved += 1;
-        if let Effect::Request(invoke) = step.effect {
-            self.watches.nameless.is_before(invoke)?;
-        }
+        invoke.map_or(Ok(()), |invoke| self.watches.nameless.is_before(invoke))?;
         let told = self.fire()?;
-        if let (Effect::End(id), Some(time)) = (step.effect, told)
+        if let (Placed::End(id, _), Some(time)) = (found, told)
             && let Some(session) = self.sessions.find(id)
         {
             let known = self.sessions.get(session);
             let shown = known.ended_by.unwrap_or(u64::MAX).min(time);
             known.end(shown, &self.judging)?;
         }
-        self.exhibited(Placed::Step(step));
+        self.exhibited(found);
         Ok(())
     }
 
@@ -324,11 +324,8 @@ impl<R: Borrow<Record>> Stream<R> {
             self.watches.register(connection, table, path, arrived)?;
         }
         self.exhibited(match place.is_transaction() {
-            true => Placed::Step(Step {
-                zxid: place.zxid(),
-                effect: Effect::Request(answered.invoke),
-            }),
-            false => Placed::Sight(answered.invoke),
+            true => Placed::Request(answered.number, place.zxid()),
+            false => Placed::Sight(answered.number),
         });
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! Answers to: `consistency.md` 3.1.
 
 use super::Refusal;
-use super::lives::{Life, Talk};
+use super::lives::{Lives, Talk};
 use super::refuse;
 use super::rights::Who;
 use super::tree::decided_by_state;
@@ -17,8 +17,37 @@ use crate::history::{
 };
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::rc::Rc;
+
+/// What kind of request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It sees a prefix of the order.
+    Read,
+    /// So does a sync, which says nothing of the tree.
+    Sync,
+    /// A transaction.
+    Write,
+    /// The transaction that ends a session.
+    Close,
+}
+
+impl Kind {
+    fn of(op: &Op) -> Self {
+        match op {
+            Op::Sync { .. } => Kind::Sync,
+            Op::Close => Kind::Close,
+            op if op.is_transaction() => Kind::Write,
+            _ => Kind::Read,
+        }
+    }
+
+    /// True if it has a place of its own in the order.
+    pub fn is_transaction(self) -> bool {
+        matches!(self, Kind::Write | Kind::Close)
+    }
+}
 
 /// A request.
 pub struct Asked<R> {
@@ -26,16 +55,14 @@ pub struct Asked<R> {
     pub invoke: usize,
     /// Place among all requests, in the order sent.
     pub number: u64,
-    /// Session, 0 if it never had one.
-    pub session: i64,
+    /// Its session, by its place among all lives.
+    pub life: usize,
+    /// What kind it is.
+    pub kind: Kind,
     /// When it was sent.
     pub call: u64,
-    /// When it was answered; `u64::MAX` if it was not yet, or never.
-    pub ret: u64,
-    /// Zxid of the reply.
-    pub zxid: i64,
     /// With which identities.
-    pub who: Who,
+    pub who: Rc<Who>,
     /// When the last sync was sent that its session had been answered before; 0 if none.
     pub synced: u64,
     question: R,
@@ -46,55 +73,87 @@ pub struct Asked<R> {
 impl<R: Borrow<Record>> Asked<R> {
     /// The question.
     pub fn op(&self) -> &Op {
-        op_of(self.question.borrow())
+        match &self.question.borrow().body {
+            Body::Invoke { op, .. } => op,
+            _ => &Op::Close,
+        }
     }
 
-    /// The answer, if it came; it says something about the tree.
-    pub fn answer(&self) -> Option<&Result<Answer, ErrorCode>> {
-        match &self.reply.as_ref()?.borrow().body {
-            Body::Return { result, .. } => Some(result),
+    /// When it was answered, at which zxid and what, if it was; that says something about the
+    /// tree.
+    pub fn answer(&self) -> Option<(u64, i64, &Result<Answer, ErrorCode>)> {
+        let reply = self.reply.as_ref()?.borrow();
+        match &reply.body {
+            Body::Return { zxid, result, .. } => Some((reply.time, *zxid, result)),
             _ => None,
         }
     }
+
+    /// What was sent on another connection than it was answered on has no identities that are
+    /// sure.
+    fn doubt(&mut self, client: &Client) {
+        let same = self.connection == client.connection;
+        if same && Rc::ptr_eq(&self.who, &client.who) {
+            return;
+        }
+        self.who = Rc::new(Who {
+            surely: match same {
+                true => self.who.surely.clone(),
+                false => Default::default(),
+            },
+            perhaps: client.who.perhaps.clone(),
+            address_unknown: self.who.address_unknown || client.who.address_unknown,
+        });
+    }
 }
 
-fn op_of(record: &Record) -> &Op {
-    match &record.body {
-        Body::Invoke { op, .. } => op,
-        _ => &Op::Close,
+/// The requests under way of a client, by xid. These mostly grow.
+#[derive(Default)]
+struct Open(VecDeque<(i32, u64)>);
+
+impl Open {
+    fn find(&self, xid: i32) -> Result<usize, usize> {
+        match self.0.front() {
+            Some(&(first, _)) if first == xid => Ok(0),
+            _ => self.0.binary_search_by_key(&xid, |&(xid, _)| xid),
+        }
+    }
+
+    fn insert(&mut self, xid: i32, number: u64) {
+        match self.0.back() {
+            Some(&(last, _)) if last >= xid => match self.find(xid) {
+                Ok(at) => self.0[at] = (xid, number),
+                Err(at) => self.0.insert(at, (xid, number)),
+            },
+            _ => self.0.push_back((xid, number)),
+        }
+    }
+
+    fn remove(&mut self, xid: i32) -> Option<u64> {
+        let at = self.find(xid).ok()?;
+        self.0.remove(at).map(|(_, number)| number)
     }
 }
 
 #[derive(Default)]
 struct Client {
-    session: i64,
+    /// Its session, by its place among all lives.
+    life: usize,
     connection: usize,
-    /// Requests under way by number, and the records that asked.
-    open: FxHashMap<i32, usize>,
+    open: Open,
     offered: Vec<Identity>,
-    surely: BTreeSet<Identity>,
-    perhaps: BTreeSet<Identity>,
-    /// The two above and whether the address is hidden, for requests to share.
-    who: Who,
+    who: Rc<Who>,
     talk: Talk,
-}
-
-impl Client {
-    fn renew(&mut self) {
-        (self.who.surely, self.who.perhaps) =
-            (Rc::new(self.surely.clone()), Rc::new(self.perhaps.clone()));
-    }
 }
 
 /// The records so far, as far as they still matter.
 pub struct Reading<R> {
-    /// Requests that have no place yet, by the record that asked. What was answered with an
-    /// error that is none of the tree's needs none.
+    /// Requests that have no place yet. What was answered with an error that is none of the
+    /// tree's needs none.
     pub waiting: Waiting<R>,
-    /// Sessions by id.
-    pub lives: FxHashMap<i64, Life>,
+    /// The sessions.
+    pub lives: Lives,
     clients: FxHashMap<u32, Client>,
-    asked: u64,
     sync: SyncPromise,
     lag: u64,
 }
@@ -103,44 +162,86 @@ impl<R: Borrow<Record>> Reading<R> {
     /// Before the first record.
     pub fn new(header: &Header) -> Self {
         Reading {
-            waiting: Waiting::new(),
-            lives: FxHashMap::default(),
+            waiting: Waiting::default(),
+            lives: Lives::new(),
             clients: FxHashMap::default(),
-            asked: 0,
             sync: header.sync,
             lag: Talk::lag(header),
         }
     }
 
-    /// Reads the next record. Returns the session that it says something new about.
+    /// Reads the next record. Returns the life that it says something new about.
     ///
     /// # Errors
     /// E: a session is served after it had been told that it is gone.
-    pub fn read(&mut self, index: usize, record: R) -> Result<Option<i64>, Refusal> {
+    pub fn read(&mut self, index: usize, record: R) -> Result<Option<usize>, Refusal> {
         let seen: &Record = record.borrow();
-        let (process, time) = (seen.process, seen.time);
-        let client = self.clients.entry(process).or_default();
+        let time = seen.time;
+        let client = self.clients.entry(seen.process).or_default();
         match &seen.body {
-            Body::Invoke { session, xid, .. } => {
-                let session = match *session {
-                    0 => client.session,
-                    session => session,
+            Body::Invoke { session, xid, op } => {
+                let life = match *session {
+                    0 => client.life,
+                    session if session == self.lives.all[client.life].session => client.life,
+                    session => self.lives.of(session),
                 };
-                client.open.insert(*xid, index);
-                self.invoke(index, session, process, record);
+                let kind = Kind::of(op);
+                if kind == Kind::Close {
+                    self.lives.all[life].close_sent.get_or_insert(time);
+                }
+                let number = self.waiting.next();
+                client.open.insert(*xid, number);
+                self.waiting.push(Asked {
+                    invoke: index,
+                    number,
+                    life,
+                    kind,
+                    call: time,
+                    who: client.who.clone(),
+                    synced: 0,
+                    question: record,
+                    reply: None,
+                    connection: client.connection,
+                });
                 Ok(None)
             }
-            Body::Return { xid, .. } => match client.open.remove(xid) {
-                Some(asked) => self.answer(index, asked, process, record),
-                None => Ok(None),
-            },
+            Body::Return { xid, result, .. } => {
+                let Some(number) = client.open.remove(*xid) else {
+                    return Ok(None);
+                };
+                let Some(asked) = self.waiting.get_mut(number) else {
+                    return refuse("form", index, "what was placed as lost is answered");
+                };
+                if result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
+                    self.waiting.remove(number);
+                    return Ok(None);
+                }
+                asked.doubt(client);
+                let life = &mut self.lives.all[asked.life];
+                if asked.life == client.life {
+                    life.told(client.talk.answered(asked.call, time, self.lag));
+                }
+                let by_leader = asked.kind != Kind::Sync || self.sync == SyncPromise::Quorum;
+                if by_leader && asked.kind != Kind::Read {
+                    life.heard_by_leader = life.heard_by_leader.max(Some(asked.call));
+                }
+                life.close_answered |= asked.kind == Kind::Close && result.is_ok();
+                asked.synced = life.synced;
+                if asked.kind == Kind::Sync {
+                    life.synced = life.synced.max(asked.call);
+                }
+                life.served(index, time)?;
+                let life = asked.life;
+                asked.reply = Some(record);
+                Ok(Some(life))
+            }
             Body::Lost { xid } => {
-                if let Some(number) = client.open.remove(xid)
+                if let Some(number) = client.open.remove(*xid)
                     && let Some(asked) = self.waiting.get_mut(number)
                 {
                     asked.connection = usize::MAX;
-                    doubt(asked, client);
-                    if !asked.op().is_transaction() {
+                    asked.doubt(client);
+                    if !asked.kind.is_transaction() {
                         self.waiting.remove(number);
                     }
                 }
@@ -148,91 +249,17 @@ impl<R: Borrow<Record>> Reading<R> {
             }
             Body::Ping { sent } => {
                 let heard = client.talk.answered(*sent, time, self.lag);
-                let session = client.session;
-                self.life(session).told(heard);
-                Ok(Some(session))
+                self.lives.all[client.life].told(heard);
+                Ok(Some(client.life))
             }
-            Body::Session(event) => self.session_event(index, process, time, event),
+            Body::Session(event) => self.session_event(index, seen.process, time, event),
             Body::Notify { .. } | Body::Final => Ok(None),
         }
     }
 
     /// True if a client may still be told something in this session.
-    pub fn is_held(&self, session: i64) -> bool {
-        self.clients
-            .values()
-            .any(|client| client.session == session)
-    }
-
-    fn life(&mut self, session: i64) -> &mut Life {
-        self.lives.entry(session).or_default()
-    }
-
-    fn invoke(&mut self, index: usize, session: i64, process: u32, record: R) {
-        let client = self.clients.entry(process).or_default();
-        let call = record.borrow().time;
-        let closes = matches!(op_of(record.borrow()), Op::Close);
-        let asked = Asked {
-            invoke: index,
-            number: self.asked,
-            session,
-            call,
-            ret: u64::MAX,
-            zxid: 0,
-            who: client.who.clone(),
-            synced: 0,
-            question: record,
-            reply: None,
-            connection: client.connection,
-        };
-        self.asked += 1;
-        self.waiting.insert(asked);
-        if closes {
-            self.life(session).close_sent.get_or_insert(call);
-        }
-    }
-
-    fn answer(
-        &mut self,
-        index: usize,
-        asked: usize,
-        process: u32,
-        record: R,
-    ) -> Result<Option<i64>, Refusal> {
-        let (waiting, clients) = (&mut self.waiting, &mut self.clients);
-        let (Some(request), Some(client)) = (waiting.get_mut(asked), clients.get_mut(&process))
-        else {
-            return refuse("form", index, "what was placed as lost is answered");
-        };
-        let Body::Return { zxid, result, .. } = &record.borrow().body else {
-            return Ok(None);
-        };
-        if result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
-            waiting.remove(asked);
-            return Ok(None);
-        }
-        let (time, session, call) = (record.borrow().time, request.session, request.call);
-        let succeeded = result.is_ok();
-        (request.ret, request.zxid) = (time, *zxid);
-        doubt(request, client);
-        let heard = match session == client.session {
-            true => client.talk.answered(call, time, self.lag),
-            false => None,
-        };
-        let life = self.lives.entry(session).or_default();
-        life.told(heard);
-        let sync = matches!(request.op(), Op::Sync { .. });
-        if request.op().is_transaction() || sync && self.sync == SyncPromise::Quorum {
-            life.heard_by_leader = life.heard_by_leader.max(Some(call));
-        }
-        life.close_answered |= matches!(request.op(), Op::Close) && succeeded;
-        request.synced = life.synced;
-        if sync {
-            life.synced = life.synced.max(call);
-        }
-        request.reply = Some(record);
-        life.served(index, time)?;
-        Ok(Some(session))
+    pub fn is_held(&self, life: usize) -> bool {
+        self.clients.values().any(|client| client.life == life)
     }
 
     fn session_event(
@@ -241,76 +268,68 @@ impl<R: Borrow<Record>> Reading<R> {
         process: u32,
         time: u64,
         event: &SessionEvent,
-    ) -> Result<Option<i64>, Refusal> {
+    ) -> Result<Option<usize>, Refusal> {
         let client = self.clients.entry(process).or_default();
-        let mut concerned = None;
         match event {
             SessionEvent::Connecting { .. }
             | SessionEvent::SetWatches { .. }
             | SessionEvent::SetWatchesDone { .. }
-            | SessionEvent::WatchesLeftOut => return Ok(None),
+            | SessionEvent::WatchesLeftOut => {}
             SessionEvent::Connected {
                 session,
                 timeout_ms,
                 address,
                 ..
             } => {
-                if client.session != *session {
-                    client.perhaps.clear();
-                }
-                for asked in client.open.values().filter(|_| client.session == 0) {
-                    let asked = self.waiting.get_mut(*asked);
-                    if let Some(asked) = asked.filter(|asked| asked.session == 0) {
-                        asked.session = *session;
+                let life = self.lives.of(*session);
+                let before = std::mem::replace(&mut client.life, life);
+                for (_, number) in client.open.0.iter().filter(|_| before == 0) {
+                    let asked = self.waiting.get_mut(*number);
+                    if let Some(asked) = asked.filter(|asked| asked.life == 0) {
+                        asked.life = life;
                     }
                 }
-                client.session = *session;
                 client.connection = index + 1;
                 client.talk = Talk::default();
                 client.offered.clear();
+                let who = Rc::make_mut(&mut client.who);
+                if before != life {
+                    who.perhaps.clear();
+                }
                 let address = address.as_ref().map(|address| Identity::new("ip", address));
-                client.who.address_unknown = address.is_none();
-                client.perhaps.extend(address.clone());
-                client.surely = address.into_iter().collect();
-                client.renew();
-                let life = self.life(*session);
-                life.timeout_ns = timeout_ms.saturating_mul(1_000_000);
-                life.served(index, time)?;
-                return Ok(Some(*session));
+                who.address_unknown = address.is_none();
+                who.perhaps.extend(address.clone());
+                who.surely = address.into_iter().collect();
+                let known = &mut self.lives.all[life];
+                known.timeout_ns = timeout_ms.saturating_mul(1_000_000);
+                known.served(index, time)?;
+                return Ok(Some(life));
             }
             SessionEvent::Disconnected => {
                 client.connection = 0;
                 client.talk = Talk::default();
                 client.offered.clear();
-                client.surely.clear();
+                Rc::make_mut(&mut client.who).surely.clear();
             }
             SessionEvent::Expired { session } => {
-                (client.session, client.connection) = (0, 0);
-                self.life(*session).expired.get_or_insert((time, index));
-                concerned = Some(*session);
+                (client.life, client.connection) = (0, 0);
+                let life = self.lives.of(*session);
+                self.lives.all[life].expired.get_or_insert((time, index));
+                return Ok(Some(life));
             }
-            SessionEvent::Abandoned { .. } => (client.session, client.connection) = (0, 0),
+            SessionEvent::Abandoned { .. } => (client.life, client.connection) = (0, 0),
             SessionEvent::Auth { identity } => {
                 client.offered.push(identity.clone());
-                client.perhaps.insert(identity.clone());
+                Rc::make_mut(&mut client.who)
+                    .perhaps
+                    .insert(identity.clone());
             }
             SessionEvent::AuthDone { ok } => {
                 let first = (!client.offered.is_empty()).then(|| client.offered.remove(0));
-                client.surely.extend(first.filter(|_| *ok));
+                let first = first.filter(|_| *ok);
+                Rc::make_mut(&mut client.who).surely.extend(first);
             }
         }
-        if let Some(client) = self.clients.get_mut(&process) {
-            client.renew();
-        }
-        Ok(concerned)
+        Ok(None)
     }
-}
-
-/// What was sent on another connection than it was answered on has no identities that are sure.
-fn doubt<R>(asked: &mut Asked<R>, client: &Client) {
-    if asked.connection != client.connection {
-        asked.who.surely = Rc::default();
-    }
-    asked.who.perhaps = client.who.perhaps.clone();
-    asked.who.address_unknown |= client.who.address_unknown;
 }

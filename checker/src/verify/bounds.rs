@@ -6,14 +6,13 @@
 //!
 //! Answers to: `consistency.md` 3.1, W1, W2, R2, R3, R4.
 
-use super::asked::Asked;
+use super::asked::{Asked, Kind};
 use super::{Refusal, refuse};
-use crate::history::{Header, Op, Record, SyncPromise};
-use std::borrow::Borrow;
+use crate::history::{Header, SyncPromise};
 
 /// The end of a session whose client is still there, so that more may be learnt of it.
 struct Ended {
-    session: i64,
+    life: usize,
     /// When the first of what comes after it in the order was answered, and which record.
     returned: (u64, usize),
 }
@@ -64,18 +63,14 @@ impl Clock {
     /// W1, R4: an answered transaction has the next place, in an epoch.
     ///
     /// # Errors
-    /// It had returned before something earlier began, or before a sync whose session did not
-    /// see it.
-    pub fn wrote<R: Borrow<Record>>(
-        &mut self,
-        asked: &Asked<R>,
-        epoch: i64,
-    ) -> Result<(), Refusal> {
-        let surely = self.surely(asked);
+    /// It had returned, at `ret`, before something earlier began, or before a sync whose session
+    /// did not see it.
+    pub fn wrote(&mut self, record: usize, ret: u64, epoch: i64) -> Result<(), Refusal> {
+        let surely = self.surely(record, ret);
         if surely < self.begun {
             return refuse(
                 "W1",
-                asked.invoke,
+                record,
                 "it returned before something ordered earlier was called",
             );
         }
@@ -85,13 +80,13 @@ impl Clock {
         if self.missed.as_ref().is_some_and(excused) {
             self.missed = None;
         }
-        let (synced, record) = self.synced;
+        let (synced, read) = self.synced;
         if surely < synced && !deposed(self.synced_epoch) {
             let epoch = self.synced_epoch;
             let first = self.missed.get_or_insert(Missed {
                 synced,
                 epoch,
-                record,
+                record: read,
             });
             first.synced = first.synced.min(synced);
             if self.promise == SyncPromise::Quorum {
@@ -104,9 +99,9 @@ impl Clock {
     /// R3: a read or a sync sees what was placed, whose last epoch is given.
     ///
     /// # Errors
-    /// It was answered before something it saw began.
-    pub fn saw<R: Borrow<Record>>(&mut self, asked: &Asked<R>, epoch: i64) -> Result<(), Refusal> {
-        if self.surely(asked) < self.begun {
+    /// It was answered, at `ret`, before something it saw began.
+    pub fn saw<R>(&mut self, asked: &Asked<R>, ret: u64, epoch: i64) -> Result<(), Refusal> {
+        if self.surely(asked.invoke, ret) < self.begun {
             return refuse(
                 "R3",
                 asked.invoke,
@@ -117,8 +112,7 @@ impl Clock {
             self.synced = (0, 0);
         }
         self.synced_epoch = epoch;
-        let promised = self.promise != SyncPromise::None;
-        if promised && !matches!(asked.op(), Op::Sync { .. }) {
+        if asked.kind != Kind::Sync && self.promise != SyncPromise::None {
             self.synced = self.synced.max((asked.synced, asked.invoke));
         }
         Ok(())
@@ -139,39 +133,39 @@ impl Clock {
         }
     }
 
-    fn surely<R: Borrow<Record>>(&mut self, asked: &Asked<R>) -> u64 {
-        let surely = asked.ret.saturating_add(self.error);
+    fn surely(&mut self, record: usize, ret: u64) -> u64 {
+        let surely = ret.saturating_add(self.error);
         for ended in &mut self.ended {
-            ended.returned = ended.returned.min((surely, asked.invoke));
+            ended.returned = ended.returned.min((surely, record));
         }
         surely
     }
 
     /// From here on it may be learnt of a session that has ended that this was later.
-    pub fn watch(&mut self, session: i64) {
+    pub fn watch(&mut self, life: usize) {
         self.ended.push(Ended {
-            session,
+            life,
             returned: (u64::MAX, 0),
         });
     }
 
     /// True between [`Clock::watch`] and [`Clock::forget`].
-    pub fn is_watched(&self, session: i64) -> bool {
-        self.ended.iter().any(|ended| ended.session == session)
+    pub fn is_watched(&self, life: usize) -> bool {
+        self.ended.iter().any(|ended| ended.life == life)
     }
 
     /// Nothing more can be learnt of a session.
-    pub fn forget(&mut self, session: i64) {
-        self.ended.retain(|ended| ended.session != session);
+    pub fn forget(&mut self, life: usize) {
+        self.ended.retain(|ended| ended.life != life);
     }
 
     /// W1: a session cannot have ended before `begin`, as is known now.
     ///
     /// # Errors
     /// Something that comes after its end in the order had returned by then.
-    pub fn ended_later(&mut self, session: i64, begin: u64, index: usize) -> Result<(), Refusal> {
-        let mut ended = self.ended.iter().filter(|ended| ended.session == session);
-        if ended.any(|ended| ended.returned.0 < begin) {
+    pub fn ended_later(&mut self, life: usize, begin: u64, index: usize) -> Result<(), Refusal> {
+        let mut ended = self.ended.iter();
+        if ended.any(|ended| ended.life == life && ended.returned.0 < begin) {
             return refuse(
                 "W1",
                 index,
@@ -226,17 +220,13 @@ impl Order {
     ///
     /// # Errors
     /// W2: it lies before what was sent earlier. R2: what was read later did not see it.
-    pub fn wrote<R: Borrow<Record>>(
-        &mut self,
-        asked: &Asked<R>,
-        answered: bool,
-    ) -> Result<(), Refusal> {
+    pub fn wrote<R>(&mut self, asked: &Asked<R>, answered: bool) -> Result<(), Refusal> {
         let unseen = answered && asked.number < self.seen.greatest();
-        if asked.session != 0 && self.is_past(asked.number) {
+        if asked.life != 0 && self.is_past(asked.number) {
             let reason = "it lies before what its session had sent earlier";
             return refuse("W2", asked.invoke, reason);
         }
-        if asked.session != 0 && unseen {
+        if asked.life != 0 && unseen {
             let reason = "what its session read later did not see it";
             return refuse("R2", asked.invoke, reason);
         }
@@ -249,14 +239,14 @@ impl Order {
         number < self.written
     }
 
-    /// A read sees the first `prefix` transactions.
+    /// A read that names a zxid, or none, sees the first `prefix` transactions.
     ///
     /// # Errors
     /// R2: it sees less than its session had seen or written, or what it sent later.
-    pub fn saw<R: Borrow<Record>>(&mut self, asked: &Asked<R>, prefix: u64) -> Result<(), Refusal> {
-        let named = asked.zxid <= 0 || self.named.follows(asked.zxid as u64, asked.number);
+    pub fn saw<R>(&mut self, asked: &Asked<R>, zxid: i64, prefix: u64) -> Result<(), Refusal> {
+        let named = zxid <= 0 || self.named.follows(zxid as u64, asked.number);
         let seen = self.seen.follows(prefix, asked.number);
-        match asked.session != 0 && (!named || !seen || self.is_past(asked.number)) {
+        match asked.life != 0 && (!named || !seen || self.is_past(asked.number)) {
             true => refuse(
                 "R2",
                 asked.invoke,

@@ -2,17 +2,51 @@
 //!
 //! Answers to: `consistency.md` P14.
 
+use super::bounds::Order;
 use super::{Refusal, Terms, refuse};
 use crate::history::Header;
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 /// Most answers of one connection kept for what the leader heard; of more, some are left out,
 /// which lets sessions expire earlier than they may.
 const TALK_MAX: usize = 1 << 12;
 
+/// Every session, in the order met. The first is none: of what was asked before there was one.
+pub struct Lives {
+    /// By number.
+    pub all: Vec<Life>,
+    known: FxHashMap<i64, usize>,
+}
+
+impl Lives {
+    /// None yet.
+    pub fn new() -> Self {
+        let (all, known) = (vec![Life::default()], FxHashMap::from_iter([(0, 0)]));
+        Lives { all, known }
+    }
+
+    /// The number of a session.
+    pub fn of(&mut self, session: i64) -> usize {
+        *self.known.entry(session).or_insert_with(|| {
+            self.all.push(Life {
+                session,
+                ..Life::default()
+            });
+            self.all.len() - 1
+        })
+    }
+}
+
 /// What is known of a session, and of its end.
 #[derive(Default)]
 pub struct Life {
+    /// Its id, 0 if it is none.
+    pub session: i64,
+    /// What of its requests has been placed.
+    pub order: Order,
+    /// Its end has its place in the order.
+    pub ended: bool,
     /// Negotiated timeout; 0 if not known.
     pub timeout_ns: u64,
     /// First time the client asked to close it.

@@ -38,7 +38,7 @@
 //! | `free` | free writes, where others wrote too (F) |
 //! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
 //! | `waiting` | requests that have no place yet |
-//! | `texts` | copies of paths that no other thread touches |
+//! | `texts` | paths and names as numbers, so that no other thread's are touched |
 //!
 //! Answers to: `consistency.md` 3.1 and 6.
 
@@ -53,11 +53,11 @@ mod texts;
 mod tree;
 mod waiting;
 
-use crate::certificate::{Certificate, Effect, Step};
-use crate::history::{Answer, ErrorCode, Header, History, Op, Record, Start};
-use asked::{Asked, Reading};
-use bounds::{Clock, Order};
-use rustc_hash::{FxHashMap, FxHashSet};
+use crate::certificate::{Certificate, Effect};
+use crate::history::{Body, Header, History, Record, Start};
+use asked::{Kind, Reading};
+use bounds::Clock;
+use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
 use tree::{Caller, Tree};
 
@@ -111,20 +111,35 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
 /// # Errors
 /// The first rule that it does not prove.
 pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Result<(), Refusal> {
-    let mut verifier = Verifier::of_all(history, terms, false)?;
-    let mut sights = certificate.sights.clone();
-    sights.sort_by_key(|sight| (sight.prefix, verifier.zxid_of(sight.invoke), sight.invoke));
+    let (mut verifier, numbers) = Verifier::of_all(history, terms, false)?;
+    let number = |record: usize| match numbers.get(&record) {
+        Some(number) => Ok(*number),
+        None => refuse("form", record, "it asks nothing and has a place"),
+    };
+    let mut sights = Vec::new();
+    for sight in &certificate.sights {
+        let number = number(sight.invoke)?;
+        let zxid = verifier.zxid_of(number);
+        sights.push((sight.prefix, zxid, sight.invoke, number));
+    }
+    sights.sort_unstable();
     let mut sights = sights.into_iter().peekable();
     for place in 0..=certificate.order.len() {
-        while let Some(sight) = sights.next_if(|sight| sight.prefix == place) {
-            verifier.see(sight.invoke)?;
+        while let Some((.., read)) = sights.next_if(|&(prefix, ..)| prefix == place) {
+            verifier.see(read)?;
         }
-        if let Some(&step) = certificate.order.get(place) {
-            verifier.place(step)?;
+        match certificate
+            .order
+            .get(place)
+            .map(|step| (step.effect, step.zxid))
+        {
+            Some((Effect::Request(record), zxid)) => verifier.place(number(record)?, zxid)?,
+            Some((Effect::End(session), zxid)) => verifier.end(session, zxid)?,
+            None => {}
         }
     }
     match sights.next() {
-        Some(sight) => refuse("form", sight.invoke, "it sees more than there is"),
+        Some((_, _, record, _)) => refuse("form", record, "it sees more than there is"),
         None => verifier.finish(),
     }?;
     heard::check(history, &certificate.order)
@@ -146,16 +161,18 @@ pub fn verify_heard(history: &History) -> Result<(), Refusal> {
 /// # Errors
 /// The first rule that it does not prove; `F` where no free write explains an answer.
 pub fn verify_open(history: &History, terms: Terms) -> Result<(), Refusal> {
-    let mut verifier = Verifier::of_all(history, terms, true)?;
+    let (mut verifier, numbers) = Verifier::of_all(history, terms, true)?;
     let order = heard::told_order(history);
     let mut reads = free::reads(history).into_iter().peekable();
-    for &step in &order {
+    for step in &order {
         while let Some((_, read)) = reads.next_if(|&(zxid, _)| zxid < step.zxid) {
-            verifier.see(read)?;
+            verifier.see(numbers[&read])?;
         }
-        verifier.place(step)?;
+        if let Effect::Request(record) = step.effect {
+            verifier.place(numbers[&record], step.zxid)?;
+        }
     }
-    reads.try_for_each(|(_, read)| verifier.see(read))?;
+    reads.try_for_each(|(_, read)| verifier.see(numbers[&read]))?;
     verifier.clock.finish()?;
     free::check(history, &order)
 }
@@ -169,8 +186,8 @@ pub struct Verifier<R> {
     /// Others wrote too, so that the tree is not known.
     strangers: bool,
     clock: Clock,
-    orders: FxHashMap<i64, Order>,
-    ended: FxHashSet<i64>,
+    /// The record read last.
+    read: usize,
     /// Transactions placed so far.
     places: u64,
     /// What the next zxid must exceed; the last one placed; the greatest that was seen.
@@ -181,16 +198,25 @@ pub struct Verifier<R> {
 }
 
 impl<'h> Verifier<&'h Record> {
-    /// A proof that has read a whole history.
-    fn of_all(history: &'h History, terms: Terms, strangers: bool) -> Result<Self, Refusal> {
+    /// A proof that has read a whole history, and the numbers of its requests by the records
+    /// that asked.
+    fn of_all(
+        history: &'h History,
+        terms: Terms,
+        strangers: bool,
+    ) -> Result<(Self, FxHashMap<usize, u64>), Refusal> {
         let mut verifier = Verifier::new(&history.header, terms);
         verifier.strangers = strangers;
         let mut records: Vec<(usize, &Record)> = history.records.iter().enumerate().collect();
         records.sort_by_key(|(_, record)| record.time);
+        let mut numbers = FxHashMap::default();
         for (index, record) in records {
+            if matches!(record.body, Body::Invoke { .. }) {
+                numbers.insert(index, numbers.len() as u64);
+            }
             verifier.read(index, record)?;
         }
-        Ok(verifier)
+        Ok((verifier, numbers))
     }
 }
 
@@ -207,8 +233,7 @@ impl<R: Borrow<Record>> Verifier<R> {
             tree: Tree::new(&header.start, terms.exists_needs_read),
             strangers: false,
             clock: Clock::new(header),
-            orders: FxHashMap::default(),
-            ended: FxHashSet::default(),
+            read: 0,
             places: 0,
             floor: start,
             last: i64::MIN,
@@ -223,141 +248,158 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// A rule that it breaks.
     pub fn read(&mut self, index: usize, record: R) -> Result<(), Refusal> {
-        let Some(session) = self.reading.read(index, record)? else {
+        self.read = index;
+        let Some(number) = self.reading.read(index, record)? else {
             return Ok(());
         };
-        let Some(life) = self.reading.lives.get(&session) else {
-            return Ok(());
-        };
+        let life = &self.reading.lives.all[number];
         life.check_expired(&self.header, self.terms)?;
-        if self.clock.is_watched(session) {
+        if self.clock.is_watched(number) {
             let begin = life.end(&self.header, self.terms);
-            self.clock.ended_later(session, begin, index)?;
-            if !self.reading.is_held(session) {
-                self.clock.forget(session);
+            self.clock.ended_later(number, begin, index)?;
+            if !self.reading.is_held(number) {
+                self.clock.forget(number);
             }
         }
         Ok(())
     }
 
     /// The zxid at which a request was answered, if it was and waits for its place.
-    fn zxid_of(&self, invoke: usize) -> i64 {
-        let asked = self.reading.waiting.get(invoke);
-        asked.map_or(0, |asked| asked.zxid)
+    fn zxid_of(&mut self, number: u64) -> i64 {
+        let asked = self.reading.waiting.get_mut(number);
+        let answer = asked.as_ref().and_then(|asked| asked.answer());
+        answer.map_or(0, |(_, zxid, _)| zxid)
     }
 
     fn epoch(&self) -> i64 {
         self.last.max(0) >> 32
     }
 
-    /// The next transaction of the order.
-    ///
-    /// # Errors
-    /// The rule that does not allow it there.
-    pub fn place(&mut self, step: Step) -> Result<(), Refusal> {
-        let record = match step.effect {
-            Effect::Request(record) => record,
-            Effect::End(_) => 0,
-        };
-        if step.zxid != 0 {
-            if step.zxid <= self.floor || step.zxid & 0xffff_ffff == 0 {
-                let reason = format!("{:#x} cannot follow {:#x}", step.zxid, self.floor);
-                return refuse("form", record, reason);
-            }
-            if step.zxid <= self.seen {
-                return refuse("form", record, "a read that named it did not see it");
-            }
-            (self.floor, self.last) = (step.zxid, step.zxid);
-        }
-        self.tree.begin();
-        match step.effect {
-            Effect::End(session) => self.end(session, step.zxid)?,
-            Effect::Request(record) => self.request(record, step.zxid)?,
-        }
+    /// A transaction comes next, as which the record asked.
+    fn begin(&mut self, zxid: i64, record: usize) -> Result<(), Refusal> {
         self.places += 1;
-        if self.reading.waiting.len() > self.waiting_max {
-            self.forget_lost();
+        if zxid == 0 {
+            return Ok(());
         }
+        if zxid <= self.floor || zxid & 0xffff_ffff == 0 {
+            let reason = format!("{zxid:#x} cannot follow {:#x}", self.floor);
+            return refuse("form", record, reason);
+        }
+        if zxid <= self.seen {
+            return refuse("form", record, "a read that named it did not see it");
+        }
+        (self.floor, self.last) = (zxid, zxid);
         Ok(())
     }
 
-    fn end(&mut self, session: i64, zxid: i64) -> Result<(), Refusal> {
-        if !self.ended.insert(session) {
-            return refuse("form", 0, format!("session {session:#x} ends twice"));
+    /// The next transaction of the order is the end of a session, told to nobody. Its zxid is
+    /// 0 if it is not known.
+    ///
+    /// # Errors
+    /// The rule that does not allow it there.
+    pub fn end(&mut self, session: i64, zxid: i64) -> Result<(), Refusal> {
+        self.begin(zxid, self.read)?;
+        let number = self.reading.lives.of(session);
+        let life = &mut self.reading.lives.all[number];
+        if std::mem::replace(&mut life.ended, true) {
+            let reason = format!("session {session:#x} ends twice");
+            return refuse("form", self.read, reason);
         }
-        let life = self.reading.lives.get(&session);
-        let begin = life.map_or(0, |life| life.end(&self.header, self.terms));
-        self.clock.begin(begin);
-        if self.reading.is_held(session) {
-            self.clock.watch(session);
+        self.clock.begin(life.end(&self.header, self.terms));
+        if self.reading.is_held(number) {
+            self.clock.watch(number);
         }
         self.tree.end(session, zxid);
         Ok(())
     }
 
-    fn request(&mut self, record: usize, zxid: i64) -> Result<(), Refusal> {
-        let waiting = self.reading.waiting.remove(record);
-        let Some(asked) = waiting.filter(|asked| asked.op().is_transaction()) else {
-            let reason = "it has no place among the transactions, or one already";
-            return refuse("form", record, reason);
-        };
-        if asked.answer().is_some() && asked.zxid != zxid {
-            return refuse("form", record, "it was answered at another zxid");
-        }
-        let gone = self.ended.contains(&asked.session) && !matches!(asked.op(), Op::Close);
-        let epoch = self.epoch();
-        let order = self.orders.entry(asked.session).or_default();
-        self.clock.begin(asked.call);
-        match asked.answer() {
-            Some(_) if gone => return refuse("W2", record, "its session had ended before"),
-            Some(answer) => {
-                self.clock.wrote(&asked, epoch)?;
-                order.wrote(&asked, true)?;
-                if !self.strangers {
-                    write(&mut self.tree, &asked, zxid, answer)?;
-                }
-            }
-            None => {
-                order.wrote(&asked, false)?;
-                if !gone {
-                    attempt(&mut self.tree, &asked, zxid);
-                }
-            }
-        }
-        if matches!(asked.op(), Op::Close) {
-            self.ended.insert(asked.session);
-        }
-        Ok(())
-    }
-
-    /// The next read, or sync, after what was placed: that was all it saw.
+    /// The next transaction of the order is a request, by its number in the order read. Its
+    /// zxid is 0 if it is not known.
     ///
     /// # Errors
     /// The rule that does not allow it there.
-    pub fn see(&mut self, record: usize) -> Result<(), Refusal> {
-        let asked = self.reading.waiting.remove(record);
-        let asked = asked.filter(|asked| !asked.op().is_transaction() && asked.answer().is_some());
-        let Some(asked) = asked else {
-            return refuse(
-                "form",
-                record,
-                "it is no answered read, or has a prefix already",
-            );
+    pub fn place(&mut self, number: u64, zxid: i64) -> Result<(), Refusal> {
+        let waiting = self.reading.waiting.remove(number);
+        let Some(asked) = waiting.filter(|asked| asked.kind.is_transaction()) else {
+            let reason = "a request has no place among the transactions, or one already";
+            return refuse("form", self.read, reason);
         };
-        if asked.zxid > 0 {
-            if asked.zxid < self.last {
-                return refuse("form", record, "its prefix is not the one its reply names");
+        self.begin(zxid, asked.invoke)?;
+        let epoch = self.epoch();
+        let life = &mut self.reading.lives.all[asked.life];
+        let gone = life.ended && asked.kind != Kind::Close;
+        life.ended |= asked.kind == Kind::Close;
+        self.clock.begin(asked.call);
+        let by = Caller {
+            session: life.session,
+            who: &asked.who,
+            zxid,
+            doubt: true,
+        };
+        let Some((ret, told, answer)) = asked.answer() else {
+            life.order.wrote(&asked, false)?;
+            // If it cannot succeed here, it failed here.
+            if !gone && !self.strangers {
+                let _ = self.tree.attempt(asked.op(), by);
             }
-            self.seen = self.seen.max(asked.zxid);
+            self.forget_lost();
+            return Ok(());
+        };
+        if told != zxid {
+            return refuse("form", asked.invoke, "it was answered at another zxid");
+        }
+        if gone {
+            return refuse("W2", asked.invoke, "its session had ended before");
+        }
+        self.clock.wrote(asked.invoke, ret, epoch)?;
+        life.order.wrote(&asked, true)?;
+        if !self.strangers
+            && let Err(done) = self.tree.answers(asked.op(), answer, by)
+        {
+            return refuse("W3", asked.invoke, format!("it gives {done}"));
+        }
+        self.forget_lost();
+        Ok(())
+    }
+
+    /// The next read, or sync, after what was placed: that was all it saw. By its number in the
+    /// order read.
+    ///
+    /// # Errors
+    /// The rule that does not allow it there.
+    pub fn see(&mut self, number: u64) -> Result<(), Refusal> {
+        let asked = self.reading.waiting.remove(number);
+        let asked = asked.filter(|asked| !asked.kind.is_transaction());
+        let Some((asked, (ret, zxid, answer))) = asked
+            .as_ref()
+            .and_then(|asked| Some((asked, asked.answer()?)))
+        else {
+            let reason = "a request is no answered read, or has a prefix already";
+            return refuse("form", self.read, reason);
+        };
+        if zxid > 0 {
+            if zxid < self.last {
+                let reason = "its prefix is not the one its reply names";
+                return refuse("form", asked.invoke, reason);
+            }
+            self.seen = self.seen.max(zxid);
         }
         let epoch = self.epoch();
-        self.clock.saw(&asked, epoch)?;
-        let order = self.orders.entry(asked.session).or_default();
-        order.saw(&asked, self.places)?;
-        match self.strangers {
-            true => Ok(()),
-            false => read(&mut self.tree, &asked),
+        self.clock.saw(asked, ret, epoch)?;
+        let life = &mut self.reading.lives.all[asked.life];
+        life.order.saw(asked, zxid, self.places)?;
+        let by = Caller {
+            session: life.session,
+            who: &asked.who,
+            zxid: zxid.max(0),
+            doubt: true,
+        };
+        if !self.strangers
+            && let Err(done) = self.tree.answers(asked.op(), answer, by)
+        {
+            return refuse("R1", asked.invoke, format!("at its prefix it gives {done}"));
         }
+        Ok(())
     }
 
     /// The order ends here.
@@ -372,98 +414,16 @@ impl<R: Borrow<Record>> Verifier<R> {
         }
     }
 
-    /// Forgets requests of unknown fate that W2 allows no place any more.
+    /// Forgets requests of unknown fate that W2 allows no place any more, if many wait.
     fn forget_lost(&mut self) {
-        let (orders, ended) = (&self.orders, &self.ended);
-        self.reading.waiting.retain(|asked| {
-            let order = orders.get(&asked.session);
-            let passed = order.is_some_and(|order| order.is_past(asked.number));
-            asked.answer().is_some() || !passed && !ended.contains(&asked.session)
-        });
-        self.waiting_max = 2 * self.reading.waiting.len() + LOST_SLACK;
-    }
-}
-
-fn caller<R>(asked: &Asked<R>, zxid: i64, doubt: bool) -> Caller<'_> {
-    Caller {
-        session: asked.session,
-        who: &asked.who,
-        zxid,
-        doubt,
-    }
-}
-
-/// Does a request of unknown fate; if it cannot succeed here, it failed here.
-fn attempt<R: Borrow<Record>>(tree: &mut Tree, asked: &Asked<R>, zxid: i64) {
-    if run(tree, asked.op().parts(), caller(asked, zxid, true)).is_err() {
-        tree.roll_back();
-    }
-}
-
-fn run(tree: &mut Tree, ops: &[Op], by: Caller<'_>) -> Result<(), ErrorCode> {
-    ops.iter().try_for_each(|op| {
-        let path = tree.path_of(op);
-        tree.execute(op, &path, by).map(|_| ())
-    })
-}
-
-/// W3: an answered transaction. Where it is not known whether the client may, the answer says.
-fn write<R: Borrow<Record>>(
-    tree: &mut Tree,
-    asked: &Asked<R>,
-    zxid: i64,
-    answer: &Result<Answer, ErrorCode>,
-) -> Result<(), Refusal> {
-    let by = caller(asked, zxid, *answer != Err(ErrorCode::NO_AUTH));
-    match (asked.op(), answer) {
-        (Op::Multi { ops }, Ok(Answer::Multi(results))) => match tree.multi(ops, by, results) {
-            Ok(()) => Ok(()),
-            Err(reason) => refuse("W3", asked.invoke, reason),
-        },
-        (Op::Multi { ops }, Err(code)) => {
-            let done = run(tree, ops, by);
-            tree.roll_back();
-            match done == Err(*code) {
-                true => Ok(()),
-                false => refuse("W3", asked.invoke, format!("it gives {done:?}")),
-            }
+        if self.reading.waiting.len() <= self.waiting_max {
+            return;
         }
-        (op, answer) => single(tree, op, by, answer, zxid != 0)
-            .or_else(|done| refuse("W3", asked.invoke, format!("it gives {done}"))),
-    }
-}
-
-/// R1: a read at its prefix.
-fn read<R: Borrow<Record>>(tree: &mut Tree, asked: &Asked<R>) -> Result<(), Refusal> {
-    let Some(answer) = asked.answer() else {
-        return Ok(());
-    };
-    let by = caller(asked, 0, *answer != Err(ErrorCode::NO_AUTH));
-    single(tree, asked.op(), by, answer, asked.zxid > 0).or_else(|done| {
-        let reason = format!("at its prefix it gives {done}");
-        refuse("R1", asked.invoke, reason)
-    })
-}
-
-/// Does one request and compares; what it gives instead, in words, if that is not what was
-/// answered.
-fn single(
-    tree: &mut Tree,
-    op: &Op,
-    by: Caller<'_>,
-    answer: &Result<Answer, ErrorCode>,
-    whole: bool,
-) -> Result<(), String> {
-    let path = tree.path_of(op);
-    let done = tree.execute(op, &path, by);
-    let fits = match (&done, answer) {
-        (Ok(path), Ok(answer)) => tree.shows(op, path, answer, whole),
-        (Err(code), Err(told)) => code == told,
-        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-    };
-    match (fits, done) {
-        (true, _) => Ok(()),
-        (false, Ok(path)) => Err(format!("another state of {path} than was answered")),
-        (false, Err(code)) => Err(format!("{code}, not what was answered")),
+        let Reading { waiting, lives, .. } = &mut self.reading;
+        waiting.retain(|asked| {
+            let life = &lives.all[asked.life];
+            asked.answer().is_some() || !life.order.is_past(asked.number) && !life.ended
+        });
+        self.waiting_max = 2 * waiting.len() + LOST_SLACK;
     }
 }

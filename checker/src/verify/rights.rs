@@ -5,7 +5,6 @@
 
 use crate::history::{Acl, Identity};
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 /// The permission READ.
 pub const READ: i32 = 1;
@@ -22,9 +21,9 @@ pub const ADMIN: i32 = 16;
 #[derive(Debug, Clone, Default)]
 pub struct Who {
     /// Had before the request was sent, on the connection that answered it.
-    pub surely: Rc<BTreeSet<Identity>>,
+    pub surely: BTreeSet<Identity>,
     /// Offered before it was answered.
-    pub perhaps: Rc<BTreeSet<Identity>>,
+    pub perhaps: BTreeSet<Identity>,
     /// Entries of scheme `ip` say nothing.
     pub address_unknown: bool,
 }
@@ -33,9 +32,25 @@ pub struct Who {
 #[derive(Debug, Clone, Default)]
 pub struct Rights {
     /// As the server keeps them.
-    pub entries: Vec<Acl>,
+    entries: Vec<Acl>,
+    /// What anybody may.
+    anybody: i32,
     /// Who stands behind an entry of scheme `auth` is not surely known.
-    pub unclear: bool,
+    unclear: bool,
+}
+
+impl Rights {
+    /// The rights that a list gives which names everybody.
+    pub fn of(entries: Vec<Acl>, unclear: bool) -> Self {
+        let world = entries
+            .iter()
+            .filter(|entry| &*entry.identity.scheme == "world");
+        Rights {
+            anybody: world.fold(0, |all, entry| all | entry.perms),
+            entries,
+            unclear,
+        }
+    }
 }
 
 /// The rights that `acl` gives when `who` sends it.
@@ -59,17 +74,19 @@ pub fn granted(acl: &[Acl], who: &Who) -> Rights {
         meant.retain(|entry| !entries.contains(entry));
         entries.extend(meant);
     }
-    Rights { entries, unclear }
+    Rights::of(entries, unclear)
 }
 
 /// Whether `who` has any of the permissions; None if that is not known.
 pub fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
+    if rights.anybody & permissions != 0 {
+        return Some(true);
+    }
     let any = |identities: &BTreeSet<Identity>| {
         let allowed = rights.entries.iter().any(|entry| {
             let Identity { scheme, id } = &entry.identity;
             entry.perms & permissions != 0
                 && match &**scheme {
-                    "world" => true,
                     "ip" => identities
                         .iter()
                         .any(|mine| &*mine.scheme == "ip" && within(&mine.id, id)),

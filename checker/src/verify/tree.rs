@@ -1,18 +1,22 @@
-//! A znode tree that hides nothing: a map from path to node, changed in place.
+//! A znode tree that hides nothing: places by the number of their path, changed in place.
 //!
 //! The second opinion on what each request does. It shares no line with the judge's model
-//! and is written for the eye: paths are strings, every change goes through `put`, and a
-//! multi that fails is rolled back by putting the old nodes back.
+//! and is written for the eye: every change goes through `put` or `change`, and what fails
+//! halfway is undone by putting the old nodes back.
 //!
 //! Answers to: `protocol.md` 9, 10 and 13; `consistency.md` 3.0.
 
 use super::rights::{ADMIN, CREATE, DELETE, READ, Rights, WRITE, Who, allows, granted, shown_as};
 use super::texts::Texts;
 use crate::history::{Acl, Answer, ErrorCode, Op, Path, Start, Stat, SubAnswer, Value};
-use rustc_hash::FxHashMap;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+
+/// Texts of which nothing is left that may gather.
+const TEXTS_SLACK: usize = 1 << 16;
+
+/// A path, by its number.
+type At = u32;
 
 /// A number that the order does not always tell (a wall clock time, a zxid that was not
 /// recorded): who sees it first says what it is, and then it stays.
@@ -36,7 +40,8 @@ pub struct Caller<'a> {
     pub session: i64,
     /// Identities.
     pub who: &'a Who,
-    /// The transaction; 0 if its number is not known.
+    /// The transaction, or the last that a read saw. 0 if that is not known: then not all was
+    /// recorded, and a Stat of zeros says nothing.
     pub zxid: i64,
     /// What is assumed where it is not known whether the caller may.
     pub doubt: bool,
@@ -70,21 +75,17 @@ struct Znode {
 }
 
 impl Znode {
-    /// True if a Stat is this node's; where not all was recorded (not `whole`), one of zeros
-    /// says nothing.
-    fn has_stat(&mut self, seen: &Stat, whole: bool) -> bool {
+    /// True if a Stat that `by` was told is this node's.
+    fn has_stat(&mut self, seen: &Stat, by: Caller<'_>) -> bool {
         let node = self;
-        let length = node
-            .data
-            .as_ref()
-            .map_or(0, |data| data.bytes().len() as i32);
+        let length = node.data.as_ref().map_or(0, |data| data.bytes().len());
         let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
         let counted = (
             node.version,
             node.aversion,
             cversion,
             node.children,
-            length,
+            length as i32,
             node.owner,
         );
         let told = (
@@ -96,7 +97,7 @@ impl Znode {
             seen.ephemeral_owner,
         );
         node.opaque
-            || !whole && *seen == Stat::default()
+            || by.zxid == 0 && *seen == Stat::default()
             || counted == told
                 && node.czxid.agrees(seen.czxid)
                 && node.mzxid.agrees(seen.mzxid)
@@ -106,16 +107,30 @@ impl Znode {
     }
 }
 
+/// What is at a path, or could be.
+#[derive(Default)]
+struct Place {
+    node: Option<Znode>,
+    /// The path above, and the name there; once somebody asked.
+    up: Option<(At, u32)>,
+    /// The names of the children.
+    names: BTreeSet<u32>,
+}
+
 /// The tree after some prefix of the order.
 pub struct Tree {
-    nodes: FxHashMap<Rc<str>, Znode>,
-    /// The names of children, by parent, of those that have any.
-    names: FxHashMap<Rc<str>, BTreeSet<Rc<str>>>,
+    paths: Texts,
+    names: Texts,
+    /// By path.
+    places: Vec<Place>,
+    /// The ephemerals by session.
+    owned: BTreeSet<(i64, At)>,
     /// What nearly every node grants.
     open: Rc<Rights>,
-    journal: Vec<(Rc<str>, Option<Znode>)>,
-    texts: Texts,
+    /// What was there before, since it last mattered, if it may be put back.
+    undo: Option<Vec<(At, Option<Znode>)>>,
     exists_needs_read: bool,
+    texts_max: usize,
 }
 
 /// The version that was named, or any.
@@ -126,27 +141,18 @@ fn expect(wanted: i32, version: i32) -> Result<(), ErrorCode> {
     }
 }
 
-/// The parent of a path, and its own name there.
-fn split(path: &str) -> Option<(&str, &str)> {
-    let (parent, name) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty())?;
-    let parent = if parent.is_empty() { "/" } else { parent };
-    Some((parent, name))
-}
-
 impl Tree {
     /// The tree before the first transaction.
     pub fn new(start: &Start, exists_needs_read: bool) -> Self {
-        let (nodes, names) = (FxHashMap::default(), FxHashMap::default());
         let mut tree = Tree {
-            nodes,
-            names,
-            journal: Vec::new(),
-            texts: Texts::default(),
-            open: Rc::new(Rights {
-                entries: Acl::open().to_vec(),
-                unclear: false,
-            }),
+            paths: Texts::default(),
+            names: Texts::default(),
+            places: Vec::new(),
+            owned: BTreeSet::new(),
+            open: Rc::new(Rights::of(Acl::open().to_vec(), false)),
+            undo: None,
             exists_needs_read,
+            texts_max: TEXTS_SLACK,
         };
         let always = [
             ("/", 1),
@@ -154,179 +160,207 @@ impl Tree {
             ("/zookeeper/quota", 0),
             ("/zookeeper/config", 0),
         ];
-        for (path, children) in always {
-            let opaque = path == "/zookeeper/config";
-            let rights = match opaque {
-                true => Rc::new(Rights {
-                    entries: vec![Acl::new(READ, "world", "anyone")],
-                    unclear: false,
-                }),
-                false => tree.open.clone(),
+        for (path, num_children) in always {
+            let stat = Stat {
+                num_children,
+                cversion: -num_children,
+                ..Stat::default()
             };
-            let zero = Learnt(Some(0));
-            let data = Some(Value::from(""));
-            let (czxid, mzxid, pzxid) = (zero, zero, zero);
-            tree.put(
-                path,
-                Some(Znode {
-                    data,
-                    children,
-                    czxid,
-                    mzxid,
-                    pzxid,
-                    rights,
-                    opaque,
-                    ..Znode::default()
-                }),
-            );
+            let opaque = path == "/zookeeper/config";
+            let acl = match opaque {
+                true => vec![Acl::new(READ, "world", "anyone")],
+                false => Vec::new(),
+            };
+            let node = Znode {
+                ctime: Learnt(None),
+                mtime: Learnt(None),
+                opaque,
+                ..tree.given(Some("".into()), &stat, acl)
+            };
+            let at = tree.at(path);
+            tree.put(at, Some(node));
         }
         if let Start::Nodes { nodes, .. } = start {
             for given in nodes {
-                let stat = given.stat;
-                let known = |number| Learnt(Some(number));
-                let rights = match given.acl.is_empty() {
-                    true => tree.open.clone(),
-                    false => Rc::new(Rights {
-                        entries: given.acl.clone(),
-                        unclear: false,
-                    }),
-                };
-                let node = Znode {
-                    data: given.data.clone(),
-                    czxid: known(stat.czxid),
-                    mzxid: known(stat.mzxid),
-                    pzxid: known(stat.pzxid),
-                    ctime: known(stat.ctime),
-                    mtime: known(stat.mtime),
-                    version: stat.version,
-                    aversion: stat.aversion,
-                    creates: stat.cversion.wrapping_add(stat.num_children) / 2,
-                    children: stat.num_children,
-                    owner: stat.ephemeral_owner,
-                    rights,
-                    opaque: false,
-                };
-                tree.put(&given.path, Some(node));
+                let node = tree.given(given.data.clone(), &given.stat, given.acl.clone());
+                let at = tree.at(&given.path);
+                tree.put(at, Some(node));
             }
         }
         tree
     }
 
-    /// The path that a request names; empty if it names none.
-    pub fn path_of(&mut self, op: &Op) -> Rc<str> {
-        match op.path() {
-            Some(path) => self.texts.own(path),
-            None => Rc::default(),
+    fn given(&self, data: Option<Value>, stat: &Stat, acl: Vec<Acl>) -> Znode {
+        let known = |number| Learnt(Some(number));
+        Znode {
+            data,
+            czxid: known(stat.czxid),
+            mzxid: known(stat.mzxid),
+            pzxid: known(stat.pzxid),
+            ctime: known(stat.ctime),
+            mtime: known(stat.mtime),
+            version: stat.version,
+            aversion: stat.aversion,
+            creates: stat.cversion.wrapping_add(stat.num_children) / 2,
+            children: stat.num_children,
+            owner: stat.ephemeral_owner,
+            rights: match acl.is_empty() {
+                true => self.open.clone(),
+                false => Rights::of(acl, false).into(),
+            },
+            opaque: false,
         }
     }
 
-    /// Begins a transaction: what was done before can no longer be undone.
-    pub fn begin(&mut self) {
-        self.journal.clear();
+    fn at(&mut self, path: &str) -> At {
+        let at = self.paths.number(path);
+        self.grown(at)
     }
 
-    /// Undoes all since [`Tree::begin`].
-    pub fn roll_back(&mut self) {
-        while let Some((path, old)) = self.journal.pop() {
-            self.put(&path, old);
-            self.journal.pop();
+    fn at_shared(&mut self, path: &Path) -> At {
+        let at = self.paths.shared(path);
+        self.grown(at)
+    }
+
+    fn grown(&mut self, at: At) -> At {
+        if self.places.len() < self.paths.len() {
+            self.places.resize_with(self.paths.len(), Place::default);
         }
+        at
     }
 
-    fn put(&mut self, path: &str, node: Option<Znode>) {
-        let known = self.nodes.get_key_value(path);
-        let known = known.map(|(path, _)| path.clone());
-        if known.is_some() != node.is_some()
-            && let Some((parent, name)) = split(path)
+    /// The path that a request names, the root if it names none.
+    fn at_of(&mut self, op: &Op) -> At {
+        op.path().map_or(0, |path| self.at_shared(path))
+    }
+
+    fn place(&mut self, at: At) -> &mut Place {
+        &mut self.places[at as usize]
+    }
+
+    fn get(&self, at: At) -> Result<&Znode, ErrorCode> {
+        let node = self.places[at as usize].node.as_ref();
+        node.ok_or(ErrorCode::NO_NODE)
+    }
+
+    /// The path above, and the name there.
+    fn up(&mut self, at: At) -> Option<(At, u32)> {
+        if let known @ Some(_) = self.places[at as usize].up {
+            return known;
+        }
+        let path = self.paths.text(at).clone();
+        let (above, name) = path.rsplit_once('/').filter(|_| *path != *"/")?;
+        let above = self.at(if above.is_empty() { "/" } else { above });
+        let up = Some((above, self.names.number(name)));
+        self.place(at).up = up;
+        up
+    }
+
+    fn put(&mut self, at: At, node: Option<Znode>) {
+        let owner = |node: &Option<Znode>| node.as_ref().map_or(0, |node| node.owner);
+        let (is_there, owned) = (node.is_some(), owner(&node));
+        let old = std::mem::replace(&mut self.place(at).node, node);
+        if owner(&old) != owned {
+            self.owned.remove(&(owner(&old), at));
+            self.owned.extend((owned != 0).then_some((owned, at)));
+        }
+        if old.is_some() != is_there
+            && let Some((above, name)) = self.up(at)
         {
-            self.name(parent, name, node.is_some());
+            let names = &mut self.place(above).names;
+            match is_there {
+                true => names.insert(name),
+                false => names.remove(&name),
+            };
         }
-        let path = known.unwrap_or_else(|| path.into());
-        let old = match node {
-            Some(node) => self.nodes.insert(path.clone(), node),
-            None => self.nodes.remove(&path),
-        };
-        self.journal.push((path, old));
-    }
-
-    fn name(&mut self, parent: &str, name: &str, is_there: bool) {
-        match (self.names.get_mut(parent), is_there) {
-            (Some(names), true) => {
-                names.insert(name.into());
-            }
-            (Some(names), false) => {
-                names.remove(name);
-                if names.is_empty() {
-                    self.names.remove(parent);
-                }
-            }
-            (None, true) => {
-                let names = BTreeSet::from([name.into()]);
-                self.names.insert(parent.into(), names);
-            }
-            (None, false) => {}
+        if let Some(undo) = &mut self.undo {
+            undo.push((at, old));
         }
     }
 
-    fn get(&self, path: &str) -> Result<&Znode, ErrorCode> {
-        self.nodes.get(path).ok_or(ErrorCode::NO_NODE)
+    /// Changes a node, if it is there and nothing that is asked first speaks against it.
+    fn change(
+        &mut self,
+        at: At,
+        change: impl FnOnce(&mut Znode) -> Result<(), ErrorCode>,
+    ) -> Result<(), ErrorCode> {
+        let node = self.places[at as usize].node.as_mut();
+        let node = node.ok_or(ErrorCode::NO_NODE)?;
+        if let Some(undo) = &mut self.undo {
+            undo.push((at, Some(node.clone())));
+        }
+        change(node)
+    }
+
+    /// Forgets the texts of what is gone, if they are many.
+    fn forget(&mut self) {
+        if self.paths.len() + self.names.len() <= self.texts_max {
+            return;
+        }
+        let paths = std::mem::take(&mut self.paths);
+        let places = std::mem::take(&mut self.places);
+        (self.names, self.owned) = (Texts::default(), BTreeSet::new());
+        for (at, place) in places.into_iter().enumerate() {
+            if place.node.is_some() {
+                let at = self.at(paths.text(at as At));
+                self.put(at, place.node);
+            }
+        }
+        self.texts_max = 2 * (self.paths.len() + self.names.len()) + TEXTS_SLACK;
     }
 
     /// Does one request. Returns the path made, changed or looked at.
     ///
     /// # Errors
     /// What the server must answer; nothing has changed then.
-    pub fn execute<'p>(
-        &mut self,
-        op: &Op,
-        path: &'p str,
-        by: Caller<'_>,
-    ) -> Result<Cow<'p, str>, ErrorCode> {
+    fn execute(&mut self, op: &Op, at: At, by: Caller<'_>) -> Result<At, ErrorCode> {
         match op {
-            Op::Create { .. } => return self.create(op, path, by),
-            Op::Delete { version, .. } => self.delete(path, *version, by)?,
-            Op::Set { data, version, .. } => {
-                let mut node = self.get(path)?.clone();
-                by.may(&node, WRITE)?;
+            Op::Create { .. } => return self.create(op, at, by),
+            Op::Delete { version, .. } => {
+                let (above, _) = self.up(at).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+                by.may(self.get(above)?, DELETE)?;
+                let node = self.get(at)?;
+                expect(*version, node.version)?;
+                match node.children {
+                    0 => self.remove(at, by.zxid),
+                    _ => return Err(ErrorCode::NOT_EMPTY),
+                }
+            }
+            Op::Set { data, version, .. } => self.change(at, |node| {
+                by.may(node, WRITE)?;
                 expect(*version, node.version)?;
                 node.version = node.version.wrapping_add(1);
                 (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
-                node.data = data.clone();
-                self.put(path, Some(node));
-            }
-            Op::SetAcl { acl, version, .. } => {
-                let mut node = self.get(path)?.clone();
-                by.may(&node, ADMIN)?;
+                node.data.clone_from(data);
+                Ok(())
+            })?,
+            Op::SetAcl { acl, version, .. } => self.change(at, |node| {
+                by.may(node, ADMIN)?;
                 expect(*version, node.aversion)?;
                 node.aversion = node.aversion.wrapping_add(1);
                 node.rights = granted(acl, by.who).into();
-                self.put(path, Some(node));
-            }
+                Ok(())
+            })?,
             Op::Check { version, .. } => {
-                let node = self.get(path)?;
+                let node = self.get(at)?;
                 by.may(node, READ)?;
                 expect(*version, node.version)?;
             }
             // Where both answers are right, the one that was given is.
-            Op::Exists { .. } if !self.exists_needs_read && by.doubt => drop(self.get(path)?),
+            Op::Exists { .. } if !self.exists_needs_read && by.doubt => drop(self.get(at)?),
             Op::Exists { .. } | Op::Get { .. } | Op::Children { .. } => {
-                by.may(self.get(path)?, READ)?;
+                by.may(self.get(at)?, READ)?;
             }
-            Op::GetAcl { .. } => by.may(self.get(path)?, READ | ADMIN)?,
+            Op::GetAcl { .. } => by.may(self.get(at)?, READ | ADMIN)?,
             Op::Close => self.end(by.session, by.zxid),
             Op::Sync { .. } => {}
             // A multi in a multi is no request; one on its own comes part by part.
             Op::Multi { .. } => return Err(ErrorCode::MARSHALLING_ERROR),
         }
-        Ok(path.into())
+        Ok(at)
     }
 
-    fn create<'p>(
-        &mut self,
-        op: &Op,
-        path: &'p str,
-        by: Caller<'_>,
-    ) -> Result<Cow<'p, str>, ErrorCode> {
+    fn create(&mut self, op: &Op, at: At, by: Caller<'_>) -> Result<At, ErrorCode> {
         let Op::Create {
             data,
             acl,
@@ -337,18 +371,24 @@ impl Tree {
         else {
             return Err(ErrorCode::MARSHALLING_ERROR);
         };
-        let (parent, _) = split(path).ok_or(ErrorCode::NODE_EXISTS)?;
-        let mut above = self.get(parent)?.clone();
-        by.may(&above, CREATE)?;
-        let path = match sequential {
-            true => Cow::Owned(format!("{path}{:010}", above.creates)),
-            false => Cow::Borrowed(path),
-        };
-        if self.nodes.contains_key(&*path) {
+        let (above, name) = self.up(at).ok_or(ErrorCode::NODE_EXISTS)?;
+        if self.names.text(name).is_empty() && !sequential {
             return Err(ErrorCode::NODE_EXISTS);
         }
-        if above.owner != 0 {
-            return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
+        let parent = self.get(above)?;
+        by.may(parent, CREATE)?;
+        let for_ephemerals = parent.owner != 0;
+        let at = match sequential {
+            true => {
+                let path = format!("{}{:010}", self.paths.text(at), parent.creates);
+                self.at(&path)
+            }
+            false => at,
+        };
+        match (self.get(at), for_ephemerals) {
+            (Ok(_), _) => return Err(ErrorCode::NODE_EXISTS),
+            (Err(_), true) => return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS),
+            (Err(_), false) => {}
         }
         let zxid = Learnt::of_zxid(by.zxid);
         let made = Znode {
@@ -363,142 +403,186 @@ impl Tree {
             },
             ..Znode::default()
         };
-        self.put(&path, Some(made));
-        above.creates = above.creates.wrapping_add(1);
-        above.children += 1;
-        above.pzxid = zxid;
-        self.put(parent, Some(above));
-        Ok(path)
+        self.put(at, Some(made));
+        self.change(above, |parent| {
+            parent.creates = parent.creates.wrapping_add(1);
+            parent.children += 1;
+            parent.pzxid = zxid;
+            Ok(())
+        })?;
+        Ok(at)
     }
 
-    fn delete(&mut self, path: &str, version: i32, by: Caller<'_>) -> Result<(), ErrorCode> {
-        let (parent, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-        by.may(self.get(parent)?, DELETE)?;
-        let node = self.get(path)?;
-        expect(version, node.version)?;
-        match node.children {
-            0 => self.remove(path, by.zxid),
-            _ => return Err(ErrorCode::NOT_EMPTY),
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, path: &str, zxid: i64) {
-        self.put(path, None);
-        let above =
-            split(path).and_then(|(parent, _)| Some((self.get(parent).ok()?.clone(), parent)));
-        if let Some((mut node, parent)) = above {
-            node.children -= 1;
-            node.pzxid = Learnt::of_zxid(zxid);
-            self.put(parent, Some(node));
+    fn remove(&mut self, at: At, zxid: i64) {
+        self.put(at, None);
+        if let Some((above, _)) = self.up(at) {
+            // Of what there was at the start not every parent need be known.
+            let _ = self.change(above, |parent| {
+                parent.children -= 1;
+                parent.pzxid = Learnt::of_zxid(zxid);
+                Ok(())
+            });
         }
     }
 
     /// Ends a session: all its ephemerals go, in one transaction.
     pub fn end(&mut self, session: i64, zxid: i64) {
-        let owned = self.nodes.iter().filter(|(_, node)| node.owner == session);
-        let owned: Vec<Rc<str>> = owned.map(|(path, _)| path.clone()).collect();
-        owned.iter().for_each(|path| self.remove(path, zxid));
+        let owned = self.owned.range((session, At::MIN)..=(session, At::MAX));
+        let owned: Vec<At> = owned.map(|&(_, at)| at).collect();
+        owned.into_iter().for_each(|at| self.remove(at, zxid));
     }
 
-    /// True if a client that was told `answer` saw the node at `path` as it is now. Where not
-    /// all was recorded (not `whole`), a Stat of zeros says nothing.
-    pub fn shows(&mut self, op: &Op, path: &str, answer: &Answer, whole: bool) -> bool {
+    /// True if a client that was told `answer` saw the node at a path as it is now.
+    fn shows(&mut self, op: &Op, at: At, answer: &Answer, by: Caller<'_>) -> bool {
+        let has_stat = |tree: &mut Self, stat: &Stat| {
+            let node = tree.place(at).node.as_mut();
+            node.is_some_and(|node| node.has_stat(stat, by))
+        };
         match (op, answer) {
             (Op::Delete { .. } | Op::Check { .. } | Op::Close | Op::Sync { .. }, Answer::Done) => {
                 true
             }
-            (Op::Create { .. }, Answer::Created { path: made, stat }) => {
-                *self.texts.own(made) == *path && self.has_stat(path, stat, whole)
+            (Op::Create { .. }, Answer::Created { path, stat }) => {
+                self.at_shared(path) == at && has_stat(self, stat)
             }
-            (Op::Create { .. }, Answer::Path(made)) => *self.texts.own(made) == *path,
+            (Op::Create { .. }, Answer::Path(path)) => self.at_shared(path) == at,
             (Op::Set { .. } | Op::SetAcl { .. } | Op::Exists { .. }, Answer::Stat(stat)) => {
-                self.has_stat(path, stat, whole)
+                has_stat(self, stat)
             }
             (Op::Get { .. }, Answer::Data { data, stat }) => {
-                let node = self.nodes.get_mut(path);
+                let node = self.place(at).node.as_mut();
                 node.is_some_and(|node| {
-                    (node.opaque || node.data == *data) && node.has_stat(stat, whole)
+                    (node.opaque || node.data == *data) && node.has_stat(stat, by)
                 })
             }
-            (Op::Children { .. }, Answer::Names(names)) => self.has_names(path, names),
+            (Op::Children { .. }, Answer::Names(names)) => self.has_names(at, names),
             (Op::Children { .. }, Answer::NamesStat { names, stat }) => {
-                self.has_names(path, names) && self.has_stat(path, stat, whole)
+                self.has_names(at, names) && has_stat(self, stat)
             }
             (Op::GetAcl { .. }, Answer::Acl { acl, stat }) => {
                 let same = |node: &Znode| node.opaque || shown_as(&node.rights, acl);
-                self.nodes.get(path).is_some_and(same) && self.has_stat(path, stat, whole)
+                self.get(at).is_ok_and(same) && has_stat(self, stat)
             }
             (_, _) => false,
         }
     }
 
-    fn has_names(&mut self, path: &str, seen: &[Path]) -> bool {
-        let mut seen: Vec<Rc<str>> = seen.iter().map(|name| self.texts.own(name)).collect();
+    fn has_names(&mut self, at: At, seen: &[Path]) -> bool {
+        let names = &mut self.names;
+        let mut seen: Vec<u32> = seen.iter().map(|name| names.shared(name)).collect();
         seen.sort_unstable();
-        self.names.get(path).into_iter().flatten().eq(&seen)
+        self.places[at as usize].names.iter().eq(&seen)
     }
 
-    fn has_stat(&mut self, path: &str, seen: &Stat, whole: bool) -> bool {
-        let node = self.nodes.get_mut(path);
-        node.is_some_and(|node| node.has_stat(seen, whole))
-    }
-
-    /// Does the parts of a multi and compares their results, all or none.
+    /// One request, or one part of a multi, and what was answered.
     ///
     /// # Errors
-    /// What does not fit, in words.
-    pub fn multi(
-        &mut self,
-        ops: &[Op],
-        by: Caller<'_>,
-        results: &[SubAnswer],
-    ) -> Result<(), String> {
-        if results.len() != ops.len() {
-            return Err("not one result a part".into());
+    /// What it gives instead, in words.
+    fn part(&mut self, op: &Op, result: &SubAnswer, by: Caller<'_>) -> Result<(), String> {
+        // Where it is not known whether the client may, the answer says.
+        let doubt = *result != Err(ErrorCode::NO_AUTH);
+        let by = Caller { doubt, ..by };
+        let at = self.at_of(op);
+        let done = self.execute(op, at, by);
+        let fits = match (&done, result) {
+            (Ok(at), Ok(answer)) => self.shows(op, *at, answer, by),
+            (Ok(_), Err(told)) => *told == ErrorCode::OK,
+            (Err(code), Err(told)) => code == told,
+            (Err(_), Ok(_)) => false,
+        };
+        match (fits, done) {
+            (true, _) => Ok(()),
+            (false, Ok(at)) => {
+                let path = self.paths.text(at);
+                Err(format!("another state of {path} than was answered"))
+            }
+            (false, Err(code)) => Err(format!("{code}, not what was answered")),
+        }
+    }
+
+    /// The parts of a multi, all or none.
+    fn multi(&mut self, ops: &[Op], results: &[SubAnswer], by: Caller<'_>) -> Result<(), String> {
+        let is_done = |result: &SubAnswer| matches!(result, Ok(_) | Err(ErrorCode::OK));
+        let failed = results.iter().position(|result| !is_done(result));
+        let fits = |(part, result): (usize, &SubAnswer)| match failed {
+            None => result.is_ok(),
+            Some(failed) if part < failed => *result == Err(ErrorCode::OK),
+            Some(failed) if part > failed => *result == Err(ErrorCode::RUNTIME_INCONSISTENCY),
+            Some(_) => true,
+        };
+        if results.len() != ops.len() || !results.iter().enumerate().all(fits) {
+            return Err("no multi, whose parts are all done or one fails".into());
         }
         for (part, (op, result)) in ops.iter().zip(results).enumerate() {
-            let path = &*self.path_of(op);
-            let failed = match result {
-                Err(ErrorCode::OK) | Ok(_) => None,
-                Err(code) => Some(*code),
-            };
-            let rest = &results[part + 1..];
-            if let Some(code) = failed {
-                let pattern = results[..part]
-                    .iter()
-                    .all(|result| *result == Err(ErrorCode::OK))
-                    && rest
-                        .iter()
-                        .all(|result| *result == Err(ErrorCode::RUNTIME_INCONSISTENCY));
-                let done = self.execute(
-                    op,
-                    path,
-                    Caller {
-                        doubt: code != ErrorCode::NO_AUTH,
-                        ..by
-                    },
-                );
-                self.roll_back();
-                let fits = pattern && (done == Err(code) || !decided_by_state(code));
-                return if fits {
-                    Ok(())
-                } else {
-                    Err(format!("part {part} gives {done:?}"))
-                };
+            match result {
+                Err(code) if failed == Some(part) && !decided_by_state(*code) => return Ok(()),
+                result => self
+                    .part(op, result, by)
+                    .map_err(|gives| format!("in part {part} {gives}"))?,
             }
-            let made = self
-                .execute(op, path, Caller { doubt: true, ..by })
-                .map_err(|code| format!("part {part} must fail with {code}"))?;
-            if let Ok(answer) = result
-                && !self.shows(op, &made, answer, by.zxid != 0)
-            {
-                return Err(format!("part {part} left another state"));
+            if failed == Some(part) {
+                return Ok(());
             }
         }
-        match results.iter().all(Result::is_ok) {
-            true => Ok(()),
-            false => Err("no part failed, yet not all succeeded".into()),
+        Ok(())
+    }
+
+    /// True if what `work` does to the tree is to stay.
+    fn perhaps(&mut self, work: impl FnOnce(&mut Self) -> bool) {
+        self.undo = Some(Vec::new());
+        let stays = work(self);
+        for (at, old) in self.undo.take().unwrap_or_default().into_iter().rev() {
+            if !stays {
+                self.put(at, old);
+            }
+        }
+    }
+
+    /// Does a request of unknown fate, if it can succeed here.
+    ///
+    /// # Errors
+    /// Why it cannot; nothing has changed then.
+    pub fn attempt(&mut self, op: &Op, by: Caller<'_>) -> Result<(), ErrorCode> {
+        self.forget();
+        let mut done = Ok(());
+        self.perhaps(|tree| {
+            done = op.parts().iter().try_for_each(|op| {
+                let at = tree.at_of(op);
+                tree.execute(op, at, by).map(|_| ())
+            });
+            done.is_ok()
+        });
+        done
+    }
+
+    /// Does a request that was answered.
+    ///
+    /// # Errors
+    /// What it gives instead, in words.
+    pub fn answers(
+        &mut self,
+        op: &Op,
+        answer: &Result<Answer, ErrorCode>,
+        by: Caller<'_>,
+    ) -> Result<(), String> {
+        self.forget();
+        match (op, answer) {
+            (Op::Multi { ops }, Ok(Answer::Multi(results))) => {
+                let mut done = Ok(());
+                self.perhaps(|tree| {
+                    done = tree.multi(ops, results, by);
+                    results.iter().all(Result::is_ok)
+                });
+                done
+            }
+            (Op::Multi { .. }, Err(code)) => {
+                let doubt = *code != ErrorCode::NO_AUTH;
+                match self.attempt(op, Caller { doubt, ..by }) {
+                    Err(done) if done == *code => Ok(()),
+                    done => Err(format!("{done:?}")),
+                }
+            }
+            (op, answer) => self.part(op, answer, by),
         }
     }
 }
