@@ -120,6 +120,11 @@ impl<B: BufRead> Reader<B> {
         &self.header
     }
 
+    /// True if it comes in the binary form, which is read much faster than lines.
+    pub fn is_binary(&self) -> bool {
+        matches!(self.source, Source::Blocks(_))
+    }
+
     /// The next entry; None at the end.
     ///
     /// # Errors

@@ -206,11 +206,7 @@ impl<R: Borrow<Record>> Stream<R> {
     ///
     /// # Errors
     /// It had been told of before it can have happened.
-    pub(super) fn resolved(
-        &mut self,
-        found: Placed,
-        invoke: Option<usize>,
-    ) -> Result<(), Doubt> {
+    pub(super) fn resolved(&mut self, found: Placed, invoke: Option<usize>) -> Result<(), Doubt> {
         self.summary.resolved += 1;
         invoke.map_or(Ok(()), |invoke| self.watches.nameless.is_before(invoke))?;
         let told = self.fire()?;

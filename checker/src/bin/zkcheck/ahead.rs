@@ -3,22 +3,30 @@
 //! Records go over in lots and are judged where they lie. A lot whose records have all been
 //! judged goes back to the reading thread, which lets go of them and fills it again, so
 //! that hardly anything is copied or allocated, and the threads do not write to the same
-//! texts' reference counts; nor, more than once a lot, to that of a lot. What always holds: the judge gets every record in the order of the
-//! file, then the end or what is wrong with the file, however fast either thread is.
+//! texts' reference counts; nor, more than once a lot, to that of a lot. The reading thread may
+//! give the second opinion as well. What always holds: the judge gets every record in the order
+//! of the file, then the end or what is wrong with the file, however fast either thread is.
 
+use crate::second::Second;
 use crate::source::Input;
-use gamekeeper_checker::history::{Batch, ReadError, Reader, Record};
+use gamekeeper_checker::history::{Batch, ReadError, Reader, Record, Txn};
+use gamekeeper_checker::verify::{Refusal, Terms};
+use gamekeeper_checker::{InOrder, Placed};
 use std::borrow::Borrow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// Entries in a lot.
 const LOT: usize = 256;
 
 /// Lots that are read before the judge has taken them.
 const LOTS_AHEAD: usize = 16;
+
+/// Lots whose records' places are on their way to the second opinion: the judge never waits
+/// for that one unless it waits for the judge.
+const PLACED_MAX: usize = 2 * LOTS_AHEAD;
 
 /// Lots on their way back; more are dropped where they are.
 const LOTS_BACK: usize = 64;
@@ -27,12 +35,13 @@ const LOTS_BACK: usize = 64;
 /// records are moved out of theirs.
 const LOTS_KEPT_MAX: usize = 2048;
 
-/// Records on the judge's side, for any thread to look at.
+/// Records for any thread to look at.
 #[derive(Clone)]
-pub struct Share {
-    lot: Option<Arc<Lot>>,
-    /// Each by itself, if the lot is not to be kept for the sake of one of them.
-    alone: Vec<Arc<Record>>,
+pub enum Share {
+    /// In the lot in which they were read.
+    Lot(Arc<Lot>),
+    /// Each by itself, if a lot is not to be kept for the sake of one of them.
+    Alone(Vec<Arc<Record>>, Arc<[Txn]>),
 }
 
 /// A record that is being judged, on one thread.
@@ -54,28 +63,41 @@ impl Borrow<Record> for Held {
 
 impl Share {
     /// Records that lie in no lot.
-    pub fn alone(records: impl Iterator<Item = Record>) -> Self {
-        Share {
-            lot: None,
-            alone: records.map(Arc::new).collect(),
+    pub fn alone(batch: Batch) -> Self {
+        let records = batch.records.into_iter().map(Arc::new);
+        Share::Alone(records.collect(), batch.txns.into())
+    }
+
+    /// What the servers' log says beside them.
+    pub fn txns(&self) -> &[Txn] {
+        match self {
+            Share::Lot(lot) => &lot.batch.txns,
+            Share::Alone(_, txns) => txns,
         }
     }
 
-    /// The records in order.
-    pub fn held(self) -> impl Iterator<Item = Held> {
-        let inside = self.lot.map(Own).map(Rc::new).into_iter();
-        let inside = inside.flat_map(|lot| {
-            let records = lot.0.batch.records.len() as u32;
-            (0..records).map(move |at| Held::Lot(lot.clone(), at))
-        });
-        inside.chain(self.alone.into_iter().map(Held::Alone))
+    /// Hands out the records in order, until one is not taken.
+    ///
+    /// # Errors
+    /// What that one's taker says.
+    pub fn each<E>(self, mut take: impl FnMut(Held) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Share::Lot(lot) => {
+                let records = lot.batch.records.len() as u32;
+                let own = Rc::new(Own(lot));
+                (0..records).try_for_each(|at| take(Held::Lot(own.clone(), at)))
+            }
+            Share::Alone(records, _) => records
+                .into_iter()
+                .try_for_each(|record| take(Held::Alone(record))),
+        }
     }
 }
 
 /// One thread's hold of a lot, whose count no other thread touches.
 pub struct Own(Arc<Lot>);
 
-/// A batch on the judge's side; goes back when nobody holds a record of it.
+/// A batch that was read; goes back when nobody holds a record of it.
 pub struct Lot {
     batch: Batch,
     back: SyncSender<Batch>,
@@ -90,86 +112,165 @@ impl Drop for Lot {
     }
 }
 
-/// What is read ahead, on the judge's side.
-pub struct Ahead {
+/// The reading thread's side.
+struct Feed {
     begun: std::vec::IntoIter<Record>,
-    lots: Receiver<Result<Batch, ReadError>>,
+    txns: Vec<Txn>,
+    reader: Reader<Input>,
+    order: Option<InOrder>,
+    empty: Receiver<Batch>,
     back: SyncSender<Batch>,
     count: Arc<()>,
     kept_max: usize,
 }
 
-impl Ahead {
-    /// The next lot; None at the end.
-    ///
-    /// # Errors
-    /// The place that is not of the format, or that reading failed.
-    pub fn lot(&mut self) -> Result<Option<Batch>, ReadError> {
-        let records: Vec<Record> = self.begun.by_ref().take(LOT).collect();
-        match records.is_empty() {
-            true => self.lots.recv().ok().transpose(),
-            false => Ok(Some(Batch {
-                records,
-                txns: Vec::new(),
-            })),
+impl Feed {
+    /// The next lot, and whether there are more.
+    fn lot(&mut self) -> (Share, Result<bool, ReadError>) {
+        let mut batch = self.empty.try_recv().unwrap_or_default();
+        batch.clear();
+        batch.txns.append(&mut self.txns);
+        batch.records.extend(self.begun.by_ref().take(LOT));
+        let more = match batch.records.is_empty() {
+            true => self.reader.batch(&mut batch, LOT),
+            false => Ok(true),
+        };
+        if let Some(order) = &mut self.order {
+            batch.records = order.pass(std::mem::take(&mut batch.records));
+            if !matches!(more, Ok(true)) {
+                batch.records.extend(order.rest());
+            }
         }
+        (self.share(batch), more)
     }
 
     /// The records of a lot, for judging.
-    pub fn share(&self, batch: Batch) -> Share {
+    fn share(&self, batch: Batch) -> Share {
         if Arc::strong_count(&self.count) > self.kept_max {
-            return Share::alone(batch.records.into_iter());
+            return Share::alone(batch);
         }
         let (back, count) = (self.back.clone(), self.count.clone());
-        Share {
-            alone: Vec::new(),
-            lot: Some(Arc::new(Lot {
-                batch,
-                back,
-                _count: count,
-            })),
+        Share::Lot(Arc::new(Lot {
+            batch,
+            back,
+            _count: count,
+        }))
+    }
+
+    /// Hands over lot after lot, as long as somebody takes them.
+    fn run(mut self, full: &SyncSender<Result<Share, ReadError>>, mut tell: impl FnMut(Share)) {
+        loop {
+            let (share, more) = self.lot();
+            if full.send(Ok(share.clone())).is_err() {
+                return;
+            }
+            tell(share);
+            match more {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    let _ = full.send(Err(error));
+                    return;
+                }
+            }
         }
     }
 }
 
-/// Reads the rest of a history on a thread of its own while `work` goes through it, what was
-/// read before first.
-pub fn reading<T>(begun: Batch, mut reader: Reader<Input>, work: impl FnOnce(Ahead) -> T) -> T {
-    thread::scope(|scope| {
+/// What is read ahead, on the judge's side.
+pub struct Ahead {
+    lots: Receiver<Result<Share, ReadError>>,
+    placed: SyncSender<Vec<Placed>>,
+    thread: JoinHandle<Result<(), Refusal>>,
+}
+
+impl Ahead {
+    /// Reads the rest of a history on a thread of its own, what was read before first; puts
+    /// records into order, if something to do so is given. That thread gives a second opinion
+    /// too, if terms are named for one.
+    pub fn of(
+        begun: Batch,
+        reader: Reader<Input>,
+        order: Option<InOrder>,
+        terms: Option<Terms>,
+    ) -> Self {
+        Ahead::keeping(LOTS_KEPT_MAX, begun, reader, order, terms)
+    }
+
+    fn keeping(
+        kept_max: usize,
+        begun: Batch,
+        reader: Reader<Input>,
+        order: Option<InOrder>,
+        terms: Option<Terms>,
+    ) -> Self {
         let (full, lots) = sync_channel(LOTS_AHEAD);
-        // It has room for a lot, so that this does not wait.
-        let _ = full.send(Ok(Batch {
-            records: Vec::new(),
-            txns: begun.txns,
-        }));
-        let (back, empty) = sync_channel(LOTS_BACK);
-        scope.spawn(move || {
-            loop {
-                let mut batch: Batch = empty.try_recv().unwrap_or_default();
-                batch.clear();
-                let read = reader.batch(&mut batch, LOT);
-                // Nobody takes it if the judge has seen enough.
-                if full.send(Ok(batch)).is_err() {
-                    return;
+        let (placed, told) = sync_channel(PLACED_MAX);
+        let read = move || {
+            let (back, empty) = sync_channel(LOTS_BACK);
+            let mut second = terms.map(|terms| Second::begin(reader.header(), terms));
+            let feed = Feed {
+                begun: begun.records.into_iter(),
+                txns: begun.txns,
+                reader,
+                order,
+                empty,
+                back,
+                count: Arc::new(()),
+                kept_max,
+            };
+            feed.run(&full, |share| {
+                if let Some(second) = &mut second {
+                    second.read(share);
+                    told.try_iter()
+                        .for_each(|placed: Vec<Placed>| second.show(placed.into_iter()));
                 }
-                match read {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(error) => {
-                        let _ = full.send(Err(error));
-                        return;
-                    }
-                }
-            }
-        });
-        work(Ahead {
-            begun: begun.records.into_iter(),
+            });
+            // The judge waits for more, and then has no more to tell.
+            drop(full);
+            let Some(mut second) = second else {
+                return Ok(());
+            };
+            told.iter()
+                .for_each(|placed| second.show(placed.into_iter()));
+            second.finish()
+        };
+        let thread = thread::spawn(read);
+        Ahead {
             lots,
-            back,
-            count: Arc::new(()),
-            kept_max: LOTS_KEPT_MAX,
-        })
-    })
+            placed,
+            thread,
+        }
+    }
+
+    /// The next lot; None at the end.
+    ///
+    /// # Errors
+    /// The place that is not of the format, or that reading failed.
+    pub fn lot(&mut self) -> Result<Option<Share>, ReadError> {
+        self.lots.recv().ok().transpose()
+    }
+
+    /// What found its place with the last records, for the second opinion.
+    pub fn show(&mut self, placed: impl Iterator<Item = Placed>) {
+        let placed: Vec<Placed> = placed.collect();
+        if !placed.is_empty() {
+            // Who gives no opinion does not listen.
+            let _ = self.placed.send(placed);
+        }
+    }
+
+    /// The second opinion, once everything has been read and shown; none is no objection.
+    ///
+    /// # Errors
+    /// What it does not accept.
+    pub fn finish(self) -> Result<(), Refusal> {
+        drop((self.lots, self.placed));
+        match self.thread.join() {
+            Ok(opinion) => opinion,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -200,17 +301,18 @@ mod tests {
             records: history().records,
             txns: Vec::new(),
         };
-        reading(begun, reader(end), |mut ahead| {
-            ahead.kept_max = kept_max;
-            let mut held = Vec::new();
-            loop {
-                match ahead.lot() {
-                    Ok(Some(batch)) => held.extend(ahead.share(batch).held()),
-                    Ok(None) => return (held, None),
-                    Err(error) => return (held, Some(error)),
-                }
+        let mut ahead = Ahead::keeping(kept_max, begun, reader(end), None, None);
+        let mut held = Vec::new();
+        loop {
+            match ahead.lot() {
+                Ok(Some(share)) => drop(share.each(|record| {
+                    held.push(record);
+                    Ok::<(), ()>(())
+                })),
+                Ok(None) => return (held, None),
+                Err(error) => return (held, Some(error)),
             }
-        })
+        }
     }
 
     #[test]
@@ -238,12 +340,9 @@ mod tests {
 
     #[test]
     fn a_judge_that_has_seen_enough_does_not_wait_for_the_rest() {
-        let seen = reading(Batch::default(), reader(""), |mut ahead| {
-            ahead
-                .lot()
-                .unwrap()
-                .map(|batch| ahead.share(batch).held().count())
-        });
-        assert_eq!(seen, Some(0), "the transactions of what was read before");
+        let terms = gamekeeper_checker::Options::default().terms();
+        let mut ahead = Ahead::of(Batch::default(), reader(""), None, Some(terms));
+        assert!(ahead.lot().is_ok_and(|lot| lot.is_some()));
+        assert_eq!(ahead.finish(), Ok(()));
     }
 }

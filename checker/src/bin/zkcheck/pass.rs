@@ -5,15 +5,17 @@
 //! standard input cannot be read again and is kept in the binary form meanwhile. What always
 //! holds: no verdict but valid comes from one pass.
 
-use crate::ahead::{self, Held, Share};
+use crate::ahead::{Ahead, Held, Share};
 use crate::follow::{Growing, News};
 use crate::second::Second;
 use crate::source::{self, Input};
 use clap::Args;
 use gamekeeper_checker::history::{self, Batch, BinaryWriter, Header, History, Reader};
+use gamekeeper_checker::verify::Terms;
 use gamekeeper_checker::{
     Doubt, InOrder, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed, judge,
 };
+use std::borrow::Borrow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,7 +79,7 @@ pub fn begin(
     }
     let standard_input = file.as_os_str() == "-";
     let mut pass = Pass::new(&header, options, NARROW_WINDOW, standard_input, verify)?;
-    pass.read(file, begun, reader)?;
+    pass.read(file, begun, reader, None)?;
     let (found, kept) = pass.outcome();
     let doubt = match found {
         Ok(verdict) => return Ok(Begun::Judged(verdict)),
@@ -112,18 +114,17 @@ fn follow(
         match news.map_err(|error| source::named(file, &error))? {
             News::Entries(batch) => {
                 held = held.and_then(|held| held_with(held, &batch));
-                pass.stream.log(&batch.txns);
                 let records = order.pass(batch.records);
-                pass.judge(Share::alone(records.into_iter()));
+                pass.judge(Share::alone(Batch { records, ..batch }));
             }
             News::Nothing(idle) => {
                 if idle >= SETTLED {
-                    pass.judge(Share::alone(order.rest().into_iter()));
+                    pass.judge(Share::alone(rest(&mut order)));
                 }
                 pass.catch_up(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
             }
             News::End => {
-                pass.judge(Share::alone(order.rest().into_iter()));
+                pass.judge(Share::alone(rest(&mut order)));
                 break;
             }
         }
@@ -159,6 +160,13 @@ fn follow(
     }
 }
 
+fn rest(order: &mut InOrder) -> Batch {
+    Batch {
+        records: order.rest(),
+        txns: Vec::new(),
+    }
+}
+
 /// A history that goes on, as long as it is short.
 fn held_with(mut held: History, batch: &Batch) -> Option<History> {
     held.records.extend_from_slice(&batch.records);
@@ -170,8 +178,7 @@ fn held_with(mut held: History, batch: &Batch) -> Option<History> {
 fn again(file: &Path, options: &Options, verify: bool) -> Result<Begun, String> {
     let reader = source::open(file)?;
     let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
-    pass.order = Some(InOrder::default());
-    pass.read(file, Batch::default(), reader)?;
+    pass.read(file, Batch::default(), reader, Some(InOrder::default()))?;
     match pass.outcome().0 {
         Ok(verdict) => Ok(Begun::Judged(verdict)),
         Err(_) => source::read(file).map(Begun::Whole),
@@ -180,12 +187,13 @@ fn again(file: &Path, options: &Options, verify: bool) -> Result<Begun, String> 
 
 struct Pass {
     stream: Stream<Held>,
+    /// Who else is asked: somebody on this thread, or whoever reads.
     second: Option<Second>,
+    ahead: Option<Ahead>,
+    terms: Option<Terms>,
     doubt: Option<Doubt>,
     /// Whoever follows knows of it.
     told: bool,
-    /// Puts records in the order of time, if they may not be in it.
-    order: Option<InOrder>,
     /// Everything so far, if it cannot be read again.
     kept: Option<BinaryWriter<Vec<u8>>>,
 }
@@ -203,16 +211,17 @@ impl Pass {
             false => None,
         };
         let mut stream = Stream::new(header, options, window);
-        let second = verify.then(|| {
+        let terms = verify.then(|| options.for_service(header).terms());
+        if verify {
             stream.exhibit();
-            Second::begin(header, options.for_service(header).terms())
-        });
+        }
         Ok(Pass {
             stream,
-            second,
+            second: terms.map(|terms| Second::begin(header, terms)),
+            ahead: None,
+            terms,
             doubt: None,
             told: false,
-            order: None,
             kept,
         })
     }
@@ -223,13 +232,12 @@ impl Pass {
     }
 
     /// Keeps what must be kept.
-    fn keep(&mut self, batch: &Batch) -> Result<(), String> {
+    fn keep(&mut self, share: &Share) -> Result<(), String> {
         let Some(kept) = &mut self.kept else {
             return Ok(());
         };
-        let mut records = batch.records.iter();
-        let done = records.try_for_each(|record| kept.record(record));
-        let mut txns = batch.txns.iter();
+        let done = share.clone().each(|record| kept.record(record.borrow()));
+        let mut txns = share.txns().iter();
         done.and_then(|()| txns.try_for_each(|txn| kept.txn(txn)))
             .map_err(too_large)
     }
@@ -239,50 +247,55 @@ impl Pass {
         if self.doubt.is_some() {
             return;
         }
+        self.stream.log(share.txns());
         if let Some(second) = &mut self.second {
             second.read(share.clone());
         }
-        let mut records = share.held();
-        self.doubt = records
-            .try_for_each(|record| self.stream.take(record))
-            .err();
-        if let Some(second) = &mut self.second {
-            second.show(self.stream.placed());
+        self.doubt = share.each(|record| self.stream.take(record)).err();
+        self.show();
+    }
+
+    /// Shows what found its place to whoever gives the second opinion.
+    fn show(&mut self) {
+        let placed = self.stream.placed();
+        match (&mut self.second, &mut self.ahead) {
+            (Some(second), _) => second.show(placed),
+            (None, Some(ahead)) => ahead.show(placed),
+            (None, None) => {}
         }
     }
 
     /// Reads on to the end, or to the first doubt if nothing need be kept; what was read
-    /// already comes first.
-    fn read(&mut self, file: &Path, begun: Batch, reader: Reader<Input>) -> Result<(), String> {
-        self.stream.log(&begun.txns);
-        ahead::reading(begun, reader, |mut ahead| {
-            while !self.is_done() {
-                let next = ahead.lot();
-                let Some(batch) = next.map_err(|error| source::named(file, &error))? else {
-                    let rest = self.order.as_mut().map(InOrder::rest);
-                    self.judge(Share::alone(rest.unwrap_or_default().into_iter()));
-                    return Ok(());
-                };
-                self.keep(&batch)?;
-                self.stream.log(&batch.txns);
-                let share = match &mut self.order {
-                    Some(order) => Share::alone(order.pass(batch.records).into_iter()),
-                    None => ahead.share(batch),
-                };
-                self.judge(share);
-            }
-            Ok(())
-        })
+    /// already comes first. Puts records in the order of time, if they may not be in it.
+    fn read(
+        &mut self,
+        file: &Path,
+        begun: Batch,
+        reader: Reader<Input>,
+        order: Option<InOrder>,
+    ) -> Result<(), String> {
+        let beside = self.terms.filter(|_| reader.is_binary());
+        if beside.is_some() {
+            self.second = None;
+        }
+        self.ahead = Some(Ahead::of(begun, reader, order, beside));
+        while !self.is_done()
+            && let Some(ahead) = &mut self.ahead
+        {
+            let Some(share) = ahead.lot().map_err(|error| source::named(file, &error))? else {
+                return Ok(());
+            };
+            self.keep(&share)?;
+            self.judge(share);
+        }
+        Ok(())
     }
 
     /// Judges what has come, where nothing more does just now.
     fn catch_up(&mut self, idle_ns: u64) {
-        if self.doubt.is_some() {
-            return;
-        }
-        self.doubt = self.stream.catch_up(idle_ns).err();
-        if let Some(second) = &mut self.second {
-            second.show(self.stream.placed());
+        if self.doubt.is_none() {
+            self.doubt = self.stream.catch_up(idle_ns).err();
+            self.show();
         }
     }
 
@@ -291,10 +304,14 @@ impl Pass {
             Some(doubt) => Err(doubt),
             None => self.stream.finish(),
         };
-        let found = found.map(|summary| match self.second {
-            Some(second) => confirmed(summary, second.finish(self.stream.placed())),
-            None => Verdict::Valid(summary),
-        });
+        self.show();
+        let opinion = match (self.second, self.ahead) {
+            (Some(second), Some(ahead)) => ahead.finish().and_then(|()| second.finish()),
+            (Some(second), None) => second.finish(),
+            (None, Some(ahead)) => ahead.finish(),
+            (None, None) => Ok(()),
+        };
+        let found = found.map(|summary| confirmed(summary, opinion));
         // Into memory nothing fails to be written but what is too large, which was told above.
         let kept = self.kept.and_then(|kept| kept.finish().ok());
         (found, kept)
