@@ -17,6 +17,7 @@
 //! Lowe, *Testing for linearizability* (2017), just-in-time linearization;
 //! `consistency.md` 3.3.
 
+mod aftermath;
 mod certify;
 mod chain;
 mod front;
@@ -138,6 +139,11 @@ pub trait Model {
     /// they are left out together.
     fn kin(&self, _op: &Self::Op, _outcome: Option<&Self::Outcome>) -> Option<u64> {
         None
+    }
+
+    /// Bytes that a state holds, roughly: the search counts them against its budget.
+    fn bytes(&self, _state: &Self::State) -> usize {
+        std::mem::size_of::<Self::State>()
     }
 
     /// The operation in words, for reports.

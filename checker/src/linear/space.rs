@@ -14,6 +14,15 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 /// Not asked yet.
 const UNASKED: u32 = u32::MAX - 1;
 
+/// What the table of numbers holds for each state, roughly.
+const NUMBER_BYTES: usize = 16;
+
+/// What an answer of the model holds where it is remembered, roughly.
+const ANSWER_BYTES: usize = 24;
+
+/// Collect not before the states hold this many bytes.
+const COLLECTED_BYTES_MIN: usize = 16 << 20;
+
 /// The states seen so far of one object, and the operations on it.
 pub(super) struct Space<'a, M: Model> {
     model: &'a M,
@@ -26,10 +35,13 @@ pub(super) struct Space<'a, M: Model> {
     overwrites: Vec<u32>,
     /// Answers of the model, where states are dear to build.
     memo: Option<FxHashMap<(u32, u32), u32>>,
+    /// Bytes of the states and of what is remembered of them.
+    held: usize,
+    collect_at: usize,
 }
 
 impl<'a, M: Model> Space<'a, M> {
-    /// A space whose state 0 is the start of `key`.
+    /// A space that knows the start of `key`, and that as state 0.
     pub(super) fn new(model: &'a M, key: &M::Key, history: &'a [OperationOf<M>]) -> Self {
         let mut space = Space {
             model,
@@ -39,9 +51,44 @@ impl<'a, M: Model> Space<'a, M> {
             hasher: rustc_hash::FxBuildHasher,
             overwrites: vec![UNASKED; history.len()],
             memo: std::mem::needs_drop::<M::State>().then(FxHashMap::default),
+            held: 0,
+            collect_at: COLLECTED_BYTES_MIN,
         };
-        space.number(model.start(key));
+        space.start(key);
         space
+    }
+
+    /// The number of the start of `key`.
+    pub(super) fn start(&mut self, key: &M::Key) -> u32 {
+        self.number(self.model.start(key))
+    }
+
+    /// Whether it is time for [`Space::collect`].
+    pub(super) fn is_full(&self) -> bool {
+        self.held >= self.collect_at
+    }
+
+    /// Forgets every state that is none of the `kept`, and renumbers those.
+    pub(super) fn collect<'k>(&mut self, kept: impl Iterator<Item = &'k mut u32>) {
+        let mut states: Vec<Option<M::State>> = std::mem::take(&mut self.states)
+            .into_iter()
+            .map(Some)
+            .collect();
+        let mut numbers = vec![NOWHERE; states.len()];
+        self.index = hash_index::Index::default();
+        self.overwrites.fill(UNASKED);
+        if let Some(memo) = &mut self.memo {
+            memo.clear();
+        }
+        self.held = 0;
+        for number in kept {
+            let old = *number as usize;
+            if let Some(state) = states[old].take() {
+                numbers[old] = self.number(state);
+            }
+            *number = numbers[old];
+        }
+        self.collect_at = (self.held * 2).max(COLLECTED_BYTES_MIN);
     }
 
     /// The state with this number.
@@ -97,16 +144,14 @@ impl<'a, M: Model> Space<'a, M> {
         };
         if let Some(memo) = &mut self.memo {
             memo.insert((state, op), after);
+            self.held += ANSWER_BYTES;
         }
         after
     }
 
-    /// Bytes held, roughly: states count as their fixed part.
+    /// Bytes held, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let memo = self.memo.as_ref().map_or(0, |memo| memo.capacity() * 16);
-        self.states.capacity() * (std::mem::size_of::<M::State>() + 16)
-            + self.overwrites.capacity() * 4
-            + memo
+        self.held + self.overwrites.capacity() * 4
     }
 
     fn number(&mut self, state: M::State) -> u32 {
@@ -119,6 +164,7 @@ impl<'a, M: Model> Space<'a, M> {
         }
         let number = self.states.len() as u32;
         assert!(number < UNASKED, "states are numbered with 32 bits");
+        self.held += self.model.bytes(&state) + NUMBER_BYTES;
         self.states.push(state);
         let (hasher, states) = (&self.hasher, &self.states);
         self.index.insert(hash, number, |number| {

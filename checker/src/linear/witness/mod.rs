@@ -15,6 +15,8 @@
 //! Answers to: `consistency.md` 3.1, 3.2 (steps 1 to 4, and *unanswered*).
 
 mod place;
+mod skeleton;
+mod together;
 
 use super::models::{Keyed, NIL, Register, RegisterOp, RegisterOutcome, Symbol};
 use super::{Budget, Model, OperationOf, Verdict, check_within};
@@ -183,18 +185,15 @@ impl Walk<'_> {
         }
     }
 
-    /// Everything answered with a zxid, in the zxids' order: at one zxid the transaction
-    /// first, then what was refused there, then reads.
+    /// Everything answered with a zxid, in the zxids' order: at one zxid the transaction that
+    /// took effect first, then what only looks there as it was called. (What was refused may
+    /// carry the zxid of the state that it saw, which others saw before it.)
     fn proposed(&self) -> Vec<u32> {
         let answered = |index: &u32| {
             self.history[*index as usize].ret.is_some() && self.zxids[*index as usize].is_some()
         };
         let mut order: Vec<u32> = (0..self.history.len() as u32).filter(answered).collect();
-        let rank = |index: u32| {
-            let operation = &self.history[index as usize];
-            u8::from(is_refused(operation)) + 2 * u8::from(!is_transaction(operation))
-        };
-        order.sort_by_key(|index| (self.zxid(*index), rank(*index)));
+        order.sort_by_key(|index| (self.place_of(*index), self.op(*index).call));
         order
     }
 
@@ -342,7 +341,7 @@ impl Walk<'_> {
     /// `index` does not fit `state`, which `last` left.
     fn illegal(&self, index: u32, state: Symbol, last: Option<u32>) -> Box<Broken> {
         let operation = self.op(index);
-        let same_place = |last: &u32| self.zxid(*last) == self.zxid(index);
+        let same_place = |last: &u32| self.zxids[*last as usize] == self.zxids[index as usize];
         let property = match operation.op.1 {
             RegisterOp::Cas(..) => Property::ConditionalWrites,
             RegisterOp::Write(_) => Property::LinearizableWrites,
@@ -351,9 +350,12 @@ impl Walk<'_> {
         };
         let words = self.model.words(&operation.op, operation.outcome.as_ref());
         let state = self.model.state_words(&state);
+        let place = match self.zxids[index as usize] {
+            Some(zxid) => format!("at zxid {zxid}"),
+            None => "there".to_owned(),
+        };
         let reason = format!(
-            "at zxid {} stands {state}, but client {} was told {words}",
-            self.zxid(index),
+            "{place} stands {state}, but client {} was told {words}",
             operation.client
         );
         let operations: Vec<usize> = [Some(index), last]

@@ -1,5 +1,6 @@
 //! Placing what has no zxid: operations that were never answered, or answered without one, go
-//! between those that have one, key by key, by search.
+//! between those that have one, by search: key by key first, which nearly always decides, then
+//! all keys together ([`super::together`]).
 //!
 //! What shares a zxid shares a moment: nothing comes between, and the search sees it as one
 //! operation. What only looks may stand at such a moment too, which is right behind it.
@@ -10,7 +11,10 @@
 //! Answers to: `consistency.md` 3.2, *unanswered*.
 
 use super::super::models::{Keyed, Register, RegisterOp, RegisterOutcome, Symbol};
-use super::super::{Class, Conviction, Model, Operation, OperationOf, Verdict, check_counted};
+use super::super::{
+    Budget, Class, Conviction, Model, Operation, OperationOf, Verdict, check_counted,
+};
+use super::skeleton::Skeleton;
 use super::{Broken, Refused, Walk, is_effective, is_transaction};
 use crate::verdict::Property;
 use rustc_hash::FxHashMap;
@@ -39,21 +43,76 @@ impl Walk<'_> {
         self.replay(&rest)?;
         let mut keys: Vec<_> = by_key.into_iter().collect();
         keys.sort_by_key(|(key, _)| *key);
-        // Placed operations, by the place they follow.
-        let mut placed: Vec<(i128, u32)> = Vec::new();
+        // Placed operations, by the place they follow; None where the budget ended.
+        let mut placed: Option<Vec<(i128, u32)>> = Some(Vec::new());
         for (_, (fixed, loose)) in keys {
-            placed.extend(self.place_key(&fixed, &loose, &bounds)?);
+            match (self.place_key(&fixed, &loose, &bounds), &mut placed) {
+                (Ok(found), Some(placed)) => placed.extend(found),
+                (Ok(_), None) => {}
+                (Err(Refused::Broken(broken)), _) => return Err(broken.into()),
+                (Err(Refused::Unknown(_)), _) => placed = None,
+            }
         }
-        let mut order = self.merged(&order, placed);
-        // Between two changes all that only looks commutes: there, the calls' order is as good
-        // as any, and no client finds its own turned round.
-        for run in
-            order.chunk_by_mut(|a, b| !is_effective(self.op(*a)) && !is_effective(self.op(*b)))
-        {
-            run.sort_by_key(|index| self.op(*index).call);
+        if let Some(placed) = placed {
+            let mut found = self.merged(&order, placed);
+            // Between two changes all that only looks commutes: there, the calls' order is as
+            // good as any, and no client finds its own turned round.
+            for run in
+                found.chunk_by_mut(|a, b| !is_effective(self.op(*a)) && !is_effective(self.op(*b)))
+            {
+                run.sort_by_key(|index| self.op(*index).call);
+            }
+            if self.whole(&found) {
+                return Ok(found);
+            }
         }
-        self.whole(&order)?;
-        Ok(order)
+        self.place_together(&order, &loose, &bounds)
+    }
+
+    /// Places the loose operations of all keys at once.
+    fn place_together(
+        &self,
+        order: &[u32],
+        loose: &[u32],
+        bounds: &Bounds,
+    ) -> Result<Vec<u32>, Refused> {
+        let skeleton = Skeleton::new(self, order, loose, bounds).map_err(Refused::Unknown)?;
+        let budget = Budget {
+            configurations: self
+                .budget
+                .configurations
+                .saturating_sub(self.visited.get()),
+            ..*self.budget
+        };
+        let (verdict, visited) = check_counted(&skeleton.model, &skeleton.history, &budget);
+        self.visited.set(self.visited.get() + visited);
+        match verdict {
+            Verdict::Valid(found) => {
+                let found = skeleton.unfold(self, order, found.operations());
+                match self.replay(&found).is_ok() && self.whole(&found) {
+                    true => Ok(found),
+                    false => Err(Refused::Unknown(
+                        "internal contradiction: an order that does not explain the history".into(),
+                    )),
+                }
+            }
+            Verdict::Invalid(conviction) => {
+                let told = |at: usize| skeleton.told(at);
+                let mut broken = self.convicted(&conviction, told);
+                let accused = told(conviction.operation)
+                    .iter()
+                    .map(|index| *index as usize);
+                let others = accused.filter(|index| !broken.operations.contains(index));
+                let others: Vec<usize> = others.collect();
+                broken.operations.splice(1..1, others);
+                Err(broken.into())
+            }
+            Verdict::Unknown(reason) => Err(Refused::Unknown(format!(
+                "{reason}, placing {} operations without zxid",
+                loose.len()
+            ))),
+            Verdict::Malformed { .. } => unreachable!("readers refuse what contradicts itself"),
+        }
     }
 
     /// Places the loose operations of one key. Time is the key's moments, one after another at
@@ -123,7 +182,7 @@ impl Walk<'_> {
                 }
                 Ok(placed)
             }
-            Verdict::Invalid(conviction) => Err(self.convicted(&conviction, &names).into()),
+            Verdict::Invalid(conviction) => Err(self.convicted(&conviction, |at| names[at]).into()),
             Verdict::Unknown(reason) => Err(Refused::Unknown(reason)),
             Verdict::Malformed { .. } => unreachable!("every interval was checked"),
         }
@@ -142,11 +201,15 @@ impl Walk<'_> {
     }
 
     /// What the search found impossible, in our words.
-    fn convicted(&self, conviction: &Conviction, names: &[&[u32]]) -> Box<Broken> {
-        let moment = names[conviction.operation];
+    fn convicted<'n>(
+        &self,
+        conviction: &Conviction,
+        names: impl Fn(usize) -> &'n [u32],
+    ) -> Box<Broken> {
+        let moment = names(conviction.operation);
         let steps: Vec<_> = moment.iter().map(|index| self.told(*index)).collect();
         let index = moment[decisive(&steps)];
-        let others = conviction.with.iter().map(|(at, _)| names[*at][0]);
+        let others = conviction.with.iter().map(|(at, _)| names(*at)[0]);
         let property = match self.op(index).op.1 {
             RegisterOp::Cas(..) => Property::ConditionalWrites,
             RegisterOp::Write(_) => Property::LinearizableWrites,
@@ -200,17 +263,16 @@ impl Walk<'_> {
         merged
     }
 
-    /// W1 and W2 among operations that the search placed key by key. What it got wrong here
-    /// another placing might get right, so this is no conviction.
-    fn whole(&self, order: &[u32]) -> Result<(), Refused> {
-        let unknown = || {
-            Refused::Unknown("operations without zxid whose keys must be placed together".into())
-        };
-        self.real_time(order).map_err(|_| unknown())?;
+    /// Whether W1 and W2 hold for all operations in this order. (Where the search placed key by
+    /// key and they do not, another placing may do, so this is no conviction.)
+    fn whole(&self, order: &[u32]) -> bool {
+        if self.real_time(order).is_err() {
+            return false;
+        }
         // Per client, the latest call so far of each kind: by whether it writes, then by
         // whether it has a zxid. (Those with zxids have been compared with each other.)
         let mut latest: FxHashMap<u32, [[i64; 2]; 2]> = FxHashMap::default();
-        for index in order {
+        order.iter().all(|index| {
             let operation = self.op(*index);
             let (writes, fixed) = (
                 is_transaction(operation),
@@ -222,21 +284,17 @@ impl Walk<'_> {
             let ahead = |other: usize, with: usize| {
                 binds(other) && (!fixed || with == 0) && latest[other][with] > operation.call
             };
-            if [(0, 0), (0, 1), (1, 0), (1, 1)]
-                .iter()
-                .any(|(other, with)| ahead(*other, *with))
-            {
-                return Err(unknown());
-            }
+            let kinds = [(0, 0), (0, 1), (1, 0), (1, 1)];
+            let turned = kinds.iter().any(|(other, with)| ahead(*other, *with));
             let own = &mut latest[usize::from(writes)][usize::from(fixed)];
             *own = (*own).max(operation.call);
-        }
-        Ok(())
+            !turned
+        })
     }
 }
 
 /// Between which places an operation without zxid must lie.
-struct Bounds {
+pub(super) struct Bounds {
     /// Answered operations by return, with the greatest place so far.
     returned: Vec<(i64, i128)>,
     /// Transactions by call, from the last, with the least place so far.
@@ -288,7 +346,7 @@ impl Bounds {
     }
 
     /// The place that it must be behind, and the one that it must be ahead of.
-    fn of(&self, walk: &Walk, index: u32) -> (i128, i128) {
+    pub(super) fn of(&self, walk: &Walk, index: u32) -> (i128, i128) {
         let operation = walk.op(index);
         let writes = is_transaction(operation);
         let shares = |place: i128| i128::from(!is_effective(operation)) * place.rem_euclid(2);
@@ -315,8 +373,10 @@ impl Bounds {
         let Some(calls) = self.clients.get(&operation.client) else {
             return (low, high);
         };
-        let later = calls.partition_point(|(call, ..)| *call < operation.call);
-        if let Some((_, place, _)) = later.checked_sub(1).map(|before| calls[before]) {
+        // Of calls at one time nobody knows which was first.
+        let earlier = calls.partition_point(|(call, ..)| *call < operation.call);
+        let later = calls.partition_point(|(call, ..)| *call <= operation.call);
+        if let Some((_, place, _)) = earlier.checked_sub(1).map(|before| calls[before]) {
             // What only looks may share a place with what only looks.
             low = low.max(place - shares(place));
         }
