@@ -52,8 +52,32 @@ pub struct Who {
     pub surely: IdentitiesId,
     /// Identities perhaps present; holds the sure ones.
     pub perhaps: IdentitiesId,
-    /// The client's address is not known, so entries of scheme `ip` say nothing.
-    pub address_unknown: bool,
+    /// Without the client's address entries of scheme `ip` say nothing.
+    address: Address,
+}
+
+/// Whether a client's address is known. As wide as a number: requests are moved about with it,
+/// and processors are slow to read back what lies about a single byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
+enum Address {
+    #[default]
+    Known,
+    Unknown,
+}
+
+impl Who {
+    /// Whom a request comes from that was sent by this one and answered to that one.
+    pub fn until(self, answered: Who) -> Who {
+        Who {
+            surely: self.surely,
+            perhaps: answered.perhaps,
+            address: match self.address {
+                Address::Known => answered.address,
+                Address::Unknown => Address::Unknown,
+            },
+        }
+    }
 }
 
 /// What is known of the identities of one client object, along its connections.
@@ -62,7 +86,7 @@ pub struct Credentials {
     surely: Vec<Identity>,
     perhaps: Vec<Identity>,
     sent: VecDeque<Identity>,
-    address_unknown: bool,
+    address: Address,
     who: Who,
 }
 
@@ -79,7 +103,10 @@ impl Credentials {
         }
         self.surely.clear();
         self.sent.clear();
-        self.address_unknown = address.is_none();
+        self.address = match address {
+            Some(_) => Address::Known,
+            None => Address::Unknown,
+        };
         if let Some(address) = address {
             let identity = Identity::new("ip", address);
             self.surely.push(identity.clone());
@@ -118,7 +145,7 @@ impl Credentials {
         self.who = Who {
             surely: table.identities_id(&self.surely),
             perhaps: table.identities_id(&self.perhaps),
-            address_unknown: self.address_unknown,
+            address: self.address,
         };
     }
 }
@@ -231,8 +258,8 @@ impl AclTable {
         if allows(who.surely) {
             return Access::Yes;
         }
-        let hidden_address =
-            who.address_unknown && list.iter().any(|entry| &*entry.identity.scheme == "ip");
+        let hidden_address = who.address == Address::Unknown
+            && list.iter().any(|entry| &*entry.identity.scheme == "ip");
         match *unclear || hidden_address || allows(who.perhaps) {
             true => Access::Unclear,
             false => Access::No,
@@ -334,7 +361,7 @@ mod tests {
         let who = |surely, perhaps| Who {
             surely,
             perhaps,
-            address_unknown: false,
+            address: Address::Known,
         };
         assert_eq!(table.access(acl, READ, who(mine, mine)), Access::Yes);
         assert_eq!(table.access(acl, READ, who(none, mine)), Access::Unclear);

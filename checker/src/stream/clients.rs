@@ -144,6 +144,7 @@ impl<R> Client<R> {
     ///
     /// # Errors
     /// Its number is under way already, or too many are.
+    #[inline(always)]
     pub fn ask(&mut self, open: Open<R>) -> Result<(), Doubt> {
         if self.open.iter().any(|other| other.xid == open.xid) {
             return Err(Doubt::because(
@@ -161,11 +162,15 @@ impl<R> Client<R> {
     ///
     /// # Errors
     /// There is none.
+    #[inline(always)]
     pub fn answered(&mut self, xid: i32) -> Result<Open<R>, Doubt> {
         let place = self.open.iter().position(|open| open.xid == xid);
-        place
-            .and_then(|place| self.open.remove(place))
-            .ok_or(Doubt::because("an answer to nothing that was asked"))
+        let open = match place {
+            Some(0) => self.open.pop_front(),
+            Some(place) => self.open.remove(place),
+            None => None,
+        };
+        open.ok_or(Doubt::because("an answer to nothing that was asked"))
     }
 
     /// Another connection begins; what the last one showed.
@@ -335,6 +340,7 @@ impl Session {
     ///
     /// # Errors
     /// It does not follow what the session saw before.
+    #[inline(always)]
     pub fn follow<R>(
         &mut self,
         open: &Open<R>,

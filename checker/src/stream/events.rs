@@ -69,8 +69,8 @@ impl<R: Borrow<Record>> Stream<R> {
         if open.placed || closes(op) {
             return Ok(());
         }
-        (open.who.surely, open.who.perhaps) = (0, now.perhaps);
-        open.who.address_unknown |= now.address_unknown;
+        open.who.surely = 0;
+        open.who = open.who.until(now);
         if self.lost.len() >= LOST_MAX {
             let (sessions, tree) = (&mut self.sessions, &self.tree);
             self.lost.retain(|&(session, _), open| {
@@ -176,7 +176,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 }
                 known.connected(timeout_ms.saturating_mul(1_000_000));
                 self.reconnect(process)?;
-                let client = self.clients.get_mut(&process);
+                let client = self.clients.get_mut(process);
                 let Some(client) = client else {
                     return Ok(());
                 };
@@ -193,7 +193,7 @@ impl<R: Borrow<Record>> Stream<R> {
             }
             SessionEvent::Disconnected => {
                 self.reconnect(process)?;
-                let Some(client) = self.clients.get_mut(&process) else {
+                let Some(client) = self.clients.get_mut(process) else {
                     return Ok(());
                 };
                 client.connected = false;
@@ -221,7 +221,7 @@ impl<R: Borrow<Record>> Stream<R> {
             SessionEvent::SetWatchesDone { zxid } => self.watched_again(process, *zxid),
             SessionEvent::Auth { identity } => {
                 self.client(process);
-                let Some(client) = self.clients.get_mut(&process) else {
+                let Some(client) = self.clients.get_mut(process) else {
                     return Ok(());
                 };
                 client
@@ -231,7 +231,7 @@ impl<R: Borrow<Record>> Stream<R> {
             }
             SessionEvent::AuthDone { ok } => {
                 self.client(process);
-                let Some(client) = self.clients.get_mut(&process) else {
+                let Some(client) = self.clients.get_mut(process) else {
                     return Ok(());
                 };
                 client.credentials.authenticated(*ok, &mut self.tree.acls);

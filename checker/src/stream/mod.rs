@@ -15,6 +15,7 @@
 //! | room | holds |
 //! |---|---|
 //! | `clients` | what is under way, and comparisons of zxids and times |
+//! | `roster` | clients, by their numbers |
 //! | `window` | answers on their way into the order |
 //! | `events` | connections, sessions, notifications and what was lost, as records of them come |
 //! | `settle` | what has left the window, against the tree |
@@ -31,26 +32,28 @@ mod clients;
 mod events;
 mod nameless;
 mod order;
+mod roster;
 mod seen;
 mod settle;
 mod watches;
 mod window;
 
 use crate::history::{Answer, Body, Header, Record, SessionEvent, Start, SyncPromise, Txn};
-use crate::model::{AclTable, NO_SESSION, PathId, Paths, SessionIndex, Tree};
+use crate::model::{AclTable, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::Summary;
 use crate::verify::{Refusal, Verifier};
 use crate::walk::{Options, Role, lag_ns, role};
 pub use acquit::{acquit, acquit_verified};
 use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
 pub use order::{InOrder, in_order_of_time};
+use roster::Roster;
 use rustc_hash::FxHashMap;
 use seen::Seen;
 use settle::{Answered, Entry};
 use std::borrow::Borrow;
 use std::collections::VecDeque;
 use watches::{ConnectionId, Watches};
-use window::{Place, Rank, Window};
+use window::{Key, Place, Rank, Window};
 
 /// Answers that a stream keeps for sorting, if memory and not time matters.
 pub const WINDOW: usize = 1 << 16;
@@ -141,12 +144,12 @@ pub struct Stream<R> {
     start_zxid: i64,
     taken: usize,
     last_time: u64,
-    clients: FxHashMap<u32, Client<R>>,
+    clients: Roster<R>,
     sessions: Sessions,
     shown: Shown,
     window: Window<Entry<R>>,
-    /// Where what leaves the window is put.
-    left: Vec<(Place, Entry<R>)>,
+    /// What is leaving the window.
+    left: Vec<Key>,
     judging: Judging,
     watches: Watches,
     connections: ConnectionId,
@@ -216,7 +219,7 @@ impl<R: Borrow<Record>> Stream<R> {
             options: options.for_service(header),
             taken: 0,
             last_time: 0,
-            clients: FxHashMap::default(),
+            clients: Roster::new(),
             sessions,
             shown: Shown::new(header),
             window: Window::new(window),
@@ -357,11 +360,7 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     fn client(&mut self, process: u32) -> &mut Client<R> {
-        let connections = &mut self.connections;
-        self.clients.entry(process).or_insert_with(|| {
-            *connections += 1;
-            Client::new(*connections)
-        })
+        self.clients.get(process, &mut self.connections)
     }
 
     /// The number of a session, with a place for it in the tree.
@@ -379,11 +378,12 @@ impl<R: Borrow<Record>> Stream<R> {
         let Body::Invoke { op, .. } = &seen.body else {
             return Ok(());
         };
-        let known = match id {
-            0 => self.client(process).session,
-            id => Some(self.session(id)),
+        let session = match (id, self.client(process).session) {
+            (0, None) => return Err(Doubt::because("a request before there is a session")),
+            (0, Some(own)) => own,
+            (id, Some(own)) if self.sessions.get(own).id == id => own,
+            (id, Some(_) | None) => self.session(id),
         };
-        let session = known.ok_or(Doubt::because("a request before there is a session"))?;
         if closes(op) {
             let known = self.sessions.get(session);
             known.close_sent.get_or_insert(seen.time);
@@ -429,9 +429,7 @@ impl<R: Borrow<Record>> Stream<R> {
         if open.connection != client.connection || !client.connected {
             open.who.surely = 0;
         }
-        let now = client.credentials.who();
-        open.who.perhaps = now.perhaps;
-        open.who.address_unknown |= now.address_unknown;
+        open.who = open.who.until(client.credentials.who());
         let Body::Invoke { op, .. } = &open.call.borrow().body else {
             return Ok(());
         };
@@ -480,6 +478,7 @@ impl<R: Borrow<Record>> Stream<R> {
             session,
             who,
             connection,
+            path: NO_PATH,
         };
         match self.window.push(place, Entry::Answered(answered))? {
             true => self.settle(self.window.size()),

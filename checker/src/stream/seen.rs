@@ -9,7 +9,7 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "seen".
 
 use super::settle::{Answered, Beside, Entry};
-use super::window::Place;
+use super::window::{Key, Place};
 use super::{Doubt, Placed, Stream};
 use crate::history::{Answer, Body, EventType, Op, Path, Record, Stat, Value};
 use crate::model::{SessionIndex, Tree};
@@ -129,13 +129,12 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     /// Looks ahead, if anything can have happened that no answer tells of.
-    pub(super) fn look_ahead(&mut self, left: &[(Place, Entry<R>)]) {
+    pub(super) fn look_ahead(&mut self, left: &[Key]) {
         self.seen.clear();
         if !self.may_look_ahead() {
             return;
         }
-        let entries = || left.iter().map(|(place, entry)| (*place, entry));
-        let all = || entries().chain(self.window.entries());
+        let all = || self.window.entries(left);
         let transactions = all().filter(|(place, _)| place.is_transaction());
         let mut gatherer = Gatherer {
             claimed: transactions.map(|(place, _)| place.zxid()).collect(),

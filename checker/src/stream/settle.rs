@@ -10,7 +10,7 @@
 
 use super::clients::{Open, closes};
 use super::watches::{ConnectionId, Fired, Table, registers};
-use super::window::Place;
+use super::window::{Key, Place};
 use super::{Doubt, OPAQUE, PATHS_SLACK, Placed, Stream};
 use crate::history::{
     Answer, Body, ErrorCode, EventType, Op, Path, Record, SessionEvent, Stat, Txn, TxnKind,
@@ -38,6 +38,8 @@ pub struct Answered<R> {
     pub session: SessionIndex,
     pub who: Who,
     pub connection: ConnectionId,
+    /// The path asked about, once it was looked up; [`NO_PATH`] if there is none.
+    pub path: PathId,
 }
 
 /// What else waits in the window.
@@ -70,12 +72,15 @@ impl<R: Borrow<Record>> Stream<R> {
         self.window.leave(keep, &mut left)?;
         let last = left.last().map(|(place, _)| place.zxid());
         self.look_ahead(&left);
-        for (place, entry) in left.drain(..) {
+        self.look_up(&left);
+        for key in left.drain(..) {
+            let (place, _) = key;
             self.follow_seen(place)?;
             self.follow_log(place)?;
-            match entry {
-                Entry::Answered(answered) => self.settle_answer(place, answered)?,
-                Entry::Beside(beside) => self.settle_beside(place, *beside)?,
+            match self.window.take(key) {
+                Some(Entry::Answered(answered)) => self.settle_answer(place, answered)?,
+                Some(Entry::Beside(beside)) => self.settle_beside(place, *beside)?,
+                None => {}
             }
         }
         self.left = left;
@@ -87,6 +92,22 @@ impl<R: Borrow<Record>> Stream<R> {
             self.paths_max = 2 * self.tree.paths.len() + PATHS_SLACK;
         }
         Ok(())
+    }
+
+    /// Finds the paths of what is leaving, before any of it is judged. The records were read a
+    /// while ago and are far away by now; so the processor fetches many of them at a time.
+    fn look_up(&mut self, left: &[Key]) {
+        for key in left {
+            let Some(Entry::Answered(answered)) = self.window.entry_mut(*key) else {
+                continue;
+            };
+            let (call, reply) = (answered.call.borrow(), answered.reply.borrow());
+            if let (Body::Invoke { op, .. }, Body::Return { .. }) = (&call.body, &reply.body)
+                && let Some(path) = op.path()
+            {
+                answered.path = self.tree.paths.id_shared(path);
+            }
+        }
     }
 
     /// Does what the servers' log has before a place, or at it if no answer has it.
@@ -281,7 +302,7 @@ impl<R: Borrow<Record>> Stream<R> {
         if answered.number < known.placed {
             return Err(Doubt::because("a request comes after one sent later"));
         }
-        let path = self.path_of(op);
+        let path = answered.path;
         if path == self.opaque && !self.is_harmless(op, result) {
             return Err(Doubt::because("a node that is the server's own affair"));
         }

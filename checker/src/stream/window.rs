@@ -54,10 +54,12 @@ impl Place {
     }
 }
 
+/// Where an entry belongs, and where it lies.
+pub type Key = (Place, u32);
+
 /// Entries that wait for their turn.
 pub struct Window<E> {
-    /// Places of the entries and their index.
-    keys: Vec<(Place, u32)>,
+    keys: Vec<Key>,
     /// Whether the keys are in order.
     sorted: bool,
     entries: Vec<Option<E>>,
@@ -84,13 +86,15 @@ impl<E> Window<E> {
     ///
     /// # Errors
     /// Its turn is over.
+    #[inline(always)]
     pub fn push(&mut self, place: Place, entry: E) -> Result<bool, Doubt> {
         if self.last_left.is_some_and(|last| place < last) {
             return Err(Doubt::late());
         }
         let index = match self.free.pop() {
             Some(index) => {
-                self.entries[index as usize] = Some(entry);
+                let gone = self.entries[index as usize].replace(entry);
+                assert!(gone.is_none(), "an entry lies where others have left");
                 index
             }
             None => {
@@ -117,27 +121,37 @@ impl<E> Window<E> {
         }
     }
 
-    /// Lets the older entries leave until `keep` are left, in order.
+    /// Lets the older entries leave until `keep` are left, in order; each lies where it lay
+    /// until it is taken.
     ///
     /// # Errors
     /// Two transactions have one place.
-    pub fn leave(&mut self, keep: usize, left: &mut Vec<(Place, E)>) -> Result<(), Doubt> {
+    pub fn leave(&mut self, keep: usize, left: &mut Vec<Key>) -> Result<(), Doubt> {
         let count = self.keys.len().saturating_sub(keep);
         if !self.sorted {
             self.keys.sort_unstable();
             self.sorted = true;
         }
-        for &(place, index) in &self.keys[..count] {
+        for &(place, _) in &self.keys[..count] {
             if place.is_transaction() && self.last_left == Some(place) {
                 return Err(Doubt::because("two requests at one zxid"));
             }
             self.last_left = Some(place);
-            let entry = self.entries[index as usize].take();
-            left.extend(entry.map(|entry| (place, entry)));
-            self.free.push(index);
         }
-        self.keys.drain(..count);
+        left.extend(self.keys.drain(..count));
         Ok(())
+    }
+
+    /// An entry that has left and was not taken.
+    pub fn entry_mut(&mut self, (_, index): Key) -> Option<&mut E> {
+        self.entries[index as usize].as_mut()
+    }
+
+    /// Takes an entry that has left.
+    #[inline(always)]
+    pub fn take(&mut self, (_, index): Key) -> Option<E> {
+        self.free.push(index);
+        self.entries[index as usize].take()
     }
 
     /// True if everything up to a place has left.
@@ -145,9 +159,9 @@ impl<E> Window<E> {
         self.last_left.is_some_and(|last| place < last)
     }
 
-    /// What waits, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = (Place, &E)> {
-        let keys = self.keys.iter();
+    /// What waits, in no order, and before it what has left and was not taken.
+    pub fn entries<'a>(&'a self, left: &'a [Key]) -> impl Iterator<Item = (Place, &'a E)> {
+        let keys = left.iter().chain(&self.keys);
         keys.filter_map(|&(place, index)| Some((place, self.entries[index as usize].as_ref()?)))
     }
 
@@ -183,7 +197,8 @@ mod tests {
         assert!(window.push(place(5, Rank::Transaction), 'x').is_err());
         window.push(place(6, Rank::Read), 'e').unwrap();
         window.leave(0, &mut left).unwrap();
-        let left: String = left.into_iter().map(|(_, entry)| entry).collect();
+        assert_eq!(window.entries(&left).count(), 5);
+        let left: String = left.iter().filter_map(|key| window.take(*key)).collect();
         assert_eq!(left, "abced");
     }
 

@@ -351,9 +351,7 @@ impl<'h> Builder<'h> {
         if connection != client.connection || !client.connected || result.is_none() {
             request.who.surely = 0;
         }
-        let now = client.credentials.who();
-        request.who.perhaps = now.perhaps;
-        request.who.address_unknown |= now.address_unknown;
+        request.who = request.who.until(client.credentials.who());
         let Some(result) = result else { return Ok(()) };
         (request.ret, request.zxid, request.answer) = (time, zxid, Some(result));
         request.role = role(request.op, zxid, result);
