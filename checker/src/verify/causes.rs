@@ -8,10 +8,9 @@
 //!
 //! Answers to: `consistency.md` P10 to P12; `protocol.md` 12.
 
+use super::told::Request;
 use crate::certificate::{Effect, Step};
-use crate::history::{
-    Acl, Answer, Body, ErrorCode, EventType, History, Op, Record, SessionEvent, Start,
-};
+use crate::history::{Acl, Answer, Body, ErrorCode, EventType, History, Op, SessionEvent, Start};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -41,9 +40,6 @@ pub struct Causes<'h> {
     owned: FxHashMap<i64, BTreeSet<&'h str>>,
 }
 
-/// What became of a request: the record that answered it, if one did.
-pub type Replies<'h> = FxHashMap<usize, &'h Record>;
-
 /// The node above a path.
 fn above(path: &str) -> Option<&str> {
     match path.rfind('/')? {
@@ -55,7 +51,7 @@ fn above(path: &str) -> Option<&str> {
 
 impl<'h> Causes<'h> {
     /// Follows an order that has been proved.
-    pub fn of(history: &'h History, order: &[Step], replies: &Replies<'h>) -> Self {
+    pub fn of(history: &'h History, requests: &[Request<'h>], order: &[Step]) -> Self {
         let mut causes = Causes::default();
         if let Start::Nodes { nodes, .. } = &history.header.start {
             for node in nodes {
@@ -67,46 +63,37 @@ impl<'h> Causes<'h> {
             }
         }
         for step in order {
-            match step.effect {
-                Effect::End(session) => causes.end_untold(session),
+            let asked = match step.effect {
+                Effect::End(session) => {
+                    causes.end_untold(session);
+                    continue;
+                }
                 Effect::Request(record) => {
-                    let Some(Body::Invoke { session, op, .. }) =
-                        history.records.get(record).map(|asked| &asked.body)
-                    else {
-                        continue;
-                    };
-                    match replies.get(&record).map(|reply| &reply.body) {
-                        Some(Body::Return { result, .. }) => {
-                            causes.done(step.zxid, *session, op, result);
-                        }
-                        Some(_) | None => causes.perhaps(*session, op),
-                    }
+                    let found = requests.binary_search_by_key(&record, |asked| asked.invoke);
+                    found.ok().map(|at| requests[at])
                 }
+            };
+            match asked.map(|asked| (asked.session, asked.op, asked.answer)) {
+                Some((session, op, Some((_, result)))) => {
+                    causes.done(step.zxid, session, op, result);
+                }
+                Some((session, op, None)) => causes.perhaps(session, op),
+                None => {}
             }
         }
-        causes.what_nobody_was_told(history, replies);
+        // What is of unknown fate may have happened elsewhere than in this order.
+        for asked in requests.iter().filter(|asked| asked.answer.is_none()) {
+            causes.perhaps(asked.session, asked.op);
+        }
+        for record in &history.records {
+            if let Body::Session(
+                SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
+            ) = record.body
+            {
+                causes.end_untold(session);
+            }
+        }
         causes
-    }
-
-    /// What is of unknown fate may have happened elsewhere than in this order.
-    fn what_nobody_was_told(&mut self, history: &'h History, replies: &Replies<'h>) {
-        for (index, record) in history.records.iter().enumerate() {
-            match &record.body {
-                Body::Invoke { session, op, .. } if !replies.contains_key(&index) => {
-                    self.perhaps(*session, op);
-                }
-                Body::Session(
-                    SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
-                ) => self.end_untold(*session),
-                Body::Invoke { .. }
-                | Body::Return { .. }
-                | Body::Lost { .. }
-                | Body::Notify { .. }
-                | Body::Session(_)
-                | Body::Ping { .. }
-                | Body::Final => {}
-            }
-        }
     }
 
     fn done(&mut self, zxid: i64, session: i64, op: &'h Op, result: &'h Result<Answer, ErrorCode>) {

@@ -8,9 +8,9 @@
 //!
 //! Answers to: `consistency.md` 3.2, open world.
 
+use super::told::Request;
 use super::{Refusal, refuse};
-use crate::certificate::{Effect, Step};
-use crate::history::{Answer, Body, ErrorCode, History, Op, Record, Stat, Value};
+use crate::history::{Answer, ErrorCode, Op, Stat, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Below this servers write without transactions.
@@ -39,34 +39,21 @@ struct Free<'h> {
     wrote: FxHashMap<i64, FxHashSet<&'h str>>,
 }
 
-/// Checks every answer of a history, whose recorded transactions are `order`.
+/// Checks every answer of a history.
 ///
 /// # Errors
 /// One that no free write explains.
-pub fn check(history: &History, order: &[Step]) -> Result<(), Refusal> {
-    let mut places: FxHashMap<usize, i64> = FxHashMap::default();
-    for step in order {
-        if let Effect::Request(record) = step.effect {
-            places.insert(record, step.zxid);
-        }
-    }
-    let (mut open, mut answers) = (FxHashMap::default(), Vec::new());
-    for (index, record) in history.records.iter().enumerate() {
-        match &record.body {
-            Body::Invoke { xid, op, .. } => {
-                open.insert((record.process, *xid), (index, op));
-            }
-            Body::Return { xid, zxid, result } => {
-                if let Some((asked, op)) = open.remove(&(record.process, *xid)) {
-                    let read = !op.is_transaction();
-                    let placed = places.contains_key(&asked) || read && *zxid > 0;
-                    answers.extend(placed.then_some((*zxid, read, asked, op, result)));
-                }
-            }
-            Body::Lost { xid } => drop(open.remove(&(record.process, *xid))),
-            Body::Notify { .. } | Body::Session(_) | Body::Ping { .. } | Body::Final => {}
-        }
-    }
+pub fn check(requests: &[Request<'_>]) -> Result<(), Refusal> {
+    let answers = requests.iter().filter_map(|asked| {
+        let ((zxid, result), read) = (asked.answer?, !asked.op.is_transaction());
+        let placed = if read {
+            zxid > 0
+        } else {
+            asked.zxid().is_some()
+        };
+        placed.then_some((zxid, read, asked.invoke, asked.op, result))
+    });
+    let mut answers: Vec<_> = answers.collect();
     answers.sort_by_key(|&(zxid, read, asked, _, _)| (zxid, read, asked));
     let mut free = Free::default();
     for &(zxid, read, _, op, result) in &answers {
@@ -241,28 +228,4 @@ fn between(before: &Seen<'_>, old: &Stat, new: &Stat, zxid: i64) -> Option<&'sta
     let data = wrote || (old.mtime, old.data_length) == (new.mtime, new.data_length);
     let counted = children || old.num_children == new.num_children;
     (!(fixed && data && counted)).then_some("something changed without a write")
-}
-
-/// The reads of a history that name their prefix, in the order in which they stand behind
-/// transactions: zxid and record.
-pub fn reads(history: &History) -> Vec<(i64, usize)> {
-    let (mut open, mut reads) = (FxHashMap::default(), Vec::new());
-    for (index, Record { process, body, .. }) in history.records.iter().enumerate() {
-        match body {
-            Body::Invoke { xid, op, .. } if !op.is_transaction() => {
-                open.insert((*process, *xid), index);
-            }
-            Body::Return { xid, zxid, result } => {
-                let asked = open.remove(&(*process, *xid)).filter(|_| *zxid > 0);
-                let says = !result
-                    .as_ref()
-                    .is_err_and(|code| !super::tree::decided_by_state(*code));
-                reads.extend(asked.filter(|_| says).map(|asked| (*zxid, asked)));
-            }
-            Body::Lost { xid } => drop(open.remove(&(*process, *xid))),
-            _ => {}
-        }
-    }
-    reads.sort_unstable();
-    reads
 }

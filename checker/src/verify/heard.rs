@@ -17,11 +17,11 @@
 //!
 //! Answers to: `consistency.md` P3, P5, P10 to P12.
 
-use super::causes::{Cause, Causes, Replies};
-use super::tree::decided_by_state;
+use super::causes::{Cause, Causes};
+use super::told::Request;
 use super::{Refusal, refuse};
-use crate::certificate::{Effect, Step};
-use crate::history::{Answer, Body, ErrorCode, EventType, History, Op, Record, SessionEvent};
+use crate::certificate::Step;
+use crate::history::{Body, ErrorCode, EventType, History, Op, Record, SessionEvent};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -76,62 +76,25 @@ impl<'h> Line<'h> {
 struct Ear<'c, 'h> {
     history: &'h History,
     causes: &'c Causes<'h>,
-    /// The record that each answer answers.
-    asked: FxHashMap<usize, usize>,
+    /// The requests by the records that ended them.
+    ended: FxHashMap<usize, Request<'h>>,
     lines: FxHashMap<u32, Line<'h>>,
     seen: FxHashMap<i64, i64>,
-}
-
-/// The order that the answers themselves tell.
-pub fn told_order(history: &History) -> Vec<Step> {
-    let (mut open, mut order) = (FxHashMap::default(), Vec::new());
-    for (index, record) in history.records.iter().enumerate() {
-        match &record.body {
-            Body::Invoke { xid, op, .. } if op.is_transaction() => {
-                open.insert((record.process, *xid), index);
-            }
-            Body::Return { xid, zxid, result } => {
-                let asked = open.remove(&(record.process, *xid));
-                let says = !result.as_ref().is_err_and(|code| !decided_by_state(*code));
-                order.extend(asked.filter(|_| says).map(|asked| Step {
-                    zxid: *zxid,
-                    effect: Effect::Request(asked),
-                }));
-            }
-            Body::Lost { xid } => drop(open.remove(&(record.process, *xid))),
-            _ => {}
-        }
-    }
-    order.sort_by_key(|step| step.zxid);
-    order
 }
 
 /// Checks what was heard besides answers against an order that has been proved.
 ///
 /// # Errors
 /// The first rule that does not hold.
-pub fn check(history: &History, order: &[Step]) -> Result<(), Refusal> {
-    let mut open: FxHashMap<(u32, i32), usize> = FxHashMap::default();
-    let (mut replies, mut asked) = (Replies::default(), FxHashMap::default());
-    for (index, record) in history.records.iter().enumerate() {
-        match &record.body {
-            Body::Invoke { xid, .. } => drop(open.insert((record.process, *xid), index)),
-            Body::Return { xid, .. } | Body::Lost { xid } => {
-                if let Some(question) = open.remove(&(record.process, *xid)) {
-                    asked.insert(index, question);
-                    if matches!(record.body, Body::Return { .. }) {
-                        replies.insert(question, record);
-                    }
-                }
-            }
-            Body::Notify { .. } | Body::Session(_) | Body::Ping { .. } | Body::Final => {}
-        }
-    }
-    let causes = Causes::of(history, order, &replies);
+pub fn check(history: &History, requests: &[Request<'_>], order: &[Step]) -> Result<(), Refusal> {
+    let causes = Causes::of(history, requests, order);
+    let ended = requests
+        .iter()
+        .filter_map(|asked| Some((asked.end?, *asked)));
     let mut ear = Ear {
         history,
         causes: &causes,
-        asked,
+        ended: ended.collect(),
         lines: FxHashMap::default(),
         seen: FxHashMap::default(),
     };
@@ -163,13 +126,10 @@ impl<'h> Ear<'_, 'h> {
     fn hear(&mut self, index: usize, record: &'h Record) -> Result<(), Refusal> {
         let process = record.process;
         match &record.body {
-            Body::Return { zxid, result, .. } => self.answer(index, process, *zxid, result),
-            Body::Lost { .. } => {
-                let op = self.asked.get(&index).and_then(|asked| self.op(*asked));
-                let line = self.lines.entry(process).or_default();
-                line.perhaps.extend(op.and_then(|(_, op)| waits_for(op)));
-                Ok(())
-            }
+            Body::Return { .. } | Body::Lost { .. } => match self.ended.get(&index) {
+                Some(&asked) => self.end(index, process, asked),
+                None => Ok(()),
+            },
             Body::Notify { zxid, event, path } => {
                 self.notification(index, process, *zxid, *event, path)
             }
@@ -178,40 +138,28 @@ impl<'h> Ear<'_, 'h> {
         }
     }
 
-    fn op(&self, asked: usize) -> Option<(i64, &'h Op)> {
-        match &self.history.records[asked].body {
-            Body::Invoke { session, op, .. } => Some((*session, op)),
-            _ => None,
-        }
-    }
-
-    fn answer(
-        &mut self,
-        index: usize,
-        process: u32,
-        zxid: i64,
-        result: &'h Result<Answer, ErrorCode>,
-    ) -> Result<(), Refusal> {
-        let Some(&asked) = self.asked.get(&index) else {
-            return Ok(());
-        };
-        let Some((session, op)) = self.op(asked) else {
-            return Ok(());
-        };
+    /// A request was answered, or given up.
+    fn end(&mut self, index: usize, process: u32, asked: Request<'h>) -> Result<(), Refusal> {
+        let op = asked.op;
         let line = self.lines.entry(process).or_default();
-        if asked < line.answered {
+        let Some((zxid, result)) = asked.answer else {
+            line.perhaps.extend(waits_for(op));
+            return Ok(());
+        };
+        if asked.invoke < line.answered {
             return refuse("W2", index, "it was answered after what was asked later");
         }
-        line.answered = asked;
-        if result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
+        line.answered = asked.invoke;
+        if asked.zxid().is_none() {
             return Ok(());
         }
         if zxid > 0 {
             line.shown = line.shown.max(zxid);
-            let seen = self.seen.entry(session).or_default();
+            let seen = self.seen.entry(asked.session).or_default();
             *seen = zxid.max(*seen);
             let late = line.due.iter().take_while(|(due, _)| *due <= zxid);
-            let mut late = late.filter(|(_, wait)| asked > line.again || !line.waits[wait].again);
+            let mut late =
+                late.filter(|(_, wait)| asked.invoke > line.again || !line.waits[wait].again);
             if let Some((due, (path, _))) = late.next() {
                 let reason = format!(
                     "it shows {zxid:#x}, but the watch on {path} fires at {due:#x} and nothing was told"

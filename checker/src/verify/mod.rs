@@ -37,6 +37,7 @@
 //! | `tree`, `rights` | what each request does (W3, R1) |
 //! | `free` | free writes, where others wrote too (F) |
 //! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
+//! | `told` | which record answers which, in a history in memory |
 //! | `waiting` | requests that have no place yet |
 //! | `texts` | paths and names as numbers, so that no other thread's are touched |
 //!
@@ -50,6 +51,7 @@ mod heard;
 mod lives;
 mod rights;
 mod texts;
+mod told;
 mod tree;
 mod waiting;
 
@@ -142,7 +144,7 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
         Some((_, _, record, _)) => refuse("form", record, "it sees more than there is"),
         None => verifier.finish(),
     }?;
-    heard::check(history, &certificate.order)
+    heard::check(history, &told::requests(history), &certificate.order)
 }
 
 /// As [`verify`], of what clients heard besides answers, for an order that a [`Verifier`] has
@@ -151,7 +153,8 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
 /// # Errors
 /// The first rule that it does not prove.
 pub fn verify_heard(history: &History) -> Result<(), Refusal> {
-    heard::check(history, &heard::told_order(history))
+    let requests = told::requests(history);
+    heard::check(history, &requests, &told::order(&requests))
 }
 
 /// As [`verify`], where others wrote too: the zxids are the order, and a tree that changes
@@ -162,9 +165,9 @@ pub fn verify_heard(history: &History) -> Result<(), Refusal> {
 /// The first rule that it does not prove; `F` where no free write explains an answer.
 pub fn verify_open(history: &History, terms: Terms) -> Result<(), Refusal> {
     let (mut verifier, numbers) = Verifier::of_all(history, terms, true)?;
-    let order = heard::told_order(history);
-    let mut reads = free::reads(history).into_iter().peekable();
-    for step in &order {
+    let requests = told::requests(history);
+    let mut reads = told::reads(&requests).into_iter().peekable();
+    for step in told::order(&requests) {
         while let Some((_, read)) = reads.next_if(|&(zxid, _)| zxid < step.zxid) {
             verifier.see(numbers[&read])?;
         }
@@ -174,7 +177,7 @@ pub fn verify_open(history: &History, terms: Terms) -> Result<(), Refusal> {
     }
     reads.try_for_each(|(_, read)| verifier.see(numbers[&read]))?;
     verifier.clock.finish()?;
-    free::check(history, &order)
+    free::check(&requests)
 }
 
 /// A proof under way. `R` is a record, shared or borrowed.

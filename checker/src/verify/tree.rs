@@ -28,8 +28,8 @@ impl Learnt {
         Learnt((zxid != 0).then_some(zxid))
     }
 
-    fn agrees(&mut self, seen: i64) -> bool {
-        *self.0.get_or_insert(seen) == seen
+    fn or_learn(&mut self, seen: i64) -> i64 {
+        *self.0.get_or_insert(seen)
     }
 }
 
@@ -77,33 +77,24 @@ struct Znode {
 impl Znode {
     /// True if a Stat that `by` was told is this node's.
     fn has_stat(&mut self, seen: &Stat, by: Caller<'_>) -> bool {
-        let node = self;
-        let length = node.data.as_ref().map_or(0, |data| data.bytes().len());
-        let cversion = node.creates.wrapping_mul(2).wrapping_sub(node.children);
-        let counted = (
-            node.version,
-            node.aversion,
-            cversion,
-            node.children,
-            length as i32,
-            node.owner,
-        );
-        let told = (
-            seen.version,
-            seen.aversion,
-            seen.cversion,
-            seen.num_children,
-            seen.data_length,
-            seen.ephemeral_owner,
-        );
-        node.opaque
+        let length = self.data.as_ref().map_or(0, |data| data.bytes().len());
+        let cversion = self.creates.wrapping_mul(2).wrapping_sub(self.children);
+        self.opaque
             || by.zxid == 0 && *seen == Stat::default()
-            || counted == told
-                && node.czxid.agrees(seen.czxid)
-                && node.mzxid.agrees(seen.mzxid)
-                && node.pzxid.agrees(seen.pzxid)
-                && node.ctime.agrees(seen.ctime)
-                && node.mtime.agrees(seen.mtime)
+            || *seen
+                == Stat {
+                    czxid: self.czxid.or_learn(seen.czxid),
+                    mzxid: self.mzxid.or_learn(seen.mzxid),
+                    pzxid: self.pzxid.or_learn(seen.pzxid),
+                    ctime: self.ctime.or_learn(seen.ctime),
+                    mtime: self.mtime.or_learn(seen.mtime),
+                    version: self.version,
+                    aversion: self.aversion,
+                    cversion,
+                    num_children: self.children,
+                    data_length: length as i32,
+                    ephemeral_owner: self.owner,
+                }
     }
 }
 
