@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Histories of fewer records are held in memory.
 const SHORT_RECORDS: usize = 1 << 17;
 
+/// Files of more bytes hardly ever hold so few: they are judged from the first record on.
+const SHORT_BYTES: u64 = 1 << 25;
+
 /// When nothing came for so long, nothing earlier is still to come either.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,7 @@ pub fn begin(
     let mut begun = Batch::default();
     let records_max = match arguments.whole {
         true => usize::MAX,
+        false if std::fs::metadata(file).is_ok_and(|file| file.len() > SHORT_BYTES) => 0,
         false => SHORT_RECORDS,
     };
     if source::read_rest(file, &mut reader, &mut begun, records_max)? {
