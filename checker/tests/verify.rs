@@ -5,7 +5,7 @@ mod mutate;
 mod toy;
 
 use gamekeeper_checker::certificate::{Effect, Sight, Step};
-use gamekeeper_checker::history::{Answer, Body, Header, Op, Stat};
+use gamekeeper_checker::history::{Acl, Answer, Body, ErrorCode, Header, Op, SessionEvent, Stat};
 use gamekeeper_checker::verify::{Refusal, Verifier, verify};
 use gamekeeper_checker::{
     Certificate, History, Options, Property, Stream, Verdict, judge_verified,
@@ -73,7 +73,16 @@ fn no_forgery_of_a_place_is_confirmed() {
             Some("form"),
             "{gone:?} twice"
         );
+        forged.order.remove(place);
+        forged.order[place].zxid = 0;
+        if needed {
+            assert_eq!(rule_against(&history, &forged), Some("form"), "{gone:?}");
+        }
     }
+    let mut forged = honest.clone();
+    let effect = Effect::End(0x77);
+    forged.order.extend([Step { zxid: 0, effect }; 2]);
+    assert_eq!(rule_against(&history, &forged), Some("form"), "two ends");
     for place in 0..honest.sights.len() {
         let mut forged = honest.clone();
         forged.sights[place].prefix += 1;
@@ -81,6 +90,13 @@ fn no_forgery_of_a_place_is_confirmed() {
             rule_against(&history, &forged).is_some(),
             "sight {place} moved"
         );
+        forged.sights[place].prefix -= 1;
+        let prefix = forged.sights[place].prefix;
+        if prefix > 0 && honest.order[prefix - 1].zxid != 0 {
+            forged.sights[place].prefix -= 1;
+            let rule = rule_against(&history, &forged);
+            assert!(rule.is_some(), "sight {place} moved back");
+        }
         forged.sights.remove(place);
         assert_eq!(
             rule_against(&history, &forged),
@@ -286,6 +302,135 @@ fn by_zxids(history: &History) -> Result<(), Refusal> {
     let sights = reads.into_iter().map(sight).collect();
     let certificate = Certificate { order, sights };
     verify(history, &certificate, Options::default().terms())
+}
+
+fn asked(session: i64, xid: i32, op: Op) -> Body {
+    Body::Invoke { session, xid, op }
+}
+
+fn created(xid: i32, zxid: i64, path: &str) -> Body {
+    let result = Ok(Answer::Path(path.into()));
+    Body::Return { xid, zxid, result }
+}
+
+fn create(path: &str) -> Op {
+    Op::Create {
+        path: path.into(),
+        data: None,
+        acl: Acl::open(),
+        ephemeral: false,
+        sequential: path.ends_with('/'),
+        stat: false,
+    }
+}
+
+fn connected(session: i64) -> Body {
+    Body::Session(SessionEvent::Connected {
+        session,
+        timeout_ms: 10_000,
+        reattached: false,
+        address: None,
+    })
+}
+
+/// A history of one client, a record a second.
+fn alone(bodies: impl IntoIterator<Item = Body>) -> History {
+    let mut history = History::new(Header::default());
+    for (second, body) in bodies.into_iter().enumerate() {
+        history.push(1, second as u64 * 1_000_000_000, body);
+    }
+    history
+}
+
+#[test]
+fn a_session_that_ended_writes_no_more_and_none_ends_early_or_is_served_again() {
+    let write = [asked(1, 1, create("/a")), created(1, 7, "/a")];
+    let gone = Body::Session(SessionEvent::Expired { session: 1 });
+    let result = Ok(Answer::Done);
+    let (xid, zxid) = (9, 5);
+    let close = [asked(1, xid, Op::Close), Body::Return { xid, zxid, result }];
+    let rule = |bodies: &[&[Body]]| {
+        let opinion = by_zxids(&alone(bodies.concat()));
+        opinion.err().map(|refusal| refusal.rule)
+    };
+    let begin = [connected(1)];
+    assert_eq!(rule(&[&begin, &write]), None);
+    assert_eq!(rule(&[&begin, &close, &write]), Some("W2"));
+    assert_eq!(rule(&[&begin, &write, &[gone.clone()]]), Some("E"));
+    // Nothing proves that the leader had heard of it, but it was gone.
+    assert_eq!(rule(&[&begin, &[gone.clone()]]), None);
+    let (path, result) = ("/a".into(), Err(ErrorCode::NO_NODE));
+    let watch = false;
+    let read = [
+        asked(1, xid, Op::Exists { path, watch }),
+        Body::Return { xid, zxid, result },
+    ];
+    assert_eq!(rule(&[&begin, &read, &[gone.clone()]]), None);
+    assert_eq!(rule(&[&begin, &[gone], &read]), Some("E"));
+}
+
+/// That a session cannot have ended yet may be learnt when its end has its place already.
+#[test]
+fn an_end_that_proves_to_be_later_than_what_follows_it_is_refused() {
+    let late = |sent: u64| {
+        let terms = Options::default().terms();
+        let mut verifier = Verifier::new(&Header::default(), terms);
+        let mut history = alone([connected(1), Body::Ping { sent: 0 }]);
+        history.push(2, 1_000_000_000, asked(2, 1, create("/a")));
+        history.push(2, 2_000_000_000, created(1, 7, "/a"));
+        history.push(1, sent, Body::Ping { sent });
+        let (last, records) = history.records.split_last().expect("some");
+        for (index, record) in records.iter().enumerate() {
+            assert_eq!(verifier.read(index, record), Ok(()));
+        }
+        assert_eq!(verifier.end(1, 6), Ok(()));
+        assert_eq!(verifier.place(0, 7), Ok(()));
+        verifier.read(records.len(), last)
+    };
+    assert_eq!(late(20_000_000_000), Ok(()));
+    // What was answered so long before had been passed on, and 10 s had to go by.
+    let refusal = late(40_000_000_000).err();
+    assert_eq!(refusal.map(|refusal| refusal.rule), Some("W1"));
+}
+
+#[test]
+fn what_returned_before_a_session_can_have_ended_does_not_come_after_its_end() {
+    let mut history = alone([
+        connected(1),
+        asked(1, 1, create("/a")),
+        created(1, 6, "/a"),
+        asked(2, 2, create("/b")),
+        created(2, 8, "/b"),
+    ]);
+    let told = |history: &History| {
+        let request = |record, zxid| Step {
+            zxid,
+            effect: Effect::Request(record),
+        };
+        let effect = Effect::End(1);
+        let end = Step { zxid: 7, effect };
+        let certificate = Certificate {
+            order: vec![request(1, 6), end, request(3, 8)],
+            sights: Vec::new(),
+        };
+        rule_against(history, &certificate)
+    };
+    assert_eq!(told(&history), Some("W1"));
+    history.records[4].time = 11_000_000_000;
+    assert_eq!(told(&history), None);
+}
+
+#[test]
+fn a_numbered_node_may_have_no_other_name() {
+    let history = alone([
+        asked(1, 1, create("/zookeeper/quota/")),
+        created(1, 7, "/zookeeper/quota/0000000000"),
+        asked(1, 2, create("/zookeeper/quota/")),
+        created(2, 8, "/zookeeper/quota/0000000001"),
+    ]);
+    assert_eq!(by_zxids(&history), Ok(()));
+    let verdict = judge_verified(&history, &Options::default());
+    assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
 }
 
 /// Where nothing was lost the zxids are the certificate: whatever is broken then is refused by
