@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// Entries in a lot.
-const LOT: usize = 256;
+/// Entries in a lot. With fewer, threads wake each other more often; and a lot is filled again
+/// while its last records still lie in the cache of who judged them, and have to be fetched.
+const LOT: usize = 1 << 10;
 
 /// Lots that are read before the judge has taken them.
 const LOTS_AHEAD: usize = 16;
@@ -33,7 +34,7 @@ const LOTS_BACK: usize = 64;
 
 /// A request that is never answered keeps its whole lot. With so many lots kept, further
 /// records are moved out of theirs.
-const LOTS_KEPT_MAX: usize = 2048;
+const LOTS_KEPT_MAX: usize = 512;
 
 /// Records for any thread to look at.
 #[derive(Clone)]
@@ -335,7 +336,11 @@ mod tests {
         let (held, error) = all(LOTS_KEPT_MAX, "{\"type\":\"ok\"}\n");
         assert_eq!(held.len() as u64, 2 * RECORDS);
         let error = error.unwrap().to_string();
-        assert!(error.starts_with("line 2569, field `xid`"), "{error}");
+        let line = RECORDS + 2;
+        assert!(
+            error.starts_with(&format!("line {line}, field `xid`")),
+            "{error}"
+        );
     }
 
     #[test]
