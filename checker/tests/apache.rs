@@ -265,6 +265,35 @@ fn a_node_that_one_multi_deletes_and_creates_is_there_afterwards() {
     book.valid(&Options::default());
 }
 
+/// closeSession is answered before the connection ends, and until then its watches still fire.
+#[test]
+fn a_watch_may_still_fire_once_its_session_is_closed() {
+    let book = |zxid, world, path: &str| {
+        let mut book = Book::new(Header {
+            world,
+            ..start(Vec::new())
+        });
+        book.open(1);
+        book.open(2);
+        let op = Op::Exists {
+            path: "/new".into(),
+            watch: true,
+        };
+        book.ask(1, op, 7, Err(ErrorCode::NO_NODE));
+        book.ask(1, Op::Close, 8, Ok(Answer::Done));
+        book.create(2, "/new", !EPHEMERAL, 9);
+        book.create(2, "/other", !EPHEMERAL, 10);
+        let (path, event) = (path.into(), EventType::NodeCreated);
+        book.push(1, Body::Notify { zxid, event, path });
+        book.push(1, Body::Session(SessionEvent::Disconnected));
+        book
+    };
+    for (zxid, world) in [(-1, World::Closed), (9, World::Closed), (-1, World::Open)] {
+        book(zxid, world, "/new").valid(&Options::default());
+    }
+    book(-1, World::Closed, "/other").invalid("waiting");
+}
+
 /// Before 3.9 a notification's header says -1 (ZOOKEEPER-4655): it is matched by type and
 /// path, in the order of what happened.
 #[test]

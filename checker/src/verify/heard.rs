@@ -168,8 +168,10 @@ impl<'h> Ear<'_, 'h> {
             }
         }
         if matches!((op, result), (Op::Close, Ok(_))) {
-            line.waits.clear();
+            // Until the connection ends they may still be told.
             line.due.clear();
+            line.perhaps
+                .extend(std::mem::take(&mut line.waits).into_keys());
         }
         let stays =
             result.is_ok() || matches!(op, Op::Exists { .. }) && *result == Err(ErrorCode::NO_NODE);

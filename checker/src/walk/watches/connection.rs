@@ -103,6 +103,13 @@ impl<'h> Connection<'h> {
         self.caught_up.clear();
     }
 
+    /// The session was closed: whatever is registered may fire until the connection ends.
+    pub fn close(&mut self) {
+        self.due.clear();
+        let live = std::mem::take(&mut self.live);
+        self.perhaps.extend(live.into_keys());
+    }
+
     /// Takes a registration out; it counts as fired.
     pub fn remove(&mut self, key: Key<'h>) -> Option<Live<'h>> {
         let live = self.live.remove(&key)?;

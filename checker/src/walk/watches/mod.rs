@@ -157,8 +157,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
         let connection = self.connections.entry(process).or_default();
         connection.who = Some(request.who);
         if matches!((request.op, request.answer), (Op::Close, Some(Ok(_)))) {
-            connection.live.clear();
-            connection.due.clear();
+            connection.close();
         }
         let (Some(table), Some(path)) = (registers(request.op), request.op.path()) else {
             return Ok(());
