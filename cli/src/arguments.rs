@@ -126,6 +126,9 @@ pub struct ProxyArguments {
     /// them is let in, and the judge takes every later change for a recorded client's.
     #[arg(long)]
     pub exclusive: bool,
+    /// With whose rights the tree is read: a file of lines USER:PASSWORD, digest credentials.
+    #[arg(long, requires = "exclusive")]
+    pub auth_file: Option<PathBuf>,
     /// Whose ensemble.
     #[command(flatten)]
     pub service: ServiceArguments,

@@ -9,7 +9,10 @@ use gamekeeper_checker::{Options, Verdict, judge_verified};
 use gamekeeper_cli::arguments::{ProxyArguments, RecordArguments, Service, ServiceArguments};
 use gamekeeper_cli::proxy::Proxy;
 use gamekeeper_cli::record;
+use gamekeeper_client::{Client, ClientConfig};
 use gamekeeper_core::base::ServerId;
+use gamekeeper_core::proto::{Acl, CreateMode, Id};
+use gamekeeper_runtime::TokioRuntime;
 use gamekeeper_workload::Kind;
 use std::fs::File;
 use std::io::BufReader;
@@ -74,6 +77,7 @@ async fn both_recorders_write_histories_that_are_valid_while_a_server_dies() {
         out: file("proxy"),
         seconds: None,
         exclusive: true,
+        auth_file: None,
         service: service(),
     };
     let proxy = Proxy::open(&arguments).await.expect("it listens");
@@ -128,4 +132,41 @@ async fn a_chroot_that_is_not_there_is_named() {
         .await
         .expect_err("nothing to work in");
     assert_eq!(trouble.to_string(), "--chroot: there is no \"/not/there\"");
+}
+
+/// A node that only its owner may read is no obstacle to whoever may be its owner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_with_secrets_is_read_with_the_right_credentials() {
+    let cluster = Cluster::new();
+    let folder = tempfile::tempdir().expect("a directory");
+    let config = ClientConfig {
+        servers: cluster.clients(),
+        timeout_ms: 3000,
+        rest_ms: 100,
+    };
+    let (client, _) = Client::open(&TokioRuntime::new(), config, ());
+    client.ready().await;
+    client.add_auth("digest", "ann:owl").await.expect("digest");
+    let owner = vec![Acl::new(31, Id::new("auth", ""))];
+    let made = client.create("/secret", &b""[..], CreateMode::default(), owner);
+    made.await.expect("a node");
+    let file = folder.path().join("credentials");
+    let mut arguments = ProxyArguments {
+        listen: vec![format!("127.0.0.1:0={}", cluster.clients()[0])],
+        out: folder.path().join("proxy"),
+        seconds: None,
+        exclusive: true,
+        auth_file: None,
+        service: service(),
+    };
+    let told = Proxy::open(&arguments).await.unwrap_err().to_string();
+    assert!(told.contains("NoAuth at /secret (--auth-file"), "{told}");
+    std::fs::write(&file, "ann\n").unwrap();
+    arguments.auth_file = Some(file.clone());
+    let told = Proxy::open(&arguments).await.unwrap_err().to_string();
+    assert!(told.ends_with("line 1 is no USER:PASSWORD"), "{told}");
+    std::fs::write(&file, "ann:owl\n").unwrap();
+    let proxy = Proxy::open(&arguments).await.expect("it may read");
+    proxy.close().await.expect("a recording");
+    assert_eq!(read(&arguments.out).header.world, World::Closed);
 }

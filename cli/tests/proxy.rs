@@ -42,6 +42,7 @@ impl Stage {
             out: folder.path().join("history"),
             seconds: None,
             exclusive: false,
+            auth_file: None,
             service: ServiceArguments {
                 service: Service::Zookeeper,
                 tick_ms: 2000,

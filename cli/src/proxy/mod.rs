@@ -79,7 +79,12 @@ impl Proxy {
         let rt = TokioRuntime::new();
         let servers: Vec<SocketAddr> = roads.iter().map(|(_, there)| *there).collect();
         let (world, start) = match arguments.exclusive {
-            true => (World::Closed, start::read_tree(&rt, &servers).await?),
+            true => {
+                let file = arguments.auth_file.as_deref();
+                let credentials = file.map_or(Ok(Vec::new()), start::credentials)?;
+                let start = start::read_tree(&rt, &servers, &credentials).await?;
+                (World::Closed, start)
+            }
             false => (World::Open, Start::Fresh),
         };
         let book = Book::create(&arguments.out, arguments.service.header(world, start))?;

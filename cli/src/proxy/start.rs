@@ -12,6 +12,7 @@ use gamekeeper_runtime::TokioRuntime;
 use gamekeeper_workload::convert;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// Most nodes of a start state.
@@ -40,17 +41,40 @@ fn flaw(path: &str, error: ClientError) -> Flaw {
     match error {
         // It went between the list that named it and the look at it.
         ClientError::Server(ErrorCode::NoNode) => Flaw::Moved,
+        ClientError::Server(ErrorCode::NoAuth) => {
+            Flaw::Closed(format!("NoAuth at {path} (--auth-file gives the right)"))
+        }
         ClientError::Server(code) => Flaw::Closed(format!("{code:?} at {path}")),
         _ => Flaw::Moved,
     }
 }
 
-/// Reads the whole tree but `/zookeeper`.
+/// The credentials of a file, one a line.
+///
+/// # Errors
+///
+/// It cannot be read, or a line of it is none.
+pub(super) fn credentials(file: &Path) -> Result<Vec<String>, Trouble> {
+    let told = |what: String| Trouble::new(format!("--auth-file: {}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // The line itself is a secret.
+    match lines.iter().position(|line| !line.contains(':')) {
+        Some(place) => Err(told(format!("line {} is no USER:PASSWORD", place + 1))),
+        None => Ok(lines),
+    }
+}
+
+/// Reads the whole tree but `/zookeeper`, with the rights of these credentials.
 ///
 /// # Errors
 ///
 /// No server answers, some node may not be read, the tree is too large or never still.
-pub(super) async fn read_tree(rt: &TokioRuntime, servers: &[SocketAddr]) -> Result<Start, Trouble> {
+pub(super) async fn read_tree(
+    rt: &TokioRuntime,
+    servers: &[SocketAddr],
+    credentials: &[String],
+) -> Result<Start, Trouble> {
     let cannot = |why: &str| {
         Trouble::new(format!(
             "--exclusive: the tree cannot be read: {why}; without it the world is open"
@@ -64,7 +88,7 @@ pub(super) async fn read_tree(rt: &TokioRuntime, servers: &[SocketAddr]) -> Resu
                 rest_ms: 100,
             };
             let (client, _) = Client::open(rt, config, ());
-            let read = read_once(&client).await;
+            let read = read_once(&client, credentials).await;
             // Whether the close is heard changes nothing.
             let _ = client.close().await;
             match read {
@@ -81,10 +105,14 @@ pub(super) async fn read_tree(rt: &TokioRuntime, servers: &[SocketAddr]) -> Resu
     }
 }
 
-async fn read_once(client: &Client) -> Result<Start, Flaw> {
+async fn read_once(client: &Client, credentials: &[String]) -> Result<Start, Flaw> {
     let State::Connected { .. } = client.ready().await else {
         return Err(Flaw::Moved);
     };
+    for secret in credentials {
+        let added = client.add_auth("digest", secret.clone()).await;
+        added.map_err(|error| flaw("--auth-file", error))?;
+    }
     let mut ahead = VecDeque::from([String::from("/")]);
     let (mut nodes, mut as_of) = (Vec::new(), None);
     while let Some(path) = ahead.pop_front() {
