@@ -165,12 +165,9 @@ impl<R> Client<R> {
     #[inline(always)]
     pub fn answered(&mut self, xid: i32) -> Result<Open<R>, Doubt> {
         let place = self.open.iter().position(|open| open.xid == xid);
-        let open = match place {
-            Some(0) => self.open.pop_front(),
-            Some(place) => self.open.remove(place),
-            None => None,
-        };
-        open.ok_or(Doubt::because("an answer to nothing that was asked"))
+        let place = place.ok_or(Doubt::because("an answer to nothing that was asked"))?;
+        let open = self.open.swap_remove_front(place);
+        Ok(open.expect("it was found there"))
     }
 
     /// Another connection begins; what the last one showed.

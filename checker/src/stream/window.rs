@@ -93,8 +93,9 @@ impl<E> Window<E> {
         }
         let index = match self.free.pop() {
             Some(index) => {
-                let gone = self.entries[index as usize].replace(entry);
-                assert!(gone.is_none(), "an entry lies where others have left");
+                let place = &mut self.entries[index as usize];
+                assert!(place.is_none(), "nothing lies where others have left");
+                *place = Some(entry);
                 index
             }
             None => {
