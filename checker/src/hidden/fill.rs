@@ -13,7 +13,7 @@
 //! Answers to: `consistency.md` 3.3 ("reads without zxid, write order known") and 6.
 
 use super::puzzle::{Place, Puzzle};
-use super::search::Deed;
+use super::search::{Deed, Sights};
 use crate::history::{Answer, Body, History, SessionEvent, Stat, Txn, TxnKind};
 use crate::model::{Node, PathId, SessionIndex, Tree};
 use crate::walk::case::{Request, RequestIndex, Role};
@@ -48,6 +48,8 @@ pub const MANNERS: [Manner; 3] = [
 pub struct Fill<'p, 'c, 'h> {
     puzzle: &'p Puzzle<'c, 'h>,
     deeds: &'p [Deed],
+    /// Where the reads have to stand; None leaves it to the manner.
+    sights: Option<&'p Sights>,
     /// What each transaction's zxid was said to be; of what nobody was told, the one before's.
     hints: Vec<i64>,
     sorted: Vec<i64>,
@@ -63,6 +65,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
     pub fn write(
         puzzle: &'p Puzzle<'c, 'h>,
         deeds: &'p [Deed],
+        sights: Option<&'p Sights>,
         tree: &mut Tree<'h>,
         exists_needs_read: bool,
         manner: Manner,
@@ -76,6 +79,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
             sorted,
             puzzle,
             deeds,
+            sights,
             base: epoch << 32,
             filled: puzzle.case.history.clone(),
             manner,
@@ -126,6 +130,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
                     }
                     Deed::Lost(number) => self.write_lost(tree, number, count),
                     Deed::End(number) => self.write_end(tree, number, count),
+                    Deed::See(_) | Deed::Pass(_) => return false,
                 }
             }
             for line in 0..places.len() {
@@ -163,6 +168,9 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
 
     /// After how many transactions each read wishes to be placed, where it may be.
     fn wishes(&self) -> FxHashMap<RequestIndex, usize> {
+        if let Some(sights) = self.sights {
+            return sights.clone();
+        }
         let mut wishes = FxHashMap::default();
         if !self.manner.reads_as_told {
             return wishes;
@@ -176,6 +184,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
             let call = match deed {
                 Deed::Lost(number) => self.puzzle.lost[number].call,
                 Deed::End(number) => self.puzzle.ends[number].begin,
+                Deed::See(_) | Deed::Pass(_) => 0,
                 Deed::Next(line) => {
                     let asked = &self.puzzle.lines[line].asked;
                     while let Some(&number) = asked.get(places[line]) {
@@ -385,6 +394,7 @@ fn hints(puzzle: &Puzzle<'_, '_>, deeds: &[Deed]) -> Vec<i64> {
         let hint = match deed {
             Deed::Lost(number) => puzzle.lost[number].hint,
             Deed::End(number) => puzzle.ends[number].hint,
+            Deed::See(_) | Deed::Pass(_) => before,
             Deed::Next(line) => loop {
                 let Some(number) = puzzle.next(line, &places) else {
                     break before;

@@ -20,6 +20,7 @@
 //! | lay out | `puzzle` | what has to be ordered, and what waits for what |
 //! | tell apart | `reach` | which requests can be exchanged |
 //! | search | `search` | transactions in order of time, reads as early as they fit (L3) |
+//! | listen | `watching` | the same along notifications, where an order was refused for their sake |
 //! | prove | `fill` | an order as a history with honest zxids, for the ordinary judges |
 //!
 //! What always holds: nothing is guessed. `valid` and class B were proved by judges who know
@@ -35,6 +36,7 @@ mod puzzle;
 mod reach;
 mod search;
 mod sights;
+mod watching;
 
 use crate::history::History;
 use crate::model::{AclTable, Paths, Tree};
@@ -47,7 +49,8 @@ use graph::Circle;
 use part::Part;
 use puzzle::{Known, Puzzle};
 use reach::Reaches;
-use search::{Allowance, Deed, Outcome, Search};
+use search::{Allowance, Deed, Outcome, Search, Sights};
+use watching::Watching;
 
 /// Configurations that [`classify`] may look at if nobody says otherwise: a second or so.
 pub const CLASS_CONFIGURATIONS: u64 = 50_000;
@@ -83,6 +86,13 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
     if let Err(mut violation) = check_without_zxids(&case, options) {
         (violation.class, violation.class_reason) = inconsistent("no zxid is needed to see it");
         return Verdict::Invalid(violation);
+    }
+    // Zxids that were recorded name the likeliest order, and whoever believes them asks for
+    // more than who does not.
+    if case.requests.iter().any(|request| request.zxid > 0)
+        && let Ok(summary) = judged(history, options)
+    {
+        return Verdict::Valid(summary);
     }
     let known = match find_out(&mut case) {
         Ok(known) => known,
@@ -139,10 +149,21 @@ fn class_of(
     let until = times.map(|record| record.time).max().unwrap_or(u64::MAX);
     let part = Part::tied_to(&mut case, &convicting, until);
     let mut hidden = Hidden::new(&mut case, &known, options, configurations / PART_SHARE);
-    if let Some(part) = part
-        && hidden.is_impossible(&part)
+    if let Some(part) = &part
+        && hidden.is_impossible(part)
     {
         return inconsistent(&hidden.words_of_search(configurations / PART_SHARE));
+    }
+    // What convicts a notification lies nearly always in the part alone.
+    if let (
+        Property::WatchBeforeData | Property::WatchOneShot | Property::WatchNotSpurious,
+        Some(part),
+    ) = (violation.property, &part)
+        && hidden.is_impossible_to_hear(part).is_some()
+    {
+        return inconsistent(
+            "along no order that time allows can the notifications have come when they came",
+        );
     }
     hidden.allowance.configurations += configurations - configurations / PART_SHARE;
     let all = hidden.allowance.configurations;
@@ -179,6 +200,8 @@ struct Hidden<'c, 'h> {
     tree: Tree<'h>,
     options: &'c Options,
     allowance: Allowance,
+    /// Configurations that may be looked at besides, along notifications.
+    spared: u64,
 }
 
 impl<'c, 'h> Hidden<'c, 'h> {
@@ -206,6 +229,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
                 learns: true,
                 exists_needs_read: options.exists_needs_read,
             },
+            spared: configurations,
         }
     }
 
@@ -216,20 +240,49 @@ impl<'c, 'h> Hidden<'c, 'h> {
         let refused = match self.search(&likely, true) {
             Outcome::Unknown => return self.out_of_budget(),
             Outcome::Nowhere(_) => None,
-            Outcome::Order(deeds) => match self.prove(&likely, &deeds) {
+            Outcome::Order(deeds, _) => match self.prove(&likely, &deeds) {
                 Ok(summary) => return Finding::Proved(Box::new(summary)),
                 Err(reason) => Some(reason),
             },
         };
         let every = Puzzle::of(self.case, self.known, part, write_is_touch, false);
-        match (self.search(&every, false), refused) {
-            (Outcome::Nowhere(stuck), _) => Finding::Impossible(stuck),
-            (Outcome::Unknown, None) => self.out_of_budget(),
-            (Outcome::Unknown | Outcome::Order(_), Some(reason)) => Finding::Open(reason),
-            (Outcome::Order(deeds), None) => match self.prove(&every, &deeds) {
-                Ok(summary) => Finding::Proved(Box::new(summary)),
-                Err(reason) => Finding::Open(reason),
+        let refused = match (self.search(&every, false), refused) {
+            (Outcome::Nowhere(stuck), _) => return Finding::Impossible(stuck),
+            (Outcome::Unknown, None) => return self.out_of_budget(),
+            (Outcome::Unknown | Outcome::Order(..), Some(reason)) => reason,
+            (Outcome::Order(deeds, _), None) => match self.prove(&every, &deeds) {
+                Ok(summary) => return Finding::Proved(Box::new(summary)),
+                Err(reason) => reason,
             },
+        };
+        self.listen(part, &likely, refused)
+    }
+
+    /// Looks for an order along what sessions were told, where one without was refused.
+    fn listen(&mut self, part: &Part, puzzle: &Puzzle<'c, 'h>, refused: String) -> Finding {
+        let Some(watching) = Watching::of(part, puzzle, &self.tree.paths) else {
+            return Finding::Open(refused);
+        };
+        self.allowance.configurations += std::mem::take(&mut self.spared);
+        self.allowance.learns = true;
+        let search = Search::new(puzzle, &mut self.tree, Some(&watching));
+        let stuck = match search.run(&mut self.allowance) {
+            Outcome::Order(deeds, sights) => {
+                return match self.prove_as_found(puzzle, &deeds, &sights) {
+                    Ok(summary) => Finding::Proved(Box::new(summary)),
+                    Err(reason) => Finding::Open(reason),
+                };
+            }
+            Outcome::Unknown => None,
+            // Where times were learned, or more was asked of a sync than was promised, that
+            // nothing was found proves nothing.
+            Outcome::Nowhere(_) => self.is_impossible_to_hear(part),
+        };
+        match stuck {
+            Some(stuck) => Finding::Impossible(stuck),
+            None => Finding::Open(format!(
+                "no decision along the notifications within the configurations allowed; {refused}"
+            )),
         }
     }
 
@@ -245,9 +298,23 @@ impl<'c, 'h> Hidden<'c, 'h> {
         matches!(self.search(&puzzle, false), Outcome::Nowhere(_))
     }
 
+    /// As [`Hidden::is_impossible`], along what sessions were told; what could not be gone on
+    /// with, if so.
+    fn is_impossible_to_hear(&mut self, part: &Part) -> Option<Vec<RequestIndex>> {
+        let write_is_touch = self.options.write_is_touch;
+        let puzzle = Puzzle::of(self.case, self.known, part, write_is_touch, false);
+        let watching = Watching::of(part, &puzzle, &self.tree.paths)?;
+        self.allowance.learns = false;
+        let search = Search::new(&puzzle, &mut self.tree, Some(&watching));
+        match search.run(&mut self.allowance) {
+            Outcome::Nowhere(stuck) => Some(stuck),
+            Outcome::Order(..) | Outcome::Unknown => None,
+        }
+    }
+
     fn search(&mut self, puzzle: &Puzzle<'c, 'h>, learns: bool) -> Outcome {
         self.allowance.learns = learns;
-        Search::new(puzzle, &mut self.tree).run(&mut self.allowance)
+        Search::new(puzzle, &mut self.tree, None).run(&mut self.allowance)
     }
 
     /// Has an order of the whole judged.
@@ -255,7 +322,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
         let needs_read = self.options.exists_needs_read;
         let mut refusal = "the reads have no place in it together".to_string();
         for manner in MANNERS {
-            let filled = Fill::write(puzzle, deeds, &mut self.tree, needs_read, manner);
+            let filled = Fill::write(puzzle, deeds, None, &mut self.tree, needs_read, manner);
             let Some(filled) = filled else { continue };
             match judged(&filled, self.options) {
                 Ok(summary) => return Ok(summary),
@@ -265,6 +332,32 @@ impl<'c, 'h> Hidden<'c, 'h> {
         Err(format!(
             "an order explains the answers one by one, but is refused as a whole: {refusal}"
         ))
+    }
+
+    /// Has an order of the whole judged in which the reads have their places.
+    fn prove_as_found(
+        &mut self,
+        puzzle: &Puzzle<'c, 'h>,
+        deeds: &[Deed],
+        sights: &Sights,
+    ) -> Result<Summary, String> {
+        let needs_read = self.options.exists_needs_read;
+        let manner = MANNERS[MANNERS.len() - 1];
+        let filled = Fill::write(
+            puzzle,
+            deeds,
+            Some(sights),
+            &mut self.tree,
+            needs_read,
+            manner,
+        );
+        let filled = filled.ok_or("the reads have no place in it together")?;
+        let refused = |reason| {
+            format!(
+                "an order explains answers and notifications one by one, but is refused as a whole: {reason}"
+            )
+        };
+        judged(&filled, self.options).map_err(refused)
     }
 
     fn out_of_budget(&self) -> Finding {

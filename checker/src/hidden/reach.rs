@@ -36,6 +36,11 @@ impl Reached {
         self.changes.extend(&reach.changes);
     }
 
+    /// Adds that a path is looked at.
+    pub fn look(&mut self, path: PathId) {
+        self.looks.insert(path);
+    }
+
     /// True if one cannot be exchanged with all of these.
     pub fn meets(&self, reach: &Reach) -> bool {
         let seen = reach.changes.iter().any(|path| self.looks.contains(path));

@@ -18,17 +18,24 @@
 //! next or all of that failed, so the latest place that mends a dead end is tried first; and
 //! only right before something that they cannot be exchanged with (see [`super::reach`]).
 //!
-//! What is not looked at: notifications, and what a client says of itself when it reconnects.
-//! An order that is found has to be proved along those, too, before it acquits.
+//! Where a session registers watches the earliest prefix need not be the best: then a read has
+//! a choice at each state of its node (see [`super::watching`]). That is asked only where an order
+//! without it was refused for the sake of a notification. Otherwise notifications are not looked
+//! at, and never what a client says of itself when it reconnects; so an order that is found has
+//! to be proved along those, too, before it acquits.
 //!
 //! Answers to: `consistency.md` 3.3 (L3); Lowe, *Testing for linearizability* (2017).
 
+mod hearing;
+
 use super::puzzle::{Place, Puzzle};
 use super::reach::{Reach, Reached};
+use super::watching::{Ears, Watching};
 use crate::history::Op;
 use crate::model::{PathId, Tree};
 use crate::walk::case::{Request, RequestIndex, Role};
-use rustc_hash::FxHashSet;
+use hearing::Choice;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Sessions and requests of unknown fate that are looked at for the price of a configuration:
 /// where there are more, each costs accordingly.
@@ -43,12 +50,19 @@ pub enum Deed {
     Lost(usize),
     /// The end of a session, by its number.
     End(usize),
+    /// A line's read, which registers a watch, sees this state.
+    See(usize),
+    /// It does not, and waits for another.
+    Pass(usize),
 }
+
+/// Where reads stand: after how many transactions.
+pub type Sights = FxHashMap<RequestIndex, usize>;
 
 /// How a search ends.
 pub enum Outcome {
-    /// An order that explains every answer.
-    Order(Vec<Deed>),
+    /// An order of transactions that explains every answer, and where the reads stand in it.
+    Order(Vec<Deed>, Sights),
     /// There is none. What the order that came farthest could not go on with: a request of
     /// each session that stands still.
     Nowhere(Vec<RequestIndex>),
@@ -77,6 +91,8 @@ struct Frame {
     undo: usize,
     /// The lines that went on after it, with where they stood.
     moved: Vec<(usize, Place)>,
+    /// What was known of watches before it.
+    ears: Ears,
     key: u128,
 }
 
@@ -84,6 +100,9 @@ struct Frame {
 pub struct Search<'p, 'c, 'h> {
     puzzle: &'p Puzzle<'c, 'h>,
     tree: &'p mut Tree<'h>,
+    watching: Option<&'p Watching>,
+    ears: Ears,
+    exists_needs_read: bool,
     places: Vec<Place>,
     lost_done: Vec<bool>,
     ended: Vec<bool>,
@@ -95,9 +114,19 @@ pub struct Search<'p, 'c, 'h> {
 }
 
 impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
-    /// Prepares a search.
-    pub fn new(puzzle: &'p Puzzle<'c, 'h>, tree: &'p mut Tree<'h>) -> Self {
+    /// Prepares a search, with regard to notifications if they are given.
+    pub fn new(
+        puzzle: &'p Puzzle<'c, 'h>,
+        tree: &'p mut Tree<'h>,
+        watching: Option<&'p Watching>,
+    ) -> Self {
+        if let Some(watching) = watching {
+            watching.watch(tree);
+        }
         Search {
+            ears: watching.map(Watching::ears).unwrap_or_default(),
+            watching,
+            exists_needs_read: false,
             places: vec![0; puzzle.lines.len()],
             lost_done: vec![false; puzzle.lost.len()],
             ended: vec![false; puzzle.ends.len()],
@@ -113,6 +142,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
     /// Searches; the tree is as before when it ends.
     pub fn run(mut self, allowance: &mut Allowance) -> Outcome {
         let start = self.tree.mark_undo();
+        self.exists_needs_read = allowance.exists_needs_read;
         self.tree.begin(0);
         let mut moved = Vec::new();
         self.settle(allowance, start, &mut moved);
@@ -126,9 +156,8 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         let pieces = self.places.len() + self.lost_done.len() + self.ended.len();
         let price = 1 + (pieces / PIECES_A_CONFIGURATION) as u64;
         loop {
-            if self.puzzle.is_solved(&self.places) {
-                let deeds = frames.iter().filter_map(|frame| frame.deed);
-                return Outcome::Order(deeds.collect());
+            if self.is_solved() {
+                return self.solution(frames);
             }
             let depth = frames.len();
             let top = &mut frames[depth - 1];
@@ -149,13 +178,36 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         }
     }
 
+    fn is_solved(&self) -> bool {
+        let heard = self
+            .watching
+            .is_none_or(|watching| watching.is_over(&self.ears));
+        heard && self.puzzle.is_solved(&self.places)
+    }
+
+    fn solution(&self, frames: &[Frame]) -> Outcome {
+        let (mut deeds, mut sights) = (Vec::new(), Sights::default());
+        for frame in frames {
+            match frame.deed {
+                Some(deed @ (Deed::Next(_) | Deed::Lost(_) | Deed::End(_))) => deeds.push(deed),
+                Some(Deed::See(_) | Deed::Pass(_)) | None => {}
+            }
+            for &(line, place) in &frame.moved {
+                sights.insert(self.puzzle.lines[line].asked[place], deeds.len());
+            }
+        }
+        Outcome::Order(deeds, sights)
+    }
+
     /// Puts a transaction next and settles what can be; None if it cannot stand there, or has
     /// led here before.
     fn put(&mut self, deed: Deed, zxid: i64, allowance: &Allowance) -> Option<Frame> {
         let undo = self.tree.mark_undo();
         self.tree.begin(zxid);
-        if !self.apply(deed) {
+        let ears = self.ears.clone();
+        if !self.apply(deed) || !self.is_heard(deed, undo, zxid) {
             self.tree.undo_to(undo);
+            self.ears = ears;
             return None;
         }
         let key = self.key;
@@ -163,6 +215,8 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         let mut moved = Vec::new();
         match deed {
             Deed::Next(line) => self.go_on(line, &mut moved),
+            Deed::See(line) => self.see(line, &mut moved),
+            Deed::Pass(line) => self.ears.pass(line, true),
             // What changes nothing need not stand anywhere.
             Deed::Lost(_) | Deed::End(_) if self.key == key => {
                 self.tree.undo_to(undo);
@@ -178,9 +232,10 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             deed: Some(deed),
             undo,
             moved,
+            ears,
             key,
         };
-        if !self.visited.insert(self.key) {
+        if !self.visited.insert(self.key ^ self.mark_of_ears()) {
             self.take_back(frame);
             return None;
         }
@@ -194,6 +249,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             deed: None,
             undo,
             moved,
+            ears: self.ears.clone(),
             key: 0,
         }
     }
@@ -210,8 +266,9 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         match frame.deed {
             Some(Deed::Lost(number)) => self.lost_done[number] = false,
             Some(Deed::End(number)) => self.ended[number] = false,
-            Some(Deed::Next(_)) | None => {}
+            Some(Deed::Next(_) | Deed::See(_) | Deed::Pass(_)) | None => {}
         }
+        self.ears = frame.ears;
         self.key = frame.key;
     }
 
@@ -232,7 +289,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
     /// What sets a configuration in which this happened apart; of a line its place does.
     fn mark_of(&self, deed: Deed) -> u128 {
         match deed {
-            Deed::Next(_) => 0,
+            Deed::Next(_) | Deed::See(_) | Deed::Pass(_) => 0,
             Deed::Lost(number) => mark(1, number, 0),
             Deed::End(number) => mark(2, number, 0),
         }
@@ -253,6 +310,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
                 self.tree.end(puzzle.ends[number].session);
                 return true;
             }
+            Deed::See(_) | Deed::Pass(_) => return true,
             Deed::Next(line) => puzzle.next(line, &self.places),
             Deed::Lost(number) => Some(puzzle.lost[number].request),
         };
@@ -264,7 +322,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         }
         match deed {
             Deed::Next(_) => self.tree.write(&request.ask()).is_ok(),
-            Deed::Lost(_) | Deed::End(_) => {
+            Deed::Lost(_) | Deed::End(_) | Deed::See(_) | Deed::Pass(_) => {
                 let (tree, session) = (&mut *self.tree, request.session);
                 let done = tree.apply(request.op, request.path, session, request.who, true);
                 done.is_ok()
@@ -281,8 +339,12 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             again = false;
             let changed: FxHashSet<PathId> = self.tree.changed_since(since).collect();
             for line in 0..self.places.len() {
+                let waits = self.waits_for(line, &changed);
+                if waits {
+                    self.ears.pass(line, false);
+                }
                 let fresh = everywhere || moved.iter().any(|&(other, _)| other == line);
-                if !fresh && !self.waits_for(line, &changed) {
+                if !fresh && !waits && !self.is_stirred(line) {
                     continue;
                 }
                 while self.is_answered_here(line, allowance) {
@@ -305,10 +367,24 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
 
     /// True if the next request of a line is a read, or sync, that is right here.
     fn is_answered_here(&mut self, line: usize, allowance: &Allowance) -> bool {
-        let Some(request) = self.puzzle.next(line, &self.places) else {
+        let heard = self.hears(line);
+        let Some(number) = self.puzzle.next(line, &self.places) else {
             return false;
         };
-        let request = &self.puzzle.case.requests[request as usize];
+        // Where a watch is registered is a choice.
+        if !heard
+            || self
+                .watching
+                .is_some_and(|watching| watching.registers(number))
+        {
+            return false;
+        }
+        self.is_right(number, allowance.learns)
+    }
+
+    /// True if a read, or sync, is right here.
+    fn is_right(&mut self, number: RequestIndex, learns: bool) -> bool {
+        let request = &self.puzzle.case.requests[number as usize];
         match request.role {
             Role::Sync => {
                 !self.puzzle.sync_counts
@@ -317,8 +393,8 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             Role::Read | Role::ReadSomewhere => {
                 let mark = self.tree.mark_undo();
                 let ask = request.ask();
-                let right = self.tree.read(&ask, allowance.exists_needs_read).is_ok();
-                if !right || !allowance.learns {
+                let right = self.tree.read(&ask, self.exists_needs_read).is_ok();
+                if !right || !learns {
                     self.tree.undo_to(mark);
                 }
                 right
@@ -330,14 +406,21 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
     /// What may stand next, the likeliest last.
     fn next_deeds(&mut self) -> Vec<Deed> {
         let puzzle = self.puzzle;
-        let soonest = puzzle.soonest(&self.places);
+        match self.choice() {
+            Choice::None => {}
+            Choice::Between(deeds) => return deeds,
+            Choice::DeadEnd => return Vec::new(),
+        }
+        let watching = self.watching;
+        let heard = watching.map_or(u64::MAX, |watching| watching.soonest(&self.ears));
+        let soonest = puzzle.soonest(&self.places).min(heard);
         let mut stuck = Vec::new();
         let mut deeds: Vec<(i64, Deed)> = Vec::new();
         for line in 0..puzzle.lines.len() {
             let Some(number) = puzzle.next(line, &self.places) else {
                 continue;
             };
-            stuck.push(number);
+            stuck.push((line, number));
             let request = &puzzle.case.requests[number as usize];
             if request.role == Role::Transaction && request.call <= soonest {
                 deeds.push((puzzle.known.likely[number as usize], Deed::Next(line)));
@@ -347,8 +430,11 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         let urgent = stuck
             .iter()
             .copied()
-            .min_by_key(|&number| puzzle.case.requests[number as usize].ret);
-        if urgent.is_some_and(|urgent| self.is_hopeless(urgent)) {
+            .min_by_key(|&(_, number)| puzzle.case.requests[number as usize].ret);
+        let stuck: Vec<RequestIndex> = stuck.into_iter().map(|(_, number)| number).collect();
+        if urgent
+            .is_some_and(|(line, urgent)| self.waits_for_answer(line) && self.is_hopeless(urgent))
+        {
             deeds.clear();
         } else {
             self.untold(soonest, &stuck, &mut deeds);
@@ -358,7 +444,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         }
         // Of equals the last is tried first: what helps the one that returns soonest.
         let helps = |deed: Deed| {
-            let urgent = urgent.map(|urgent| self.reach_of_request(urgent));
+            let urgent = urgent.map(|(_, urgent)| self.reach_of_request(urgent));
             urgent.is_some_and(|urgent| self.reach_of(deed).decides(urgent))
         };
         deeds.sort_by_cached_key(|&(hint, deed)| (std::cmp::Reverse(hint), helps(deed)));
@@ -379,22 +465,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         if right {
             return false;
         }
-        let (asked, until) = (
-            self.reach_of_request(number),
-            request.ret.saturating_add(puzzle.blur),
-        );
-        let mut coming = puzzle.called_by(until, &self.places);
-        let told =
-            coming.any(|other| other != number && self.reach_of_request(other).decides(asked));
-        let mut lost = puzzle.lost.iter().zip(&self.lost_done);
-        let mut ends = puzzle.ends.iter().zip(&self.ended);
-        let untold = lost.any(|(lost, &done)| {
-            !done && lost.call <= until && self.reach_of_request(lost.request).decides(asked)
-        }) || ends.any(|(end, &done)| {
-            let reach = &puzzle.known.reaches.ends[end.session as usize];
-            !done && end.begin <= until && reach.decides(asked)
-        });
-        !told && !untold
+        !self.can_change(number)
     }
 
     /// True if the tree answers a transaction as it was answered.
@@ -418,6 +489,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             },
             Deed::Lost(number) => self.reach_of_request(puzzle.lost[number].request),
             Deed::End(number) => &puzzle.known.reaches.ends[puzzle.ends[number].session as usize],
+            Deed::See(_) | Deed::Pass(_) => &puzzle.nothing,
         }
     }
 
@@ -446,6 +518,9 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         for &request in next {
             reached.add(&puzzle.known.reaches.requests[request as usize]);
         }
+        for path in self.awaited() {
+            reached.look(path);
+        }
         // Of lines: what has to come after whatever the session had sent earlier.
         let mut waited_for: FxHashSet<usize> = FxHashSet::default();
         let mut again = true;
@@ -456,13 +531,13 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
                 let (line, hint) = match deed {
                     Deed::Lost(number) => (puzzle.lost[number].line, puzzle.lost[number].hint),
                     Deed::End(number) => (puzzle.ends[number].line, puzzle.ends[number].hint),
-                    Deed::Next(_) => return false,
+                    Deed::Next(_) | Deed::See(_) | Deed::Pass(_) => return false,
                 };
                 let fenced = match deed {
                     Deed::Lost(number) => {
                         puzzle.lost[number].fence == self.places[line] || waited_for.contains(&line)
                     }
-                    Deed::End(_) | Deed::Next(_) => false,
+                    Deed::End(_) | Deed::Next(_) | Deed::See(_) | Deed::Pass(_) => false,
                 };
                 if !fenced && !reached.meets(reach) {
                     return true;

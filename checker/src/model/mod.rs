@@ -25,7 +25,7 @@ mod paths;
 mod tree;
 mod writes;
 
-pub use acl::{Access, AclId, AclTable, Credentials, READ, Who};
+pub use acl::{Access, AclId, AclTable, Credentials, OPEN, READ, Who};
 pub use eval::{Ask, Diff, is_decided_by_state};
 pub use paths::{NO_PATH, PathId, Paths};
 pub use tree::{Event, NO_SESSION, Node, SessionIndex, Tree};

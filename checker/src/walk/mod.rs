@@ -50,6 +50,7 @@ pub(crate) use choices::makes_ephemeral;
 pub(crate) use left::{Left, left_by};
 use replay::Replay;
 use times::Times;
+pub(crate) use watches::{Table, registers, tables_of};
 
 /// How to judge.
 #[derive(Debug, Clone)]

@@ -28,8 +28,8 @@ use super::times::records;
 use crate::history::{Body, Op, Record, SessionEvent};
 use crate::model::Who;
 use crate::verdict::{Class, Property, Violation};
-use connection::{Connection, Found, Key, Live, found, registers};
-pub use connection::{Table, tables_of};
+use connection::{Connection, Found, Key, Live, found};
+pub use connection::{Table, registers, tables_of};
 use known::Known;
 use rustc_hash::FxHashMap;
 
