@@ -124,7 +124,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             watching.watch(tree);
         }
         Search {
-            ears: watching.map(Watching::ears).unwrap_or_default(),
+            ears: Ears::default(),
             watching,
             exists_needs_read: false,
             places: vec![0; puzzle.lines.len()],
@@ -344,7 +344,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
                     self.ears.pass(line, false);
                 }
                 let fresh = everywhere || moved.iter().any(|&(other, _)| other == line);
-                if !fresh && !waits && !self.is_stirred(line) {
+                if !fresh && !waits {
                     continue;
                 }
                 while self.is_answered_here(line, allowance) {
@@ -433,7 +433,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             .min_by_key(|&(_, number)| puzzle.case.requests[number as usize].ret);
         let stuck: Vec<RequestIndex> = stuck.into_iter().map(|(_, number)| number).collect();
         if urgent
-            .is_some_and(|(line, urgent)| self.waits_for_answer(line) && self.is_hopeless(urgent))
+            .is_some_and(|(line, urgent)| !self.ears.lets_pass(line) && self.is_hopeless(urgent))
         {
             deeds.clear();
         } else {

@@ -3,13 +3,14 @@
 //! A watch registered at some prefix fires on the next change of its table and path, and the
 //! notification comes before any answer that shows as much (N1 to N3). That ties reads to places
 //! in the order: a read that registers a watch may have to see less, or more, than the earliest
-//! prefix that answers it. Each line's stream of notifications stands between its answers; here
-//! is what a line is waiting for, and what an applied transaction fires.
+//! prefix that answers it. Each connection has a stream of notifications between its answers; here
+//! is what was told when, and what an applied transaction fires.
 //!
 //! Weaker than the walk on purpose, so that what is impossible here is impossible: notifications
-//! of one moment may come in any order; whatever setWatches or a lost read may have registered
-//! may be told at any time; nothing has to be told of a node that not everybody may read; and
-//! nothing after a client stopped taking watches down.
+//! of one transaction may come in any order; whatever setWatches or a lost read may have registered
+//! may be told at any time; nothing has to be told of a node that not everybody may read, on a
+//! connection that is gone, or after a client stopped taking watches down; and who was told of a
+//! change may still be answered from before it, since R2 is of answers.
 //!
 //! Answers to: `consistency.md` 3.4, P10 to P12.
 
@@ -20,50 +21,75 @@ use crate::model::{Event, OPEN, PathId, Paths, SessionIndex, Tree};
 use crate::walk::case::{Case, RequestIndex};
 use crate::walk::{Table, registers, tables_of};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What a session heard between two answers.
+/// A notification.
 #[derive(Debug, Clone, Copy)]
-enum Heard {
-    /// A notification.
-    Told {
-        path: PathId,
-        event: EventType,
-        /// Nobody can tell what it comes from.
-        free: bool,
-    },
-    /// The connection was gone, and all its watches.
-    Gone,
-}
-
-/// One thing heard.
-#[derive(Debug, Clone, Copy)]
-struct Item {
+struct Told {
     /// So many answers came before it.
     place: Place,
     time: u64,
-    heard: Heard,
+    path: PathId,
+    event: EventType,
+    /// Nobody can tell what it comes from.
+    free: bool,
+}
+
+/// What one session heard, connection by connection.
+#[derive(Debug, Clone, Default)]
+struct Line {
+    /// Where connections ended: so many answers came before.
+    gone: Vec<Place>,
+    told: Vec<Vec<Told>>,
+}
+
+impl Line {
+    /// The connection on which an answer came.
+    fn connection(&self, place: Place) -> usize {
+        self.gone.partition_point(|&gone| gone <= place)
+    }
+
+    /// What was told on the present connection.
+    fn latest(&mut self) -> &mut Vec<Told> {
+        self.told.resize(self.gone.len() + 1, Vec::new());
+        &mut self.told[self.gone.len()]
+    }
 }
 
 /// What all sessions heard; does not change during a search.
 pub struct Watching {
-    lines: Vec<Vec<Item>>,
+    lines: Vec<Line>,
     /// Reads that register a watch.
     registers: FxHashMap<RequestIndex, (Table, PathId)>,
     blur: u64,
 }
 
+/// A connection of a line.
+type Ear = (usize, usize);
+
 /// What the servers and sessions know of watches at some point of the search.
 #[derive(Debug, Clone, Default)]
 pub struct Ears {
-    /// How much each line has heard.
-    heard: Vec<usize>,
+    /// How much was heard on each connection, of those on which something was.
+    heard: BTreeMap<Ear, usize>,
     /// Registered and not fired.
-    live: BTreeSet<(usize, Table, PathId)>,
-    /// Fired and not told, and whether it has to be.
-    pending: BTreeSet<(usize, PathId, EventType, bool)>,
+    live: BTreeSet<(Ear, Table, PathId)>,
+    /// Fired and not told, in the order fired.
+    pending: BTreeSet<Pending>,
     /// Lines whose next read lets the present state of its node pass.
     passing: BTreeSet<usize>,
+}
+
+/// A watch that fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Pending {
+    ear: Ear,
+    /// By which transaction.
+    zxid: i64,
+    path: PathId,
+    event: EventType,
+    /// It has to be told.
+    sure: bool,
 }
 
 impl Watching {
@@ -72,7 +98,7 @@ impl Watching {
     pub fn of(part: &Part, puzzle: &Puzzle<'_, '_>, paths: &Paths<'_>) -> Option<Watching> {
         let case = puzzle.case;
         let mut watching = Watching {
-            lines: vec![Vec::new(); puzzle.lines.len()],
+            lines: vec![Line::default(); puzzle.lines.len()],
             registers: FxHashMap::default(),
             blur: puzzle.blur,
         };
@@ -87,8 +113,8 @@ impl Watching {
             }
         }
         watching.add_streams(part, puzzle, paths, free);
-        let told = watching.lines.iter().any(|items| !items.is_empty());
-        (told || !watching.registers.is_empty()).then_some(watching)
+        let told = watching.lines.iter().flat_map(|line| &line.told).flatten();
+        (told.count() > 0 || !watching.registers.is_empty()).then_some(watching)
     }
 
     fn add_streams(
@@ -126,21 +152,24 @@ impl Watching {
             let Some(&line) = line_of.get(&session) else {
                 continue;
             };
-            let heard = match &record.body {
+            match &record.body {
                 Body::Return { .. } => {
                     let request = case.request_of[index as usize];
                     if let Some(&place) = place_of.get(&request) {
                         places[line] = places[line].max(place + 1);
                     }
-                    continue;
                 }
                 Body::Notify { event, path, .. } => {
                     let Some(path) = paths.find(path) else {
                         continue;
                     };
-                    let free = deaf.contains(&session) || free.contains(&(session, path));
-                    let event = *event;
-                    Heard::Told { path, event, free }
+                    self.lines[line].latest().push(Told {
+                        place: places[line],
+                        time: record.time,
+                        path,
+                        event: *event,
+                        free: deaf.contains(&session) || free.contains(&(session, path)),
+                    });
                 }
                 Body::Session(SessionEvent::SetWatches {
                     data, exist, child, ..
@@ -148,11 +177,9 @@ impl Watching {
                     let wishes = data.iter().chain(exist).chain(child);
                     let wishes = wishes.filter_map(|path| paths.find(path));
                     free.extend(wishes.map(|path| (session, path)));
-                    continue;
                 }
                 Body::Session(SessionEvent::WatchesLeftOut) => {
                     deaf.insert(session);
-                    continue;
                 }
                 Body::Session(
                     SessionEvent::Connecting { .. }
@@ -160,7 +187,7 @@ impl Watching {
                     | SessionEvent::Disconnected
                     | SessionEvent::Expired { .. }
                     | SessionEvent::Abandoned { .. },
-                ) => Heard::Gone,
+                ) => self.lines[line].gone.push(places[line]),
                 Body::Session(
                     SessionEvent::SetWatchesDone { .. }
                     | SessionEvent::Auth { .. }
@@ -169,13 +196,8 @@ impl Watching {
                 | Body::Invoke { .. }
                 | Body::Lost { .. }
                 | Body::Ping { .. }
-                | Body::Final => continue,
-            };
-            self.lines[line].push(Item {
-                place: places[line],
-                time: record.time,
-                heard,
-            });
+                | Body::Final => {}
+            }
         }
         // Who stopped taking watches down is asked nothing about any.
         let sessions = |number: RequestIndex| case.requests[number as usize].session;
@@ -190,86 +212,76 @@ impl Watching {
         }
     }
 
-    /// What everybody knows in the beginning.
-    pub fn ears(&self) -> Ears {
-        Ears {
-            heard: vec![0; self.lines.len()],
-            ..Ears::default()
-        }
-    }
-
     /// True if a read registers a watch.
     pub fn registers(&self, number: RequestIndex) -> bool {
         self.registers.contains_key(&number)
     }
 
+    /// The next notification of each connection that is not explained yet.
+    fn unheard<'a>(&'a self, ears: &'a Ears) -> impl Iterator<Item = (Ear, &'a Told)> {
+        let lines = self.lines.iter().enumerate();
+        let streams = lines.flat_map(|(line, heard)| {
+            let told = heard.told.iter().enumerate();
+            told.map(move |(connection, told)| ((line, connection), told))
+        });
+        streams.filter_map(|(ear, told)| Some((ear, told.get(ears.heard(ear))?)))
+    }
+
     /// When the earliest notification came that is not explained yet: nothing may stand before
-    /// it that was called later.
+    /// what it tells of that was called later.
     pub fn soonest(&self, ears: &Ears) -> u64 {
-        let next = self.lines.iter().zip(&ears.heard);
-        let next = next.filter_map(|(items, &heard)| items.get(heard));
-        let times = next.map(|item| item.time.saturating_add(self.blur));
+        let times = self
+            .unheard(ears)
+            .map(|(_, told)| told.time.saturating_add(self.blur));
         times.min().unwrap_or(u64::MAX)
     }
 
-    /// The path of the notification that a line is waiting for.
-    pub fn awaits(&self, line: usize, place: Place, ears: &Ears) -> Option<PathId> {
-        match self.item(line, place, ears)?.heard {
-            Heard::Told { path, .. } => Some(path),
-            Heard::Gone => None,
-        }
+    /// The paths of which notifications came that are not explained yet.
+    pub fn awaited<'a>(&'a self, ears: &'a Ears) -> impl Iterator<Item = PathId> + 'a {
+        self.unheard(ears).map(|(_, told)| told.path)
     }
 
-    fn item(&self, line: usize, place: Place, ears: &Ears) -> Option<Item> {
-        let next = self.lines[line].get(ears.heard[line]).copied();
-        next.filter(|item| item.place == place)
-    }
-
-    /// Lets a line hear what it can at a place; true if that is all that it heard there, and
-    /// nothing else had to be told first.
-    pub fn listen(&self, line: usize, place: Place, ears: &mut Ears) -> bool {
-        while let Some(item) = self.item(line, place, ears) {
-            match item.heard {
-                Heard::Gone => {
-                    ears.live.retain(|&(other, ..)| other != line);
-                    ears.pending.retain(|&(other, ..)| other != line);
-                }
-                Heard::Told { path, event, free } => {
-                    let mut told = [true, false]
-                        .map(|sure| (line, path, event, sure))
-                        .into_iter();
-                    if !told.any(|told| ears.pending.remove(&told)) && !free {
-                        return false;
-                    }
-                }
-            }
-            ears.heard[line] += 1;
-        }
-        !ears
-            .pending
-            .iter()
-            .any(|&(other, .., sure)| other == line && sure)
-    }
-
-    /// True if a line may have something to hear.
-    pub fn is_stirred(&self, line: usize, place: Place, ears: &Ears) -> bool {
-        self.item(line, place, ears).is_some()
-    }
-
-    /// True if all was heard.
+    /// True if every notification is explained.
     pub fn is_over(&self, ears: &Ears) -> bool {
-        let mut lines = self.lines.iter().zip(&ears.heard);
-        lines.all(|(items, &heard)| items.len() == heard)
+        self.unheard(ears).next().is_none()
+    }
+
+    /// Lets a line hear what was told before its next answer; true if it is owed nothing more
+    /// before that.
+    pub fn listen(&self, line: usize, place: Place, ears: &mut Ears) -> bool {
+        let present = self.lines[line].connection(place);
+        for connection in 0..=present {
+            let ear = (line, connection);
+            let told = self.lines[line].told.get(connection);
+            while let Some(told) = told.and_then(|told| told.get(ears.heard(ear))) {
+                let pending = ears.told(ear, told);
+                if told.place > place || pending.is_none() && !told.free {
+                    break;
+                }
+                if let Some(pending) = pending {
+                    ears.pending.remove(&pending);
+                }
+                *ears.heard.entry(ear).or_insert(0) += 1;
+            }
+        }
+        !ears.owes((line, present))
     }
 
     /// A read of a line was answered here: its watch is registered.
-    pub fn register(&self, line: usize, number: RequestIndex, op: &Op, ok: bool, ears: &mut Ears) {
+    pub fn register(
+        &self,
+        (line, place): (usize, Place),
+        number: RequestIndex,
+        (op, ok): (&Op, bool),
+        ears: &mut Ears,
+    ) {
         ears.passing.remove(&line);
         // An error registers nothing, but for exists.
         if let Some(&(table, path)) = self.registers.get(&number)
             && (ok || matches!(op, Op::Exists { .. }))
         {
-            ears.live.insert((line, table, path));
+            let ear = (line, self.lines[line].connection(place));
+            ears.live.insert((ear, table, path));
         }
     }
 
@@ -284,7 +296,7 @@ impl Watching {
                 .collect();
             for event in fresh.into_iter().rev() {
                 let tables = tables_of(event.event);
-                let fired: Vec<(usize, Table, PathId)> = ears
+                let fired: Vec<(Ear, Table, PathId)> = ears
                     .live
                     .iter()
                     .filter(|(_, table, other)| *other == path && tables.contains(table))
@@ -292,8 +304,13 @@ impl Watching {
                     .collect();
                 for fired in fired {
                     ears.live.remove(&fired);
-                    let sure = event.acl == OPEN;
-                    ears.pending.insert((fired.0, path, event.event, sure));
+                    ears.pending.insert(Pending {
+                        ear: fired.0,
+                        zxid,
+                        path,
+                        event: event.event,
+                        sure: event.acl == OPEN,
+                    });
                 }
             }
         }
@@ -301,6 +318,25 @@ impl Watching {
 }
 
 impl Ears {
+    fn heard(&self, ear: Ear) -> usize {
+        self.heard.get(&ear).copied().unwrap_or(0)
+    }
+
+    /// True if a connection has to be told something before anything else.
+    fn owes(&self, ear: Ear) -> bool {
+        let mut pending = self.pending.iter();
+        pending.any(|pending| pending.ear == ear && pending.sure)
+    }
+
+    /// What a notification tells of, if nothing had to be told before.
+    fn told(&self, ear: Ear, told: &Told) -> Option<Pending> {
+        let mut own = self.pending.iter().filter(|pending| pending.ear == ear);
+        let first = own.clone().find(|pending| pending.sure);
+        let told = own.find(|pending| (pending.path, pending.event) == (told.path, told.event))?;
+        let in_turn = first.is_none_or(|first| first.zxid >= told.zxid);
+        in_turn.then_some(*told)
+    }
+
     /// True if a line's next read lets the present state pass.
     pub fn lets_pass(&self, line: usize) -> bool {
         self.passing.contains(&line)
@@ -316,14 +352,17 @@ impl Ears {
 
     /// Everything that tells two of these apart, as numbers.
     pub fn facts(&self) -> impl Iterator<Item = (u64, usize, usize)> + '_ {
-        let heard = self.heard.iter().enumerate();
+        let ear = |(line, connection): Ear| line | connection << 24;
+        let heard = self.heard.iter();
         let live = self.live.iter();
-        let pending = self.pending.iter();
+        let pending = (0..).zip(&self.pending);
         heard
-            .map(|(line, &heard)| (3, line, heard))
-            .chain(live.map(|&(line, table, path)| (4 + table as u64, line, path as usize)))
-            .chain(pending.map(|&(line, path, event, sure)| {
-                (8 + 2 * event as u64 + u64::from(sure), line, path as usize)
+            .map(move |(&of, &heard)| (3, ear(of), heard))
+            .chain(live.map(move |&(of, table, path)| (4 + table as u64, ear(of), path as usize)))
+            .chain(pending.map(move |(turn, pending)| {
+                let kind = 8 + 2 * pending.event as u64 + u64::from(pending.sure);
+                let what: usize = turn << 32 | pending.path as usize;
+                (kind, ear(pending.ear), what)
             }))
             .chain(self.passing.iter().map(|&line| (6, line, 0)))
     }

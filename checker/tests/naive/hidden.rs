@@ -1,14 +1,14 @@
 //! The definition without zxids, tried out: every order and every prefix there is.
 //!
-//! Written from `consistency.md` 3.1 alone, for tiny histories without watches, ACLs and
-//! reconnects. All orders of all transactions are enumerated, each with any of the requests
+//! Written from `consistency.md` 3.1 and, for notifications, P10 to P12 alone; for tiny histories
+//! without ACLs and reconnects, and of which those with watches have lost nothing. All orders of all transactions are enumerated, each with any of the requests
 //! of unknown fate and of the sessions' ends in it; for each order the reads of each session
 //! take any prefixes that never go back. No zxid is looked at, not even those in Stats.
 
 use super::{Asked, makes_ephemeral, requests, same};
 use crate::small::model::{self, State};
 use gamekeeper_checker::history::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands in an order.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,18 @@ enum What {
 struct Naive<'h> {
     asked: Vec<Asked<'h>>,
     owners: BTreeSet<i64>,
+    /// Of each answered request, the record of its answer.
+    done: Vec<Option<usize>>,
+    told: Vec<Told>,
+}
+
+/// A notification.
+struct Told {
+    record: usize,
+    session: i64,
+    time: u64,
+    event: EventType,
+    path: String,
 }
 
 /// True if some order of the transactions and some prefixes explain a history but for zxids.
@@ -27,7 +39,13 @@ pub fn consistent_without_zxids(history: &History) -> bool {
     let asked = requests(history);
     let owners = asked.iter().filter(|asked| makes_ephemeral(asked.op));
     let owners = owners.map(|asked| asked.session).collect();
-    let naive = Naive { asked, owners };
+    let (done, told) = streams(history, &asked);
+    let naive = Naive {
+        asked,
+        owners,
+        done,
+        told,
+    };
     let (state, _) = model::start();
     naive.extend(&mut Vec::new(), &mut vec![state])
 }
@@ -145,34 +163,191 @@ impl Naive<'_> {
             )
     }
 
-    /// R2: one request after the other, with all the prefixes at which the session can be by
-    /// then. What was lost only limits what was sent before it.
+    /// R2: one request after the other, each at any prefix that is not before the last one's. What
+    /// was lost only limits what was sent before it. N1 to N3 once all have their prefixes.
     fn session_fits(&self, session: i64, order: &[What], states: &[State]) -> bool {
-        let mut at: BTreeSet<usize> = BTreeSet::from([0]);
-        for (number, asked) in self.asked.iter().enumerate() {
-            if asked.session != session {
-                continue;
+        let own = (0..self.asked.len()).filter(|&number| self.asked[number].session == session);
+        let own: Vec<usize> = own.collect();
+        let fired = self.fired(order, states);
+        let mut at = Vec::new();
+        self.places_fit(&own, &mut at, 0, order, states, &mut |at| {
+            self.told_fits(session, at, order, &fired)
+        })
+    }
+
+    /// Tries all prefixes of a session's requests; `at` has those of the answered ones so far.
+    fn places_fit(
+        &self,
+        left: &[usize],
+        at: &mut Vec<(usize, usize)>,
+        least: usize,
+        order: &[What],
+        states: &[State],
+        fits: &mut impl FnMut(&[(usize, usize)]) -> bool,
+    ) -> bool {
+        let Some((&number, rest)) = left.split_first() else {
+            return fits(at);
+        };
+        let place = order.iter().position(|&what| what == What::Asked(number));
+        let is_answered = self.asked[number].answer.is_some();
+        let prefixes: Vec<usize> = match (is_answered, place) {
+            (true | false, Some(place)) if least > place => return false,
+            (true, Some(place)) => vec![place + 1],
+            (false, _) => return self.places_fit(rest, at, least, order, states, fits),
+            (true, None) => (least..states.len())
+                .filter(|&prefix| self.sees(number, prefix, order, &states[prefix]))
+                .collect(),
+        };
+        prefixes.into_iter().any(|prefix| {
+            at.push((number, prefix));
+            let found = self.places_fit(rest, at, prefix, order, states, fits);
+            at.pop();
+            found
+        })
+    }
+
+    /// N1 to N3 for one session: what its watches fire is told in that order, each after the answer
+    /// that registered the watch and before any that shows as much; what is never told, no answer
+    /// shows.
+    fn told_fits(
+        &self,
+        session: i64,
+        at: &[(usize, usize)],
+        order: &[What],
+        fired: &[Vec<(EventType, String)>],
+    ) -> bool {
+        let mut told = self.told.iter().filter(|told| told.session == session);
+        // Who was told that its session is closed is told nothing more.
+        let closed = |&&(number, _): &&(usize, usize)| {
+            *self.asked[number].op == Op::Close
+                && self.asked[number].answer == Some(&Ok(Answer::Done))
+        };
+        let closed = at
+            .iter()
+            .find(closed)
+            .and_then(|&(number, _)| self.done[number]);
+        if closed.is_some_and(|closed| told.clone().any(|told| told.record > closed)) {
+            return false;
+        }
+        // Each watch with the record of the answer that registered it.
+        let mut live: BTreeMap<(bool, String), usize> = BTreeMap::new();
+        for moment in 0..=order.len() {
+            let mut due: BTreeMap<(EventType, String), usize> = BTreeMap::new();
+            for (event, path) in moment.checked_sub(1).map_or(&[][..], |last| &fired[last]) {
+                let mut waited = |child| live.remove(&(child, path.clone()));
+                let waited = match event {
+                    EventType::NodeCreated | EventType::NodeDataChanged => vec![waited(false)],
+                    EventType::NodeChildrenChanged => vec![waited(true)],
+                    EventType::NodeDeleted => vec![waited(false), waited(true)],
+                };
+                if let Some(record) = waited.into_iter().flatten().min() {
+                    due.insert((*event, path.clone()), record);
+                }
             }
-            let place = order.iter().position(|&what| what == What::Asked(number));
-            match (asked.answer.is_some(), place) {
-                (true, Some(place)) => {
-                    at.retain(|&prefix| prefix <= place);
-                    if !at.is_empty() {
-                        at = BTreeSet::from([place + 1]);
+            while !due.is_empty() {
+                let answers = |record: Option<usize>| {
+                    at.iter().any(|&(number, prefix)| {
+                        prefix >= moment
+                            && record.is_none_or(|record| self.done[number] < Some(record))
+                    })
+                };
+                let Some(next) = told.next() else {
+                    if answers(None) {
+                        return false;
                     }
+                    break;
+                };
+                let no_future = order[..moment].iter().all(|&what| match what {
+                    What::Asked(write) => self.asked[write].call <= next.time,
+                    What::End(_) => true,
+                });
+                let registered = due.remove(&(next.event, next.path.clone()));
+                let is_due = registered.is_some_and(|registered| registered < next.record);
+                if !is_due || !no_future || answers(Some(next.record)) {
+                    return false;
                 }
-                (false, Some(place)) => at.retain(|&prefix| prefix <= place),
-                (true, None) => {
-                    at = (0..states.len())
-                        .filter(|&prefix| at.iter().any(|&before| before <= prefix))
-                        .filter(|&prefix| self.sees(number, prefix, order, &states[prefix]))
-                        .collect();
+            }
+            for &(number, prefix) in at {
+                let watch = registered(&self.asked[number]).filter(|_| prefix == moment);
+                if let (Some(watch), Some(record)) = (watch, self.done[number]) {
+                    live.entry(watch).or_insert(record);
                 }
-                (false, None) => {}
             }
         }
-        !at.is_empty()
+        told.next().is_none()
     }
+
+    /// What watches each transaction of an order fires.
+    fn fired(&self, order: &[What], states: &[State]) -> Vec<Vec<(EventType, String)>> {
+        let one = |(at, &what): (usize, &What)| match what {
+            What::End(_) => model::events_between(&states[at], &states[at + 1]),
+            What::Asked(number) => {
+                let asked = &self.asked[number];
+                model::events(&states[at], asked.op, asked.session, 0)
+            }
+        };
+        order.iter().enumerate().map(one).collect()
+    }
+}
+
+/// The watch that an answer registers, if any.
+fn registered(asked: &Asked<'_>) -> Option<(bool, String)> {
+    let (child, path) = match asked.op {
+        Op::Get { path, watch: true } | Op::Exists { path, watch: true } => (false, path),
+        Op::Children {
+            path, watch: true, ..
+        } => (true, path),
+        _ => return None,
+    };
+    let is_ok = asked.answer.is_some_and(Result::is_ok);
+    let stays = is_ok || matches!(asked.op, Op::Exists { .. });
+    stays.then(|| (child, path.to_string()))
+}
+
+/// The record of each request's answer, and all notifications.
+fn streams(history: &History, asked: &[Asked<'_>]) -> (Vec<Option<usize>>, Vec<Told>) {
+    let (mut done, mut told) = (vec![None; asked.len()], Vec::new());
+    let mut open: BTreeMap<(u32, i32), usize> = BTreeMap::new();
+    let asks = history
+        .records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Invoke { session, .. } => Some((record.process, *session)),
+            _ => None,
+        });
+    let session_of: BTreeMap<u32, i64> = asks.collect();
+    let mut number = 0;
+    for (
+        record,
+        Record {
+            process,
+            time,
+            body,
+            ..
+        },
+    ) in history.records.iter().enumerate()
+    {
+        match body {
+            Body::Invoke { xid, .. } => {
+                open.insert((*process, *xid), number);
+                number += 1;
+            }
+            Body::Return { xid, .. } => {
+                if let Some(number) = open.remove(&(*process, *xid)) {
+                    done[number] = Some(record);
+                }
+            }
+            Body::Notify { event, path, .. } => told.push(Told {
+                record,
+                session: session_of.get(process).copied().unwrap_or(0),
+                time: *time,
+                event: *event,
+                path: path.to_string(),
+            }),
+            Body::Lost { .. } | Body::Session(_) | Body::Ping { .. } | Body::Final => {}
+        }
+    }
+    (done, told)
 }
 
 /// An answer with all zxids in it hidden.

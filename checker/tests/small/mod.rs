@@ -9,12 +9,14 @@ pub mod spoil;
 pub use crate::dice::Dice;
 use gamekeeper_checker::history::*;
 use model::State;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 struct Pending {
     xid: i32,
     op: Op,
     done: Option<(i64, Result<Answer, ErrorCode>)>,
+    /// What is told before its answer.
+    before: Vec<(i64, EventType, String)>,
 }
 
 struct Client {
@@ -23,6 +25,8 @@ struct Client {
     /// Lost on the way, and perhaps still to take effect.
     ghosts: VecDeque<(i32, Op)>,
     position: usize,
+    /// Registered watches: of children or not, and the path.
+    watches: BTreeSet<(bool, String)>,
     gone: bool,
 }
 
@@ -36,10 +40,22 @@ struct World {
     value: u32,
     lossy: bool,
     ephemeral: bool,
+    watching: bool,
+    /// What watches each transaction of the log fires.
+    fired: Vec<Vec<(EventType, String)>>,
 }
 
 /// A consistent history of at most `requests_max` requests, with the servers' log beside it.
 pub fn valid(seed: u64, requests_max: usize) -> History {
+    lived(seed, requests_max, false)
+}
+
+/// As [`valid`], with reads that register watches, and nothing lost.
+pub fn watching(seed: u64, requests_max: usize) -> History {
+    lived(seed, requests_max, true)
+}
+
+fn lived(seed: u64, requests_max: usize, watching: bool) -> History {
     let mut dice = Dice(seed);
     let (state, start) = model::start();
     let header = Header {
@@ -54,9 +70,11 @@ pub fn valid(seed: u64, requests_max: usize) -> History {
         history: History::new(header),
         xid: 0,
         value: 0,
-        lossy: !dice.one_in(3),
+        lossy: !dice.one_in(3) && !watching,
         ephemeral: dice.one_in(3),
         dice,
+        watching,
+        fired: vec![Vec::new()],
     };
     let requests = 3 + world.dice.below(requests_max - 2);
     while world.xid < requests as i32 {
@@ -75,6 +93,7 @@ fn client(session: i64) -> Client {
         pending,
         ghosts,
         position: 0,
+        watches: BTreeSet::new(),
         gone: false,
     }
 }
@@ -92,6 +111,7 @@ impl World {
         match self.dice.below(24) {
             0..=8 if may_ask => self.ask(client),
             9..=15 => self.serve(client),
+            20..=22 if self.watching => self.tell(client),
             16..=21 => self.answer(client),
             22 if self.lossy => self.lose(client),
             23 if self.ephemeral && self.dice.one_in(4) => self.expire(client),
@@ -114,6 +134,7 @@ impl World {
             xid,
             op: op.clone(),
             done: None,
+            before: Vec::new(),
         });
         self.record(client, Body::Invoke { session, xid, op });
     }
@@ -125,14 +146,11 @@ impl World {
     fn op(&mut self) -> Op {
         let path = self.path();
         let stat = self.dice.one_in(2);
+        let watch = self.watching;
         match self.dice.below(20) {
-            0..=3 => Op::Get { path, watch: false },
-            4..=5 => Op::Exists { path, watch: false },
-            6..=7 => Op::Children {
-                path,
-                watch: false,
-                stat,
-            },
+            0..=3 => Op::Get { path, watch },
+            4..=5 => Op::Exists { path, watch },
+            6..=7 => Op::Children { path, watch, stat },
             8 => Op::Sync { path },
             9 if self.ephemeral && self.dice.one_in(2) => Op::Close,
             9..=10 => Op::Multi {
@@ -184,7 +202,9 @@ impl World {
 
     fn transact(&mut self, session: i64, xid: i32, op: &Op) -> (i64, Result<Answer, ErrorCode>) {
         let zxid = self.zxid();
-        let (state, result) = model::write(&self.log[self.log.len() - 1].1, op, session, zxid);
+        let before = &self.log[self.log.len() - 1].1;
+        let (state, result) = model::write(before, op, session, zxid);
+        self.fired.push(model::events(before, op, session, zxid));
         let refused = match &result {
             Err(_) => true,
             Ok(Answer::Multi(results)) => results.iter().any(Result::is_err),
@@ -216,6 +236,7 @@ impl World {
             me.pending[number].op.clone(),
             me.session,
         );
+        let from = me.position;
         let done = if op.is_transaction() {
             // What was sent on an older connection is refused from here on.
             me.ghosts.clear();
@@ -233,7 +254,65 @@ impl World {
             let (zxid, state) = &self.log[me.position];
             (*zxid, model::read(state, &op))
         };
-        self.clients[client].pending[number].done = Some(done);
+        let told = self.told(client, from);
+        self.register(client, &op, &done.1);
+        let pending = &mut self.clients[client].pending[number];
+        (pending.done, pending.before) = (Some(done), told);
+    }
+
+    /// What a client is told as its server goes on from `from` to where it is.
+    fn told(&mut self, client: usize, from: usize) -> Vec<(i64, EventType, String)> {
+        let me = &mut self.clients[client];
+        let mut told = Vec::new();
+        for number in from + 1..=me.position {
+            for (event, path) in &self.fired[number] {
+                let (data, child) = ((false, path.clone()), (true, path.clone()));
+                let fired = match event {
+                    EventType::NodeCreated | EventType::NodeDataChanged => me.watches.remove(&data),
+                    EventType::NodeChildrenChanged => me.watches.remove(&child),
+                    EventType::NodeDeleted => me.watches.remove(&data) | me.watches.remove(&child),
+                };
+                if fired {
+                    told.push((self.log[number].0, *event, path.clone()));
+                }
+            }
+        }
+        told
+    }
+
+    fn register(&mut self, client: usize, op: &Op, result: &Result<Answer, ErrorCode>) {
+        let (child, path) = match op {
+            Op::Get { path, watch: true } | Op::Exists { path, watch: true } => (false, path),
+            Op::Children {
+                path, watch: true, ..
+            } => (true, path),
+            _ => return,
+        };
+        if result.is_ok() || matches!(op, Op::Exists { .. }) {
+            self.clients[client]
+                .watches
+                .insert((child, path.to_string()));
+        }
+    }
+
+    /// Now and then a server tells of what happened though nobody asks.
+    fn tell(&mut self, client: usize) {
+        let head = self.log.len() - 1;
+        let me = &mut self.clients[client];
+        if me.pending.iter().any(|pending| pending.done.is_some()) {
+            return;
+        }
+        let from = me.position;
+        me.position += self.dice.below(head - from + 1);
+        let told = self.told(client, from);
+        self.notify(client, told);
+    }
+
+    fn notify(&mut self, client: usize, told: Vec<(i64, EventType, String)>) {
+        for (zxid, event, path) in told {
+            let path = path.as_str().into();
+            self.record(client, Body::Notify { zxid, event, path });
+        }
     }
 
     fn answer(&mut self, client: usize) {
@@ -245,10 +324,16 @@ impl World {
         {
             return;
         }
-        let Pending { xid, op, done } = me.pending.pop_front().expect("looked at above");
+        let Pending {
+            xid,
+            op,
+            done,
+            before,
+        } = me.pending.pop_front().expect("looked at above");
         let (zxid, result) = done.expect("looked at above");
         me.gone |= op == Op::Close;
         let gone = me.gone;
+        self.notify(client, before);
         self.record(client, Body::Return { xid, zxid, result });
         if gone {
             self.give_up(client);
@@ -284,7 +369,9 @@ impl World {
     fn expire(&mut self, client: usize) {
         let session = self.clients[client].session;
         let zxid = self.zxid();
-        let state = model::end(&self.log[self.log.len() - 1].1, session, zxid);
+        let before = &self.log[self.log.len() - 1].1;
+        let state = model::end(before, session, zxid);
+        self.fired.push(model::events_between(before, &state));
         self.log.push((zxid, state));
         let (xid, kind) = (0, TxnKind::Close);
         self.history.txns.push(Txn {

@@ -104,6 +104,48 @@ pub fn write(
     }
 }
 
+/// What watches on each path would fire on if this were done, in order; none if it fails.
+pub fn events(state: &State, op: &Op, session: i64, zxid: i64) -> Vec<(EventType, String)> {
+    let (after, result) = write(state, op, session, zxid);
+    match (op, result) {
+        (Op::Multi { ops }, Ok(Answer::Multi(results))) if results.iter().all(Result::is_ok) => {
+            let mut state = state.clone();
+            let mut all = Vec::new();
+            for op in ops {
+                let (after, _) = write(&state, op, session, zxid);
+                all.extend(events_between(&state, &after));
+                state = after;
+            }
+            all
+        }
+        _ => events_between(state, &after),
+    }
+}
+
+/// What watches fire on when one state becomes the other in one step.
+pub fn events_between(before: &State, after: &State) -> Vec<(EventType, String)> {
+    let mut events = Vec::new();
+    let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for path in paths {
+        let mut fire = |event| events.push((event, path.clone()));
+        match (before.get(path), after.get(path)) {
+            (None, Some(_)) => fire(EventType::NodeCreated),
+            (Some(_), None) => fire(EventType::NodeDeleted),
+            (Some(old), Some(new)) => {
+                if old.stat.version != new.stat.version {
+                    fire(EventType::NodeDataChanged);
+                }
+                let children = |leaf: &Leaf| (leaf.creates, leaf.stat.num_children);
+                if children(old) != children(new) {
+                    fire(EventType::NodeChildrenChanged);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    events
+}
+
 fn single(state: &mut State, op: &Op, session: i64, zxid: i64) -> Result<Answer, ErrorCode> {
     let path = op.path().expect("single writes have a path").to_string();
     let parent = parent_of(&path);

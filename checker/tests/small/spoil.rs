@@ -48,6 +48,42 @@ pub fn spoil(history: &mut History, dice: &mut Dice) {
     }
 }
 
+/// Changes one notification: when it comes, whether, how often, what it says.
+pub fn spoil_told(history: &mut History, dice: &mut Dice) {
+    let told: Vec<usize> = (0..history.records.len())
+        .filter(|&index| matches!(history.records[index].body, Body::Notify { .. }))
+        .collect();
+    if told.is_empty() {
+        return;
+    }
+    let at = told[dice.below(told.len())];
+    match dice.below(5) {
+        0 => drop(history.records.remove(at)),
+        1 => history.records.insert(at, history.records[at].clone()),
+        2 => {
+            if let Body::Notify { event, .. } = &mut history.records[at].body {
+                *event = [
+                    EventType::NodeCreated,
+                    EventType::NodeDeleted,
+                    EventType::NodeDataChanged,
+                    EventType::NodeChildrenChanged,
+                ][dice.below(4)];
+            }
+        }
+        // Before, or behind, some others of its client.
+        earlier => {
+            let mut record = history.records.remove(at);
+            let to = match earlier {
+                3 => at.saturating_sub(1 + dice.below(4)),
+                _ => (at + 1 + dice.below(4)).min(history.records.len()),
+            };
+            let neighbour = to.min(history.records.len() - 1);
+            record.time = history.records[neighbour].time;
+            history.records.insert(to, record);
+        }
+    }
+}
+
 /// Changes zxids and nothing else: of headers or of a Stat.
 pub fn spoil_zxids(history: &mut History, dice: &mut Dice) {
     let answers: Vec<usize> = (0..history.records.len())

@@ -50,27 +50,10 @@ impl Search<'_, '_, '_> {
             .is_none_or(|watching| watching.listen(line, place, &mut self.ears))
     }
 
-    /// True if a line is to hear something next.
-    pub(super) fn is_stirred(&self, line: usize) -> bool {
-        let place = self.places[line];
-        self.watching
-            .is_some_and(|watching| watching.is_stirred(line, place, &self.ears))
-    }
-
-    /// The paths of which lines are to be told next.
+    /// The paths of which lines were told what is not explained yet.
     pub(super) fn awaited(&self) -> Vec<PathId> {
-        let Some(watching) = self.watching else {
-            return Vec::new();
-        };
-        let lines = self.places.iter().enumerate();
-        let awaited = lines.filter_map(|(line, &place)| watching.awaits(line, place, &self.ears));
-        awaited.collect()
-    }
-
-    /// True if what a line waits for is its next answer, and not something that it is told
-    /// before, or another state than the present one.
-    pub(super) fn waits_for_answer(&self, line: usize) -> bool {
-        !self.is_stirred(line) && !self.ears.lets_pass(line)
+        let awaited = self.watching.map(|watching| watching.awaited(&self.ears));
+        awaited.into_iter().flatten().collect()
     }
 
     /// A line's read sees the present state.
@@ -81,7 +64,8 @@ impl Search<'_, '_, '_> {
         };
         let request = &self.puzzle.case.requests[number as usize];
         let ok = matches!(request.answer, Some(Ok(_)));
-        watching.register(line, number, request.op, ok, &mut self.ears);
+        let place = self.places[line];
+        watching.register((line, place), number, (request.op, ok), &mut self.ears);
         self.go_on(line, moved);
     }
 
@@ -91,13 +75,14 @@ impl Search<'_, '_, '_> {
             return Choice::None;
         };
         for line in 0..self.places.len() {
+            let is_owed = !self.hears(line);
             let Some(number) = self.puzzle.next(line, &self.places) else {
                 continue;
             };
-            if self.is_stirred(line) || self.closes(line) {
+            if self.closes(line) {
                 continue;
             }
-            if !self.hears(line) {
+            if is_owed {
                 return Choice::DeadEnd;
             }
             if !watching.registers(number) || self.ears.lets_pass(line) {
@@ -116,7 +101,7 @@ impl Search<'_, '_, '_> {
     /// Tells apart what is known of watches.
     pub(super) fn mark_of_ears(&self) -> u128 {
         let facts = self.ears.facts();
-        let marks = facts.map(|(kind, line, what)| mark(3, (kind as usize) << 24 | line, what));
+        let marks = facts.map(|(kind, ear, what)| mark(3, ear, what).rotate_left(kind as u32));
         marks.fold(0, |all, one| all ^ one)
     }
 
