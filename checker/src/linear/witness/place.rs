@@ -19,6 +19,23 @@ use super::{Broken, Refused, Walk, is_effective, is_transaction};
 use crate::verdict::Property;
 use rustc_hash::FxHashMap;
 
+/// What the first search of a key alone may visit, and so many more for each operation of the
+/// history: it is quick or not worth it.
+const QUICK_CONFIGURATIONS: (u64, u64) = (10_000, 4);
+
+/// A key alone is not worth it where more than one answered operation in so many has no zxid.
+const LOOSE_PART_MAX: usize = 4;
+
+/// How placing key by key ends, if no key convicts.
+enum Apart {
+    /// An order that holds for all keys together.
+    Placed(Vec<u32>),
+    /// Orders of each key that do not hold together; others may.
+    Contrary,
+    /// The budget ended.
+    Spent,
+}
+
 /// Placing what has no zxid.
 impl Walk<'_> {
     /// Lets the search place `loose` between the others, key by key, and checks what it finds
@@ -41,32 +58,69 @@ impl Walk<'_> {
             }
         }
         self.replay(&rest)?;
-        let mut keys: Vec<_> = by_key.into_iter().collect();
+        let mut keys: Vec<(Symbol, (Vec<u32>, Vec<u32>))> = by_key.into_iter().collect();
         keys.sort_by_key(|(key, _)| *key);
-        // Placed operations, by the place they follow; None where the budget ended.
-        let mut placed: Option<Vec<(i128, u32)>> = Some(Vec::new());
+        // A key alone is quick or not worth it, unless all keys together take too long. It is
+        // not where little has a zxid: there the zxids make no time in which much is in order.
+        let answered = loose.iter().filter(|at| self.op(**at).ret.is_some());
+        let quick = match answered.count() * LOOSE_PART_MAX > self.history.len() {
+            true => 0,
+            false => QUICK_CONFIGURATIONS.0 + QUICK_CONFIGURATIONS.1 * self.history.len() as u64,
+        };
+        let quick = quick.min(self.budget.configurations);
+        let apart = self.place_apart(&order, &keys, &bounds, quick)?;
+        if let Apart::Placed(found) = apart {
+            return Ok(found);
+        }
+        let left = || {
+            self.budget
+                .configurations
+                .saturating_sub(self.visited.get())
+        };
+        let spent = match self.place_together(&order, &loose, &bounds, left() / 2) {
+            Err(Refused::Unknown(reason)) if matches!(apart, Apart::Spent) => reason,
+            decided => return decided,
+        };
+        match self.place_apart(&order, &keys, &bounds, left())? {
+            Apart::Placed(found) => Ok(found),
+            Apart::Spent | Apart::Contrary => Err(Refused::Unknown(spent)),
+        }
+    }
+
+    /// Places the loose operations of each key as if there were no other, visiting so many
+    /// configurations a key at most. What is wrong with one key is wrong with all.
+    fn place_apart(
+        &self,
+        order: &[u32],
+        keys: &[(Symbol, (Vec<u32>, Vec<u32>))],
+        bounds: &Bounds,
+        configurations: u64,
+    ) -> Result<Apart, Refused> {
+        // Placed operations, by the place they follow.
+        let mut placed: Vec<(i128, u32)> = Vec::new();
+        let mut spent = false;
         for (_, (fixed, loose)) in keys {
-            match (self.place_key(&fixed, &loose, &bounds), &mut placed) {
-                (Ok(found), Some(placed)) => placed.extend(found),
-                (Ok(_), None) => {}
-                (Err(Refused::Broken(broken)), _) => return Err(broken.into()),
-                (Err(Refused::Unknown(_)), _) => placed = None,
+            match self.place_key(fixed, loose, bounds, configurations) {
+                Ok(found) => placed.extend(found),
+                Err(Refused::Broken(broken)) => return Err(broken.into()),
+                Err(Refused::Unknown(_)) => spent = true,
             }
         }
-        if let Some(placed) = placed {
-            let mut found = self.merged(&order, placed);
-            // Between two changes all that only looks commutes: there, the calls' order is as
-            // good as any, and no client finds its own turned round.
-            for run in
-                found.chunk_by_mut(|a, b| !is_effective(self.op(*a)) && !is_effective(self.op(*b)))
-            {
-                run.sort_by_key(|index| self.op(*index).call);
-            }
-            if self.whole(&found) {
-                return Ok(found);
-            }
+        if spent {
+            return Ok(Apart::Spent);
         }
-        self.place_together(&order, &loose, &bounds)
+        let mut found = self.merged(order, placed);
+        // Between two changes all that only looks commutes: there, the calls' order is as good
+        // as any, and no client finds its own turned round.
+        for run in
+            found.chunk_by_mut(|a, b| !is_effective(self.op(*a)) && !is_effective(self.op(*b)))
+        {
+            run.sort_by_key(|index| self.op(*index).call);
+        }
+        Ok(match self.whole(&found) {
+            true => Apart::Placed(found),
+            false => Apart::Contrary,
+        })
     }
 
     /// Places the loose operations of all keys at once.
@@ -75,13 +129,11 @@ impl Walk<'_> {
         order: &[u32],
         loose: &[u32],
         bounds: &Bounds,
+        configurations: u64,
     ) -> Result<Vec<u32>, Refused> {
         let skeleton = Skeleton::new(self, order, loose, bounds).map_err(Refused::Unknown)?;
         let budget = Budget {
-            configurations: self
-                .budget
-                .configurations
-                .saturating_sub(self.visited.get()),
+            configurations,
             ..*self.budget
         };
         let (verdict, visited) = check_counted(&skeleton.model, &skeleton.history, &budget);
@@ -122,6 +174,7 @@ impl Walk<'_> {
         fixed: &[u32],
         loose: &[u32],
         bounds: &Bounds,
+        configurations: u64,
     ) -> Result<Vec<(i128, u32)>, Refused> {
         let moments: Vec<&[u32]> = fixed
             .chunk_by(|a, b| self.zxid(*a) == self.zxid(*b))
@@ -163,7 +216,11 @@ impl Walk<'_> {
         }
         let key = self.op(loose[0]).op.0;
         let model = Moments(self.model.clone(), key);
-        let (verdict, visited) = check_counted(&model, &history, self.budget);
+        let budget = Budget {
+            configurations,
+            ..*self.budget
+        };
+        let (verdict, visited) = check_counted(&model, &history, &budget);
         self.visited.set(self.visited.get() + visited);
         match verdict {
             Verdict::Valid(found) => {

@@ -334,6 +334,17 @@ impl<'a> Together<'a> {
         }
     }
 
+    /// Rule 4: whether something that is waiting to be seen forbids to place another that was
+    /// never answered. Of several that one operation sees, those of the first key go first.
+    fn waits(&self, cells: &[u32], act: &Act) -> bool {
+        let Some(key) = act.key.filter(|_| cells[MARKED] > 0) else {
+            return false;
+        };
+        let later = &cells[key as usize + 1..VALUES + self.keys.len()];
+        let buries = matches!(act.op.1, RegisterOp::Write(_)) && cells[key as usize] & UNSEEN != 0;
+        buries || later.iter().any(|cell| cell & UNSEEN != 0)
+    }
+
     /// What the transaction does to its key.
     fn change(&self, cells: &mut [u32], act: &Act, key: u32) -> Option<()> {
         let unseen = cells[key as usize] & UNSEEN != 0;
@@ -348,10 +359,7 @@ impl<'a> Together<'a> {
         if act.outcome.is_some() {
             return Some(());
         }
-        // Rule 4: of several that one sees, those of the first key go first.
-        let later = VALUES + self.keys.len();
-        let marked = |cell: &u32| cell & UNSEEN != 0;
-        if after == before || cells[key as usize + 1..later].iter().any(marked) {
+        if after == before {
             return None;
         }
         if act.free {
@@ -364,7 +372,7 @@ impl<'a> Together<'a> {
     /// Places a transaction.
     fn act(&self, state: &Cells, act: &Act) -> Option<Cells> {
         let now = state[MOMENT];
-        if now < act.low || now >= act.high {
+        if now < act.low || now >= act.high || (act.free && self.waits(state, act)) {
             return None;
         }
         let begins = match act.fixed {
