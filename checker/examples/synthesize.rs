@@ -16,11 +16,12 @@ fn main() -> ExitCode {
         Some(&"one") => Some(Shape::Registers(1)),
         Some(&"many") => Some(Shape::Registers(1000)),
         Some(&"tree") => Some(Shape::Tree),
+        Some(&"sessions") => Some(Shape::Sessions),
         Some(_) | None => None,
     };
     let operations = words.get(1).and_then(|number| number.parse().ok());
     let (Some(shape), Some(operations)) = (shape, operations) else {
-        eprintln!("synthesize one|many|tree OPERATIONS > history.jsonl");
+        eprintln!("synthesize one|many|tree|sessions OPERATIONS > history.jsonl");
         return ExitCode::from(2);
     };
     let plan = Plan {

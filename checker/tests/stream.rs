@@ -48,6 +48,37 @@ fn lives_with_a_servers_log_are_acquitted_in_one_pass_and_confirmed() {
     );
 }
 
+/// The same life as a real cluster's is recorded: nobody has the servers' log.
+fn logless(life: &History) -> History {
+    let mut history = life.clone();
+    (history.txns, history.header.txns) = (Vec::new(), None);
+    history
+}
+
+/// Of a hundred lives without the servers' log that one pass may doubt, at most so many.
+const LOGLESS_DOUBTS_MAX: usize = 70;
+
+#[test]
+fn lives_without_a_log_that_one_pass_acquits_are_confirmed() {
+    let lives = lives();
+    let mut doubts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (file, life) in &lives {
+        match acquit_verified(&logless(life), &Options::default()) {
+            Ok((_, opinion)) => assert_eq!(opinion, Ok(()), "{}", file.display()),
+            Err(doubt) => {
+                println!("{}: {doubt}", file.display());
+                *doubts.entry(doubt.reason).or_default() += 1;
+            }
+        }
+    }
+    let doubted: usize = doubts.values().sum();
+    println!("{doubted} of {} doubted: {doubts:#?}", lives.len());
+    assert!(
+        doubted * 100 <= lives.len() * LOGLESS_DOUBTS_MAX,
+        "{doubts:?}"
+    );
+}
+
 /// What is acquitted is what the thorough judge acquits, whatever it thinks was needed for it.
 fn agrees_with_the_thorough(history: &History, summary: Summary, which: &str) {
     match thorough(history) {
@@ -118,10 +149,8 @@ fn what_is_broken_in_a_life_is_never_acquitted_against_the_thorough_judge() {
             cases.push((format!("bent by {seed}"), bent));
         }
         // Without the log, what was lost is placed by what was seen of it.
-        let blind = |(name, mut case): (String, History)| {
-            (case.txns, case.header.txns) = (Vec::new(), None);
-            (format!("{name}, without the log"), case)
-        };
+        let blind =
+            |(name, case): (String, History)| (format!("{name}, without the log"), logless(&case));
         cases.extend(cases.clone().into_iter().map(blind));
         // Servers before 3.9 name no transaction in a notification.
         let forgetful =

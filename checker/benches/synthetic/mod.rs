@@ -1,15 +1,15 @@
 //! Valid histories of any length, for measuring: one order of transactions in memory, and
 //! clients that always have a request under way.
 //!
-//! It is no simulator: there is one server, no connection breaks, nobody is left without
-//! an answer. What always holds: the same plan gives the same history, and every
+//! It is no simulator: there is one server, and but for [`Shape::Sessions`] no connection breaks
+//! and nobody is left without an answer. What always holds: the same plan gives the same history, and every
 //! history is consistent by construction, because each request takes effect at one moment
 //! between its question and its answer. The tree in here is a plain map of its own.
 
 use gamekeeper_checker::history::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// What to make.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +32,17 @@ pub enum Shape {
     Registers(usize),
     /// A tree of small folders: everything but watches.
     Tree,
+    /// The same, by sessions that come, make ephemerals, lose answers and expire, told to
+    /// nobody.
+    Sessions,
 }
 
 const SESSION: i64 = 0x1_0000_0000_0001;
+/// Of those that expire, ms.
+const TIMEOUT_MS: u64 = 2_000;
+const TICK_NS: u64 = 500_000_000;
+/// One in so many requests loses its answer, and its client its session.
+const LOSSES: usize = 1_000;
 const FOLDERS: usize = 64;
 const NAMES: usize = 12;
 
@@ -62,6 +70,12 @@ struct World {
     folders: Vec<Path>,
     names: Vec<Vec<Path>>,
     xids: Vec<i32>,
+    /// The present session of each client, and the ephemerals it made.
+    sessions: Vec<(i64, Vec<Path>)>,
+    /// What goes when, and with which session.
+    leaving: VecDeque<(u64, Vec<Path>)>,
+    last_session: i64,
+    pace: usize,
 }
 
 /// A consistent history.
@@ -71,13 +85,19 @@ pub fn history(plan: Plan) -> History {
     let (mut sent, mut answered) = (0, 0);
     while answered < plan.operations {
         let client = world.below(plan.clients);
-        world.now += 1 + world.below(1000) as u64;
+        world.now += 1 + world.below(world.pace) as u64;
+        world.expire();
         let phase = std::mem::replace(&mut phases[client], Phase::Idle);
         phases[client] = match phase {
             Phase::Idle if sent == plan.operations => Phase::Idle,
             Phase::Idle => {
                 sent += 1;
                 Phase::Sent(world.ask(client, plan.shape))
+            }
+            Phase::Sent(op) if plan.shape == Shape::Sessions && world.below(LOSSES) == 0 => {
+                answered += 1;
+                world.lose(client, &op);
+                Phase::Idle
             }
             Phase::Sent(op) => Phase::Done(world.obey(client, &op)),
             Phase::Done(body) => {
@@ -101,30 +121,22 @@ impl World {
             folders: Vec::new(),
             names: Vec::new(),
             xids: vec![0; plan.clients],
+            sessions: vec![(0, Vec::new()); plan.clients],
+            leaving: VecDeque::new(),
+            last_session: SESSION - 1,
+            pace: match plan.shape {
+                Shape::Registers(_) | Shape::Tree => 1000,
+                Shape::Sessions => 100_000,
+            },
         };
         world.history.records.reserve(2 * plan.operations + 1000);
         world.nodes.insert("/".into(), Node::default());
         for client in 0..plan.clients {
-            world.zxid += 1;
-            world.now += 1000;
-            let connected = SessionEvent::Connected {
-                session: SESSION + client as i64,
-                timeout_ms: 30_000,
-                reattached: false,
-                address: Some("10.0.0.1".into()),
-            };
-            let connecting = SessionEvent::Connecting {
-                session: 0,
-                last_zxid_seen: 0,
-            };
-            for event in [connecting, connected] {
-                let now = world.now;
-                world.history.push(client as u32, now, Body::Session(event));
-            }
+            world.open(client, plan.shape);
         }
         let folders = match plan.shape {
             Shape::Registers(count) => count,
-            Shape::Tree => FOLDERS,
+            Shape::Tree | Shape::Sessions => FOLDERS,
         };
         for folder in 0..folders {
             let path: Path = format!("/node-{folder:04}").into();
@@ -135,6 +147,71 @@ impl World {
             world.at_once(0, create);
         }
         world
+    }
+
+    /// A session begins, which takes a number that nobody is told.
+    fn open(&mut self, client: usize, shape: Shape) {
+        self.zxid += 1;
+        self.now += 1000;
+        self.last_session += 1;
+        self.sessions[client] = (self.last_session, Vec::new());
+        let connected = SessionEvent::Connected {
+            session: self.last_session,
+            timeout_ms: match shape {
+                Shape::Registers(_) | Shape::Tree => 30_000,
+                Shape::Sessions => TIMEOUT_MS,
+            },
+            reattached: false,
+            address: Some("10.0.0.1".into()),
+        };
+        let connecting = SessionEvent::Connecting {
+            session: 0,
+            last_zxid_seen: 0,
+        };
+        for event in [connecting, connected] {
+            let now = self.now;
+            self.history.push(client as u32, now, Body::Session(event));
+        }
+    }
+
+    /// A request, done or not, is never answered, and its client comes back with another
+    /// session.
+    fn lose(&mut self, client: usize, op: &Op) {
+        if self.below(2) == 0 {
+            self.obey(client, op);
+        }
+        let (session, ephemerals) = std::mem::take(&mut self.sessions[client]);
+        let xid = self.xids[client];
+        let left = [
+            Body::Lost { xid },
+            Body::Session(SessionEvent::Disconnected),
+            Body::Session(SessionEvent::Abandoned { session }),
+        ];
+        for body in left {
+            self.history.push(client as u32, self.now, body);
+        }
+        // Servers look for sessions that are over once a tick.
+        let due = (self.now + TIMEOUT_MS * 1_000_000).next_multiple_of(TICK_NS);
+        let at = self.leaving.partition_point(|(other, _)| *other <= due);
+        self.leaving.insert(at, (due, ephemerals));
+        self.open(client, Shape::Sessions);
+    }
+
+    /// Ends the sessions whose time is over.
+    fn expire(&mut self) {
+        while self
+            .leaving
+            .front()
+            .is_some_and(|(due, _)| *due <= self.now)
+        {
+            let (_, ephemerals) = self.leaving.pop_front().expect("it was there");
+            self.zxid += 1;
+            for path in ephemerals {
+                if self.nodes.remove(&path).is_some() {
+                    self.note_child(&path, false);
+                }
+            }
+        }
     }
 
     fn below(&mut self, n: usize) -> usize {
@@ -152,7 +229,7 @@ impl World {
     fn sent(&mut self, client: usize, op: Op) {
         self.xids[client] += 1;
         let body = Body::Invoke {
-            session: SESSION + client as i64,
+            session: self.sessions[client].0,
             xid: self.xids[client],
             op,
         };
@@ -163,6 +240,8 @@ impl World {
         let op = match shape {
             Shape::Registers(_) => self.register_op(),
             Shape::Tree => self.tree_op(),
+            Shape::Sessions if self.below(40) == 0 => self.ephemeral(client),
+            Shape::Sessions => self.tree_op(),
         };
         self.sent(client, op.clone());
         op
@@ -249,6 +328,26 @@ impl World {
         }
     }
 
+    /// A name that nobody else uses, so that an ephemeral stays until its session ends.
+    fn ephemeral(&mut self, client: usize) -> Op {
+        let folder = self.folders[client % self.folders.len()].clone();
+        let number = self.dice.next_u32();
+        let path = format!("{folder}/e-{number:08x}").into();
+        match self.create(path, false) {
+            Op::Create {
+                path, data, acl, ..
+            } => Op::Create {
+                path,
+                data,
+                acl,
+                ephemeral: true,
+                sequential: false,
+                stat: false,
+            },
+            other => other,
+        }
+    }
+
     /// The request takes effect now; what will be answered.
     fn obey(&mut self, client: usize, op: &Op) -> Body {
         if op.is_transaction() {
@@ -258,6 +357,21 @@ impl World {
             Op::Multi { ops } => self.multi(ops),
             op => self.one(op),
         };
+        if let (Op::Create { path, .. }, Ok(_)) = (op, &result)
+            && matches!(
+                op,
+                Op::Create {
+                    ephemeral: true,
+                    ..
+                }
+            )
+        {
+            let (session, made) = &mut self.sessions[client];
+            made.push(path.clone());
+            if let Some(node) = self.nodes.get_mut(path) {
+                node.stat.ephemeral_owner = *session;
+            }
+        }
         Body::Return {
             xid: self.xids[client],
             zxid: self.zxid,

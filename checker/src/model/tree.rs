@@ -365,6 +365,55 @@ impl<'h> Tree<'h> {
         done
     }
 
+    /// Does something in a transaction that lies further back than others that were done
+    /// already, and looks what has come of it at `now`. What changed later has changed later;
+    /// what is done while looking is taken back, and unless that returns true, so is all.
+    pub fn try_between(
+        &mut self,
+        zxid: i64,
+        deed: impl FnOnce(&mut Self) -> bool,
+        now: i64,
+        look: impl FnOnce(&mut Self) -> bool,
+    ) -> bool {
+        self.begin(zxid);
+        let (kept, mark) = (self.keep_undo, self.undo.len());
+        self.keep_undo = true;
+        let mut done = deed(self);
+        let end = self.undo.len();
+        if done {
+            for at in mark..end {
+                if let (_, Undo::Node { id, old }) = &self.undo[at] {
+                    let node = &mut self.nodes[*id as usize];
+                    node.pzxid = match old.exists && node.exists {
+                        true => node.pzxid.max(old.pzxid),
+                        false => node.pzxid,
+                    };
+                }
+            }
+            let fired = std::mem::take(&mut self.fired);
+            self.zxid = now;
+            done = look(self);
+            (self.fired, self.zxid) = (fired, zxid);
+        }
+        let left = if done { end } else { mark };
+        while self.undo.len() > left {
+            self.take_back();
+        }
+        if !done {
+            self.fired.clear();
+        }
+        self.keep_undo = kept;
+        done
+    }
+
+    /// If the children of a path changed last at one zxid, they did so at another.
+    pub fn redate_children(&mut self, id: PathId, from: i64, to: i64) {
+        let node = &mut self.nodes[id as usize];
+        if node.exists && node.pzxid == from {
+            node.pzxid = to;
+        }
+    }
+
     /// Takes back every transaction with a zxid of at least `zxid`.
     pub fn rewind(&mut self, zxid: i64) {
         while let Some((at, _)) = self.undo.last()

@@ -199,6 +199,8 @@ pub struct Session {
     pub expired: bool,
     /// One more than the number of its latest transaction in the order.
     pub placed: u64,
+    /// The zxid of that.
+    pub last_placed: i64,
     /// Its end stands in the order, and nothing as new was shown before this time.
     pub ended_by: Option<u64>,
     /// The latest time at which something was sent that the leader must have heard.
@@ -306,13 +308,17 @@ impl Session {
         let Some(shown) = self.ended_by else {
             return Ok(());
         };
-        let expiry = self.expiry(judging);
-        let lost_close = self.close_sent.filter(|_| !self.close_answered);
-        let begin = lost_close.map_or(expiry, |sent| sent.min(expiry));
-        match shown.saturating_add(judging.blur) < begin {
+        match shown.saturating_add(judging.blur) < self.may_end_from(judging) {
             true => Err(Doubt::because("a session may have ended too early")),
             false => Ok(()),
         }
+    }
+
+    /// The earliest time at which the session can have ended, told to nobody.
+    pub fn may_end_from(&self, judging: &Judging) -> u64 {
+        let expiry = self.expiry(judging);
+        let lost_close = self.close_sent.filter(|_| !self.close_answered);
+        lost_close.map_or(expiry, |sent| sent.min(expiry))
     }
 
     /// The earliest time at which the session can have expired; 0 if nothing is known.

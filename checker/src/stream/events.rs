@@ -19,7 +19,10 @@ impl<R: Borrow<Record>> Stream<R> {
     /// The connection of a client ends, or another begins.
     pub(super) fn reconnect(&mut self, process: u32) -> Result<(), Doubt> {
         self.connections += 1;
-        self.left_behind |= self.client(process).session.is_some();
+        if let Some(session) = self.client(process).session {
+            self.left_behind = true;
+            self.left.insert(session);
+        }
         let next = self.connections;
         let old = self.client(process).reconnect(next);
         if !old.waits {
@@ -180,6 +183,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 let Some(client) = client else {
                     return Ok(());
                 };
+                self.left.remove(&session);
                 let fresh = client.session != Some(session);
                 client.session = Some(session);
                 client.connected = true;

@@ -20,6 +20,9 @@
 //! | `events` | connections, sessions, notifications and what was lost, as records of them come |
 //! | `settle` | what has left the window, against the tree |
 //! | `seen` | what of unknown fate happened, by what is seen ahead in the window |
+//! | `late` | what happened long before it shows |
+//! | `guess` | numbers chosen for that, which may still change |
+//! | `room` | where there is room for that in what has gone by |
 //! | `watches` | registrations and notifications along the order |
 //! | `nameless` | notifications that name no transaction |
 //! | `order` | records in the order of time |
@@ -30,8 +33,11 @@
 mod acquit;
 mod clients;
 mod events;
+mod guess;
+mod late;
 mod nameless;
 mod order;
+mod room;
 mod roster;
 mod seen;
 mod settle;
@@ -45,13 +51,15 @@ use crate::verify::{Refusal, Verifier};
 use crate::walk::{Options, Role, lag_ns, role};
 pub use acquit::{acquit, acquit_verified};
 use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
+use guess::Guess;
 pub use order::{InOrder, in_order_of_time};
+use room::Room;
 use roster::Roster;
 use rustc_hash::FxHashMap;
 use seen::Seen;
 use settle::{Answered, Entry};
 use std::borrow::Borrow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use watches::{ConnectionId, Watches};
 use window::{Key, Place, Rank, Window};
 
@@ -149,7 +157,7 @@ pub struct Stream<R> {
     shown: Shown,
     window: Window<Entry<R>>,
     /// What is leaving the window.
-    left: Vec<Key>,
+    leaving: Vec<Key>,
     judging: Judging,
     watches: Watches,
     connections: ConnectionId,
@@ -160,13 +168,21 @@ pub struct Stream<R> {
     /// The last transaction that the log had so far.
     logged: i64,
     /// Writes whose answer was lost, by session and number.
-    lost: FxHashMap<(SessionIndex, i32), Open<R>>,
+    lost: BTreeMap<(SessionIndex, i32), Open<R>>,
     /// Somebody lost a connection or a session, so that sessions may end unseen.
     left_behind: bool,
+    /// Sessions whose clients lost their connection, or left.
+    left: BTreeSet<SessionIndex>,
+    /// Where what nobody was told of can have happened.
+    room: Room,
+    /// Numbers that were chosen for some of that, as long as nobody told of them.
+    guesses: BTreeMap<i64, Guess>,
     /// What the window holds that no answer in it claims.
     seen: Seen,
     /// The last transaction in the order.
     last: i64,
+    /// The last place in the order, be it a read's.
+    settled_to: i64,
     /// Answers that have found their place.
     settled: usize,
     tree: Tree<'static>,
@@ -205,16 +221,20 @@ impl<R: Borrow<Record>> Stream<R> {
                 drift_ppm: header.clock_drift_ppm.min(1_000_000),
                 write_is_touch: options.for_service(header).write_is_touch,
             },
-            left: Vec::new(),
+            leaving: Vec::new(),
             watches: Watches::default(),
             connections: 0,
             gone: FxHashMap::default(),
             log: VecDeque::new(),
             logged: 0,
-            lost: FxHashMap::default(),
+            lost: BTreeMap::new(),
             left_behind: false,
+            left: BTreeSet::new(),
+            room: Room::default(),
+            guesses: BTreeMap::new(),
             seen: Seen::new(),
             last: start_zxid,
+            settled_to: start_zxid,
             settled: 0,
             options: options.for_service(header),
             taken: 0,

@@ -47,8 +47,10 @@ struct Waiting {
     told: VecDeque<Told>,
     /// What has fired and was not told; none of it is older than what was claimed last.
     owed: Vec<Due>,
-    /// Where the last claim was: its zxid, the record told.
+    /// The last transaction claimed, and the last record that told of it.
     last: (i64, usize),
+    /// The last record that told of an earlier one.
+    before: usize,
     /// Nothing more comes.
     ended: bool,
 }
@@ -59,10 +61,14 @@ impl Waiting {
         let zxid = due.fired.zxid;
         let skipped = |other: &Due| other.fired.must && other.fired.zxid < zxid;
         let (last, record) = self.last;
-        if zxid < last || told.arrived < record || self.owed.iter().any(skipped) {
+        if zxid > last {
+            self.before = record;
+        }
+        if zxid < last || told.arrived < self.before || self.owed.iter().any(skipped) {
             return Err(Doubt::because("notifications come in another order"));
         }
-        self.last = (zxid, told.arrived);
+        let latest = if zxid == last { record } else { 0 };
+        self.last = (zxid, told.arrived.max(latest));
         match acls.access(due.fired.acl, READ, told.who) {
             Access::No => Err(Doubt::because("a notification of what may not be read")),
             Access::Yes | Access::Unclear => Ok(()),

@@ -67,11 +67,6 @@ impl<R> Roster<R> {
     }
 
     /// All of them, in the order in which they came.
-    pub fn values(&self) -> std::slice::Iter<'_, Client<R>> {
-        self.clients.iter()
-    }
-
-    /// As [`Roster::values`].
     pub fn values_mut(&mut self) -> std::slice::IterMut<'_, Client<R>> {
         self.clients.iter_mut()
     }

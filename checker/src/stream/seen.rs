@@ -8,11 +8,13 @@
 //!
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "seen".
 
-use super::settle::{Answered, Beside, Entry};
-use super::window::{Key, Place};
+use super::clients::Open;
+use super::late::{Attempt, Question};
+use super::settle::{Answered, Beside, Entry, op_of};
+use super::window::{Key, Place, Rank};
 use super::{Doubt, Placed, Stream};
 use crate::history::{Answer, Body, EventType, Op, Path, Record, Stat, Value};
-use crate::model::{SessionIndex, Tree};
+use crate::model::{Diff, SessionIndex, Tree};
 use rustc_hash::FxHashSet;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -40,18 +42,37 @@ pub struct Sight(Deed);
 impl Sight {
     /// True if the transaction that the tree did last, `zxid`, did this to a path.
     fn holds(&self, tree: &Tree<'_>, path: &Path, zxid: i64) -> bool {
-        let Some(path) = tree.paths.find(path) else {
-            return false;
-        };
+        self.differs(tree, path, zxid).is_ok()
+    }
+
+    /// As whether it did this to a path.
+    ///
+    /// # Errors
+    /// What it did otherwise.
+    pub fn differs(&self, tree: &Tree<'_>, path: &Path, zxid: i64) -> Result<(), Diff> {
+        let path = tree.paths.find(path).ok_or(Diff::Kind)?;
         let node = tree.node(path);
-        match &self.0 {
+        let done = match &self.0 {
             Deed::Created => node.exists && node.czxid == zxid,
             Deed::Modified(version, data) => {
                 let bytes = data.as_ref().is_none_or(|data| *data == node.data);
-                node.exists && node.mzxid == zxid && node.version == *version && bytes
+                let written = node.exists && node.mzxid == zxid && bytes;
+                if written && node.version != *version {
+                    return Err(Diff::Stat {
+                        path,
+                        field: "version",
+                        expected: node.version.into(),
+                        got: (*version).into(),
+                    });
+                }
+                written
             }
             Deed::ChildChanged => node.exists && node.pzxid == zxid,
             Deed::Fired(event) => tree.fired().contains(&(*event, path)),
+        };
+        match done {
+            true => Ok(()),
+            false => Err(Diff::Kind),
         }
     }
 }
@@ -134,6 +155,7 @@ impl<R: Borrow<Record>> Stream<R> {
         if !self.may_look_ahead() {
             return;
         }
+        self.room.keep(self.settled_to);
         let all = || self.window.entries(left);
         let transactions = all().filter(|(place, _)| place.is_transaction());
         let mut gatherer = Gatherer {
@@ -165,62 +187,148 @@ impl<R: Borrow<Record>> Stream<R> {
         let mut lost: Vec<_> = self
             .lost
             .iter()
+            .filter(|(_, open)| open.shown_before < zxid)
             .map(|(key, open)| (open.number, *key))
             .collect();
         lost.sort_unstable();
-        self.begin(zxid)?;
+        let place = Place::new(zxid, Rank::Transaction)?;
+        let (mut does, mut nearly) = (Vec::new(), Vec::new());
         for (_, key) in lost.into_iter().take(TRIES_MAX) {
-            let Some(open) = self.lost.remove(&key) else {
-                continue;
-            };
-            let known = self.sessions.get(open.session).placed;
-            let late = open.number < known || zxid <= open.shown_before;
-            let may = !late && self.tree.ended(open.session).is_none();
-            let Body::Invoke { op, .. } = &open.call.borrow().body else {
-                continue;
-            };
-            let path = self.path_of(op);
-            let done = may
-                && self.tree.try_out(zxid, |tree| {
-                    let done = tree.apply(op, path, open.session, open.who, true).is_ok();
-                    done && sights
-                        .iter()
-                        .all(|(path, sight)| sight.holds(tree, path, zxid))
-                });
-            if done {
-                self.sessions.get(open.session).placed = open.number + 1;
-                return self.resolved(Placed::Request(open.number, zxid), Some(open.invoke));
+            match self.attempt(key, place, sights) {
+                None => {}
+                Some(Ok(())) => does.push(key),
+                Some(Err(diff)) => nearly.push((key, diff)),
             }
-            self.lost.insert(key, open);
         }
-        self.explain_by_end(zxid, sights)
-    }
-
-    fn explain_by_end(&mut self, zxid: i64, sights: &[(Path, Sight)]) -> Result<(), Doubt> {
-        let held: Vec<SessionIndex> = self
-            .clients
-            .values()
-            .filter(|client| client.connected)
-            .filter_map(|client| client.session)
-            .collect();
-        for session in 0..self.sessions.len() as SessionIndex {
-            let gone = self.tree.ended(session).is_none() && !held.contains(&session);
-            if !gone || self.tree.ephemerals_of(session).next().is_none() {
-                continue;
-            }
-            let done = self.tree.try_out(zxid, |tree| {
-                tree.end(session);
-                sights
-                    .iter()
-                    .all(|(path, sight)| sight.holds(tree, path, zxid))
-            });
-            if done {
-                let shown = self.shown.first(zxid);
-                self.sessions.get(session).end(shown, &self.judging)?;
-                let id = self.sessions.get(session).id;
-                return self.resolved(Placed::End(id, zxid), None);
+        let mut ends = self.ends_for(zxid, sights).into_iter();
+        let mut does = does.into_iter();
+        // That children changed, many may have done; who looks at them later may know whom.
+        let vague = sights
+            .iter()
+            .all(|(_, sight)| sight.0 == Deed::ChildChanged);
+        if vague && does.len() + ends.len() > 1 {
+            return Ok(());
+        }
+        if let Some(key) = does.next() {
+            return self.explain_by_request(key, place, sights);
+        }
+        if let Some(session) = ends.next() {
+            return self.explain_by_end(session, zxid);
+        }
+        // One of several in a row, of which only the last was seen.
+        for (key, diff) in nearly {
+            if self.attempt_after_others(key, place, sights, diff)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// What a request of unknown fate would do at a place, if it may lie there: just what was
+    /// seen, or something else.
+    fn attempt(
+        &mut self,
+        key: (SessionIndex, i32),
+        place: Place,
+        sights: &[(Path, Sight)],
+    ) -> Option<Result<(), Diff>> {
+        let open = self.lost.remove(&key)?;
+        let zxid = place.zxid();
+        let known = self.sessions.get(open.session).placed;
+        let late = open.number < known || zxid <= open.shown_before;
+        let may = !late && self.tree.ended(open.session).is_none();
+        let attempt = self.attempt_of(&open, sights);
+        let mut did = Err(Diff::Kind);
+        if may {
+            self.tree.try_out(zxid, |tree| {
+                did = attempt.apply(tree, zxid);
+                false
+            });
+        }
+        self.lost.insert(key, open);
+        (did != Err(Diff::Kind)).then_some(did)
+    }
+
+    fn attempt_of<'a>(&mut self, open: &'a Open<R>, sights: &'a [(Path, Sight)]) -> Attempt<'a> {
+        let op = op_of(open.call.borrow());
+        Attempt {
+            op,
+            path: self.path_of(op),
+            session: open.session,
+            who: open.who,
+            number: open.number,
+            sights,
+        }
+    }
+
+    /// Places a request of unknown fate that does what was seen.
+    fn explain_by_request(
+        &mut self,
+        key: (SessionIndex, i32),
+        place: Place,
+        sights: &[(Path, Sight)],
+    ) -> Result<(), Doubt> {
+        let (Some(open), zxid) = (self.lost.remove(&key), place.zxid()) else {
+            return Ok(());
+        };
+        let attempt = self.attempt_of(&open, sights);
+        let did = |tree: &mut Tree<'static>| attempt.apply(tree, zxid).is_ok();
+        if !self.tree.try_out(zxid, did) {
+            return Err(Doubt::because("an unanswered request that fails there"));
+        }
+        self.go_on_to(zxid)?;
+        let known = self.sessions.get(open.session);
+        (known.placed, known.last_placed) = (open.number + 1, zxid);
+        self.saw_paths(attempt.op, attempt.path, zxid, false);
+        let found = Placed::Request(open.number, zxid);
+        self.resolved(zxid, found, Some(open.invoke))
+    }
+
+    /// Places a request of unknown fate that did what was seen if others did something before.
+    fn attempt_after_others(
+        &mut self,
+        key: (SessionIndex, i32),
+        place: Place,
+        sights: &[(Path, Sight)],
+        diff: Diff,
+    ) -> Result<bool, Doubt> {
+        let Some(open) = self.lost.remove(&key) else {
+            return Ok(false);
+        };
+        let attempt = self.attempt_of(&open, sights);
+        let mended = self.mend(place, Question::Seen(&attempt), diff)?;
+        self.lost.insert(key, open);
+        match mended {
+            Ok(()) => self.explain_by_request(key, place, sights).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Sessions left behind whose end would do just what was seen.
+    fn ends_for(&mut self, zxid: i64, sights: &[(Path, Sight)]) -> Vec<SessionIndex> {
+        let left = self.left.iter().copied();
+        let owns = |session: &SessionIndex| self.tree.ephemerals_of(*session).next().is_some();
+        let mut ends: Vec<SessionIndex> = left.filter(owns).collect();
+        ends.retain(|&session| {
+            let mut done = self.tree.ended(session).is_none();
+            self.tree.try_out(zxid, |tree| {
+                tree.end(session);
+                let mut sights = sights.iter();
+                done &= sights.all(|(path, sight)| sight.holds(tree, path, zxid));
+                false
+            });
+            done
+        });
+        ends
+    }
+
+    fn explain_by_end(&mut self, session: SessionIndex, zxid: i64) -> Result<(), Doubt> {
+        self.begin(zxid)?;
+        self.tree.end(session);
+        let shown = self.shown.first(zxid);
+        self.left.remove(&session);
+        self.sessions.get(session).end(shown, &self.judging)?;
+        let id = self.sessions.get(session).id;
+        self.resolved(zxid, Placed::End(id, zxid), None)
     }
 }

@@ -9,13 +9,14 @@
 //! imported as one more witness, never as truth".
 
 use super::clients::{Open, closes};
+use super::late::{Question, happens};
 use super::watches::{ConnectionId, Fired, Table, registers};
 use super::window::{Key, Place};
 use super::{Doubt, OPAQUE, PATHS_SLACK, Placed, Stream};
 use crate::history::{
     Answer, Body, ErrorCode, EventType, Op, Path, Record, SessionEvent, Stat, Txn, TxnKind,
 };
-use crate::model::{Access, Ask, NO_PATH, PathId, READ, SessionIndex, Who};
+use crate::model::{Access, Ask, Diff, NO_PATH, PathId, READ, SessionIndex, Who};
 use std::borrow::Borrow;
 
 /// What waits in the window.
@@ -68,7 +69,7 @@ pub enum Beside<R> {
 impl<R: Borrow<Record>> Stream<R> {
     /// Lets answers find their place until `keep` are left that wait.
     pub(super) fn settle(&mut self, keep: usize) -> Result<(), Doubt> {
-        let mut left = std::mem::take(&mut self.left);
+        let mut left = std::mem::take(&mut self.leaving);
         self.window.leave(keep, &mut left)?;
         let last = left.last().map(|(place, _)| place.zxid());
         self.look_ahead(&left);
@@ -83,11 +84,18 @@ impl<R: Borrow<Record>> Stream<R> {
                 None => {}
             }
         }
-        self.left = left;
+        self.leaving = left;
         // Of what was shown first, no more is asked than of what comes.
-        last.map(|last| self.shown.first(last));
+        if let Some(last) = last {
+            self.room.pass_all(last, |first| self.shown.first(first));
+            self.shown.first(last);
+            self.settled_to = self.settled_to.max(last);
+        }
         if self.tree.paths.len() > self.paths_max {
             self.tree.forget_absent();
+            self.guesses.clear();
+            self.room
+                .forget_paths(last.unwrap_or(self.last).max(self.last));
             self.opaque = self.tree.paths.id_of(OPAQUE);
             self.paths_max = 2 * self.tree.paths.len() + PATHS_SLACK;
         }
@@ -123,7 +131,7 @@ impl<R: Borrow<Record>> Stream<R> {
         }
         let past = place.zxid() > self.last || !place.is_transaction() && !place.is_notification();
         match past {
-            true => self.missed(),
+            true => self.missed(self.last),
             false => Ok(()),
         }
     }
@@ -136,15 +144,15 @@ impl<R: Borrow<Record>> Stream<R> {
             }
         }
         self.watches.nameless.is_before(usize::MAX)?;
-        self.missed()
+        self.missed(self.last)
     }
 
-    /// P10: notifications of the last transaction that have not come by now.
-    fn missed(&mut self) -> Result<(), Doubt> {
+    /// P10: notifications of the transaction that fired last, which is `zxid`, that have not
+    /// come by now.
+    pub(super) fn missed(&mut self, zxid: i64) -> Result<(), Doubt> {
         if !self.watches.is_due() {
             return Ok(());
         }
-        let zxid = self.last;
         for connection in self.watches.overdue() {
             let mut clients = self.clients.values_mut().map(|client| &mut client.shown);
             let shown = clients.find(|shown| shown.id == connection);
@@ -191,7 +199,7 @@ impl<R: Borrow<Record>> Stream<R> {
         self.sessions.get(session).end(shown, &self.judging)?;
         self.tree.end(session);
         let id = self.sessions.get(session).id;
-        self.resolved(Placed::End(id, zxid), None)
+        self.resolved(zxid, Placed::End(id, zxid), None)
     }
 
     /// A write whose answer was lost, or has not come yet, takes effect.
@@ -201,36 +209,37 @@ impl<R: Borrow<Record>> Stream<R> {
         if late || self.tree.ended(asked.session).is_some() {
             return Err(Doubt::because("an unanswered request where it cannot be"));
         }
-        known.placed = asked.number + 1;
+        (known.placed, known.last_placed) = (asked.number + 1, zxid);
         let path = self.path_of(op);
         self.begin(zxid)?;
-        let done = match op {
-            Op::Multi { ops } => {
-                let done = self
-                    .tree
-                    .multi(ops, asked.session, asked.who, |_| true, |_, _| {});
-                done.is_ok()
-            }
-            op => {
-                let done = self.tree.apply(op, path, asked.session, asked.who, true);
-                done.is_ok()
-            }
-        };
-        self.resolved(Placed::Request(asked.number, zxid), Some(invoke))?;
+        let done = happens(&mut self.tree, op, path, (asked.session, asked.who));
+        let found = Placed::Request(asked.number, zxid);
+        self.resolved(zxid, found, Some(invoke))?;
         match done {
             true => Ok(()),
             false => Err(Doubt::because("an unanswered request that fails there")),
         }
     }
 
-    /// What nobody was told of has taken effect; if it is a request, with the record that asked.
+    /// What nobody was told of has taken effect at `zxid`; if it is a request, with the record
+    /// that asked.
     ///
     /// # Errors
     /// It had been told of before it can have happened.
-    pub(super) fn resolved(&mut self, found: Placed, invoke: Option<usize>) -> Result<(), Doubt> {
+    pub(super) fn resolved(
+        &mut self,
+        zxid: i64,
+        found: Placed,
+        invoke: Option<usize>,
+    ) -> Result<(), Doubt> {
         self.summary.resolved += 1;
         invoke.map_or(Ok(()), |invoke| self.watches.nameless.is_before(invoke))?;
-        let told = self.fire()?;
+        for (event, path) in self.tree.fired() {
+            if *event != EventType::NodeChildrenChanged {
+                self.room.saw(*path, zxid);
+            }
+        }
+        let told = self.fire(zxid)?;
         if let (Placed::End(id, _), Some(time)) = (found, told)
             && let Some(session) = self.sessions.find(id)
         {
@@ -250,27 +259,36 @@ impl<R: Borrow<Record>> Stream<R> {
 
     /// A transaction begins; what the one before it had to be told was told by now.
     pub(super) fn begin(&mut self, zxid: i64) -> Result<(), Doubt> {
-        self.missed()?;
-        self.last = zxid;
+        self.go_on_to(zxid)?;
         self.tree.begin(zxid);
         Ok(())
     }
 
-    /// Fires the watches on what the last transaction did; when somebody was told of it
+    /// The order goes on to a transaction, which the tree has begun or will.
+    pub(super) fn go_on_to(&mut self, zxid: i64) -> Result<(), Doubt> {
+        self.missed(self.last)?;
+        self.room.pass(zxid, |first| self.shown.first(first));
+        self.last = zxid;
+        Ok(())
+    }
+
+    /// Fires the watches on what a transaction, `zxid`, just did; when somebody was told of it
     /// without a zxid.
-    fn fire(&mut self) -> Result<Option<u64>, Doubt> {
+    fn fire(&mut self, zxid: i64) -> Result<Option<u64>, Doubt> {
         if self.watches.is_idle() {
             return Ok(None);
         }
         for &(event, path) in self.tree.fired() {
             let acl = self.tree.node(path).acl;
             let fired = Fired {
-                zxid: self.last,
+                zxid,
                 event,
                 acl,
                 must: self.tree.acls.world_readable(acl),
             };
-            self.watches.fire(fired, self.tree.paths.name(path));
+            if self.watches.fire(fired, self.tree.paths.name(path)) {
+                self.room.saw(path, zxid);
+            }
         }
         if self.watches.nameless.is_empty() {
             return Ok(None);
@@ -315,25 +333,49 @@ impl<R: Borrow<Record>> Stream<R> {
         };
         let agrees = match place.is_transaction() {
             true => {
-                self.sessions.get(answered.session).placed = answered.number + 1;
+                let known = self.sessions.get(answered.session);
+                (known.placed, known.last_placed) = (answered.number + 1, place.zxid());
                 self.begin(place.zxid())?;
                 if self.tree.ended(answered.session).is_some() && !closes(op) {
                     return Err(Doubt::because("a transaction of a session that had ended"));
                 }
                 self.watches.nameless.is_before(answered.invoke)?;
-                let agrees = self.tree.write(&ask);
-                self.fire()?;
-                agrees
+                match self.room.is_kept() {
+                    true => self.ask_tree(place, Question::Asked(&ask)),
+                    false => self.tree.write(&ask),
+                }
             }
             false if matches!(op, Op::Sync { .. }) => Ok(()),
             false => self.tree.read(&ask, self.options.exists_needs_read),
         };
+        let agrees = match agrees {
+            Err(diff) if self.room.is_kept() => {
+                let question = Question::Asked(&ask);
+                match self.mend(place, question, diff)? {
+                    Ok(()) => self.ask_tree(place, question),
+                    left => left,
+                }
+            }
+            agrees => agrees,
+        };
         // A wider window may see what happened that no answer tells of.
         let unsure = self.may_look_ahead();
-        agrees.map_err(|_| Doubt {
+        agrees.map_err(|diff| Doubt {
             late: unsure,
-            ..Doubt::because("an answer that the tree does not give")
+            ..Doubt::because(reason_of(&diff))
         })?;
+        if place.is_transaction() {
+            self.fire(place.zxid())?;
+        }
+        let failed = match result {
+            Ok(Answer::Multi(results)) => results.iter().any(Result::is_err),
+            Ok(_) => false,
+            Err(code) => *code == ErrorCode::NO_NODE,
+        };
+        if self.room.is_kept() {
+            self.told_stat(Question::Asked(&ask), place.zxid());
+        }
+        self.saw_paths(op, path, place.zxid(), failed);
         if let (Some(table), Some(path)) = (registers(op), op.path())
             && stays_registered(op, result)
         {
@@ -392,6 +434,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 arrived,
                 last,
             } => {
+                self.look_again(place, frame.borrow(), &told)?;
                 self.watches.caught_up(connection, told);
                 self.watch_again(connection, frame.borrow(), arrived)?;
                 match last {
@@ -405,6 +448,42 @@ impl<R: Borrow<Record>> Stream<R> {
                 Ok(())
             }
         }
+    }
+
+    /// What was told for the sake of a setWatches had happened by now, though nobody else may
+    /// have been told.
+    fn look_again(
+        &mut self,
+        place: Place,
+        frame: &Record,
+        told: &[(EventType, Path)],
+    ) -> Result<(), Doubt> {
+        let Body::Session(SessionEvent::SetWatches {
+            relative_zxid,
+            data,
+            exist,
+            child,
+        }) = &frame.body
+        else {
+            return Ok(());
+        };
+        if !self.room.is_kept() {
+            return Ok(());
+        }
+        for (event, path) in told {
+            let id = self.tree.paths.id_shared(path);
+            let question = Question::Again(*event, id, *relative_zxid);
+            if let Err(diff) = self.ask_tree(place, question) {
+                // Else setWatches told what had not happened, which is seen below.
+                let _ = self.mend(place, question, diff)?;
+            }
+        }
+        self.guesses.clear();
+        for path in data.iter().chain(exist).chain(child) {
+            let id = self.tree.paths.id_shared(path);
+            self.room.saw(id, place.zxid());
+        }
+        Ok(())
     }
 
     /// A setWatches was answered in the state as it is: what had changed has been told, the
@@ -455,6 +534,32 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 }
 
+/// In what an answer and the tree differ.
+fn reason_of(diff: &Diff) -> &'static str {
+    match diff {
+        Diff::Missing(_) => "an answer that the tree does not give: a node that it has",
+        Diff::Extra(_) => "an answer that the tree does not give: a node that it has not",
+        Diff::Data(_) => "an answer that the tree does not give: other bytes",
+        Diff::Stat { field, .. } => match *field {
+            "version" | "mzxid" | "mtime" | "data_length" => {
+                "an answer that the tree does not give: a Stat after other writes"
+            }
+            "cversion" | "pzxid" | "num_children" => {
+                "an answer that the tree does not give: a Stat after other changes of children"
+            }
+            _ => "an answer that the tree does not give: another Stat",
+        },
+        Diff::NameMissing { .. } => "an answer that the tree does not give: a child that it has",
+        Diff::NameExtra { .. } => "an answer that the tree does not give: a child that it has not",
+        Diff::Name { .. } => "an answer that the tree does not give: another name",
+        Diff::Acl(_) | Diff::Access { .. } => "an answer that the tree does not give: another ACL",
+        Diff::Outcome { .. } => "an answer that the tree does not give: another outcome",
+        Diff::NameTwice { .. } | Diff::MultiForm | Diff::Kind => {
+            "an answer that the tree does not give: another form"
+        }
+    }
+}
+
 /// Of a request of unknown fate, what its place hangs on.
 struct Asked {
     session: SessionIndex,
@@ -472,7 +577,7 @@ fn asked_of<R>(open: &Open<R>) -> Asked {
     }
 }
 
-fn op_of(record: &Record) -> &Op {
+pub(super) fn op_of(record: &Record) -> &Op {
     match &record.body {
         Body::Invoke { op, .. } => op,
         _ => &Op::Close,

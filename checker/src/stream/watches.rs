@@ -94,6 +94,11 @@ impl Watches {
         self.live.is_empty()
     }
 
+    /// How many registrations there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// True if somebody was to be told of the last transaction.
     pub fn is_due(&self) -> bool {
         !self.due.is_empty()
@@ -125,10 +130,11 @@ impl Watches {
         Ok(())
     }
 
-    /// A transaction did something at `path`: every watch on it fires, and is used up.
-    pub fn fire(&mut self, fired: Fired, path: &str) {
+    /// A transaction did something at `path`: every watch on it fires, and is used up. True if
+    /// there was one.
+    pub fn fire(&mut self, fired: Fired, path: &str) -> bool {
         let Some((path, list)) = self.live.get_key_value(path) else {
-            return;
+            return false;
         };
         let (path, before) = (path.clone(), list.len());
         let mut left = list.clone();
@@ -140,11 +146,13 @@ impl Watches {
             }
             !fires
         });
-        self.count -= before - left.len();
+        let used_up = before - left.len();
+        self.count -= used_up;
         match left.is_empty() {
             true => self.live.remove(&path),
             false => self.live.insert(path, left),
         };
+        used_up > 0
     }
 
     /// A notification of the last transaction came as record `index`.

@@ -112,10 +112,11 @@ impl<E> Window<E> {
     fn sift(&mut self) {
         let last = self.keys.len() - 1;
         let mut at = last;
-        while at > 0 && self.keys[at - 1] > self.keys[last] && last - at < SIFT_MAX {
+        let place = self.keys[last].0;
+        while at > 0 && self.keys[at - 1].0 > place && last - at < SIFT_MAX {
             at -= 1;
         }
-        if at > 0 && self.keys[at - 1] > self.keys[last] {
+        if at > 0 && self.keys[at - 1].0 > place {
             self.sorted = false;
         } else if at < last {
             self.keys[at..].rotate_right(1);
@@ -130,7 +131,8 @@ impl<E> Window<E> {
     pub fn leave(&mut self, keep: usize, left: &mut Vec<Key>) -> Result<(), Doubt> {
         let count = self.keys.len().saturating_sub(keep);
         if !self.sorted {
-            self.keys.sort_unstable();
+            // Of one place, in the order in which they came.
+            self.keys.sort_by_key(|(place, _)| *place);
             self.sorted = true;
         }
         for &(place, _) in &self.keys[..count] {
