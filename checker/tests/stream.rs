@@ -55,8 +55,8 @@ fn logless(life: &History) -> History {
     history
 }
 
-/// Of a hundred lives without the servers' log that one pass may doubt, at most so many.
-const LOGLESS_DOUBTS_MAX: usize = 70;
+/// Of a hundred lives without the servers' log, how many one pass may doubt.
+const LOGLESS_DOUBTS_MAX: usize = 65;
 
 #[test]
 fn lives_without_a_log_that_one_pass_acquits_are_confirmed() {

@@ -42,7 +42,7 @@ const SESSION: i64 = 0x1_0000_0000_0001;
 const TIMEOUT_MS: u64 = 2_000;
 const TICK_NS: u64 = 500_000_000;
 /// One in so many requests loses its answer, and its client its session.
-const LOSSES: usize = 1_000;
+const LOSSES: usize = 10_000;
 const FOLDERS: usize = 64;
 const NAMES: usize = 12;
 

@@ -1,7 +1,7 @@
 //! The judge of one pass: acquits while a history goes by, and doubts where it cannot.
 //!
 //! It believes the zxids, assumes that of what is of unknown fate only that took effect which
-//! the servers' own log has, and sees every record once: answers wait in a window until nothing
+//! the servers' own log has or that shows, and sees every record once: answers wait in a window until nothing
 //! can come before them, are replayed against the tree in order, and are forgotten. What stays
 //! is the tree, the window, what watches wait for, and a few numbers per session, so a history
 //! may be longer than memory.

@@ -92,6 +92,6 @@ mod tests {
             assert!(roster.get_mut(number).is_some());
         }
         assert_eq!(connections, 4);
-        assert_eq!(roster.values().count(), 4);
+        assert_eq!(roster.values_mut().count(), 4);
     }
 }
