@@ -13,13 +13,13 @@ use gamekeeper_checker::history::{Batch, ReadError, Reader, Record, Txn};
 use gamekeeper_checker::verify::{Refusal, Terms};
 use gamekeeper_checker::{InOrder, Placed};
 use std::borrow::Borrow;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// Entries in a lot. With fewer, threads wake each other more often.
+/// Entries in a lot. With fewer, threads wake each other more often; and a lot is filled again
+/// while its last records still lie in the cache of who judged them, and have to be fetched.
 const LOT: usize = 1 << 10;
 
 /// Lots that are read before the judge has taken them.
@@ -31,10 +31,6 @@ const PLACED_MAX: usize = 2 * LOTS_AHEAD;
 
 /// Lots on their way back; more are dropped where they are.
 const LOTS_BACK: usize = 64;
-
-/// Lots that came back and rest: one that is filled again at once still lies in the cache of who
-/// judged it, and taking it away from there costs more than fetching an older one.
-const LOTS_RESTING: usize = 32;
 
 /// A request that is never answered keeps its whole lot. With so many lots kept, further
 /// records are moved out of theirs.
@@ -124,7 +120,6 @@ struct Feed {
     reader: Reader<Input>,
     order: Option<InOrder>,
     empty: Receiver<Batch>,
-    resting: VecDeque<Batch>,
     back: SyncSender<Batch>,
     count: Arc<()>,
     kept_max: usize,
@@ -133,11 +128,7 @@ struct Feed {
 impl Feed {
     /// The next lot, and whether there are more.
     fn lot(&mut self) -> (Share, Result<bool, ReadError>) {
-        self.resting.extend(self.empty.try_iter());
-        self.resting.truncate(LOTS_RESTING + LOTS_BACK);
-        let rested = self.resting.len() > LOTS_RESTING;
-        let batch = rested.then(|| self.resting.pop_front()).flatten();
-        let mut batch = batch.unwrap_or_default();
+        let mut batch = self.empty.try_recv().unwrap_or_default();
         batch.clear();
         batch.txns.append(&mut self.txns);
         batch.records.extend(self.begun.by_ref().take(LOT));
@@ -225,7 +216,6 @@ impl Ahead {
                 reader,
                 order,
                 empty,
-                resting: VecDeque::new(),
                 back,
                 count: Arc::new(()),
                 kept_max,
