@@ -16,9 +16,10 @@
 //! | `export` | `zkcheck export`: a history of ours in a format of others |
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
 //! | `source` | where bytes come from: files, standard input, the bar |
+//! | `fetch` | large files fetched ahead of those who read them |
 //! | `pass` | long histories judged while they are read |
 //! | `follow` | `--follow`: a history that still grows |
-//! | `second` | the second opinion on them, on a thread of its own |
+//! | `second` | the second opinion on them |
 //! | `print` | a verdict in words and as JSON |
 //! | `properties` | `zkcheck properties`: what is judged |
 
@@ -28,6 +29,7 @@ mod check;
 mod convert;
 mod explain;
 mod export;
+mod fetch;
 mod follow;
 mod foreign;
 mod generate;

@@ -3,6 +3,7 @@
 //! What always holds: nothing is drawn unless standard error is a terminal and the input is
 //! large or its size unknown.
 
+use crate::fetch::Fetched;
 use gamekeeper_checker::history::{Batch, Header, History, ReadError, Reader};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::fs::File;
@@ -18,8 +19,10 @@ const BAR_RECORDS_MIN: usize = 200_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Entries read at a time.
 const ENTRIES_AT_ONCE: usize = 1 << 12;
-/// Bytes read at a time.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes read at a time; blocks of the binary form are longer, and so are not copied twice.
+const BUFFER_BYTES: usize = 1 << 18;
+/// Files smaller than this are not fetched ahead, bytes.
+const FETCHED_BYTES_MIN: u64 = 16 << 20;
 
 /// Bytes on their way to a reader.
 pub type Input = BufReader<Box<dyn Read + Send>>;
@@ -47,14 +50,17 @@ fn open_for(file: &Path, idle: Option<Duration>) -> Result<Reader<Input>, String
         (true, _) => Box::new(bar.wrap_read(io::stdin())),
         (false, idle) => {
             let opened = File::open(file).map_err(|error| named(error.to_string()))?;
-            if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let metadata = opened.metadata();
+            if metadata.as_ref().is_ok_and(|metadata| metadata.is_dir()) {
                 return Err(named(format!(
                     "is a directory; name the history in it, {}",
                     file.join("history.jsonl").display()
                 )));
             }
+            let large = metadata.is_ok_and(|metadata| metadata.len() >= FETCHED_BYTES_MIN);
             match idle {
                 Some(idle) => Box::new(Tail { opened, idle }),
+                None if large => Box::new(Fetched::of(bar.wrap_read(opened))),
                 None => Box::new(bar.wrap_read(opened)),
             }
         }

@@ -36,30 +36,34 @@ enum Apart {
     Spent,
 }
 
+/// The operations of one key: in the order of zxids, and those that have none.
+#[derive(Default)]
+struct Key {
+    fixed: Vec<u32>,
+    loose: Vec<u32>,
+}
+
 /// Placing what has no zxid.
 impl Walk<'_> {
     /// Lets the search place `loose` between the others, key by key, and checks what it finds
     /// against what a key alone does not show.
     pub(super) fn place(&self, order: Vec<u32>, loose: Vec<u32>) -> Result<Vec<u32>, Refused> {
         let bounds = Bounds::new(self, &order);
-        let mut by_key: FxHashMap<Symbol, (Vec<u32>, Vec<u32>)> = FxHashMap::default();
+        let mut by_key: FxHashMap<Symbol, Key> = FxHashMap::default();
         for index in &loose {
-            by_key
-                .entry(self.op(*index).op.0)
-                .or_default()
-                .1
-                .push(*index);
+            let key = by_key.entry(self.op(*index).op.0).or_default();
+            key.loose.push(*index);
         }
         let mut rest = Vec::new();
         for index in &order {
             match by_key.get_mut(&self.op(*index).op.0) {
-                Some((fixed, _)) => fixed.push(*index),
+                Some(key) => key.fixed.push(*index),
                 None => rest.push(*index),
             }
         }
         self.replay(&rest)?;
-        let mut keys: Vec<(Symbol, (Vec<u32>, Vec<u32>))> = by_key.into_iter().collect();
-        keys.sort_by_key(|(key, _)| *key);
+        let mut keys: Vec<(Symbol, Key)> = by_key.into_iter().collect();
+        keys.sort_by_key(|(symbol, _)| *symbol);
         // A key alone is quick or not worth it, unless all keys together take too long. It is
         // not where little has a zxid: there the zxids make no time in which much is in order.
         let answered = loose.iter().filter(|at| self.op(**at).ret.is_some());
@@ -92,15 +96,15 @@ impl Walk<'_> {
     fn place_apart(
         &self,
         order: &[u32],
-        keys: &[(Symbol, (Vec<u32>, Vec<u32>))],
+        keys: &[(Symbol, Key)],
         bounds: &Bounds,
         configurations: u64,
     ) -> Result<Apart, Refused> {
         // Placed operations, by the place they follow.
         let mut placed: Vec<(i128, u32)> = Vec::new();
         let mut spent = false;
-        for (_, (fixed, loose)) in keys {
-            match self.place_key(fixed, loose, bounds, configurations) {
+        for (_, key) in keys {
+            match self.place_key(&key.fixed, &key.loose, bounds, configurations) {
                 Ok(found) => placed.extend(found),
                 Err(Refused::Broken(broken)) => return Err(broken.into()),
                 Err(Refused::Unknown(_)) => spent = true,
