@@ -27,12 +27,11 @@ fn within(history: &History, window: usize) -> Option<Summary> {
     stream.finish().ok()
 }
 
-#[test]
-fn lives_with_a_servers_log_are_acquitted_in_one_pass_and_confirmed() {
-    let lives = lives();
+/// How many lives one pass doubts; what it acquits is confirmed.
+fn doubted<'h>(lives: impl Iterator<Item = (&'h std::path::PathBuf, History)>) -> usize {
     let mut doubts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (file, history) in &lives {
-        match acquit_verified(history, &Options::default()) {
+    for (file, history) in lives {
+        match acquit_verified(&history, &Options::default()) {
             Ok((_, opinion)) => assert_eq!(opinion, Ok(()), "{}", file.display()),
             Err(doubt) => {
                 println!("{}: {doubt}", file.display());
@@ -40,12 +39,15 @@ fn lives_with_a_servers_log_are_acquitted_in_one_pass_and_confirmed() {
             }
         }
     }
-    let doubted: usize = doubts.values().sum();
-    println!("{doubted} of {} doubted: {doubts:#?}", lives.len());
-    assert!(
-        !lives.is_empty() && doubted * 100 <= lives.len(),
-        "{doubts:?}"
-    );
+    println!("doubted: {doubts:#?}");
+    doubts.values().sum()
+}
+
+#[test]
+fn lives_with_a_servers_log_are_acquitted_in_one_pass_and_confirmed() {
+    let lives = lives();
+    let doubted = doubted(lives.iter().map(|(file, life)| (file, life.clone())));
+    assert!(!lives.is_empty() && doubted * 100 <= lives.len());
 }
 
 /// The same life as a real cluster's is recorded: nobody has the servers' log.
@@ -55,28 +57,41 @@ fn logless(life: &History) -> History {
     history
 }
 
-/// Of a hundred lives without the servers' log, how many one pass may doubt.
+/// Of a hundred lives without the servers' log that are named in LIVES, how many one pass may
+/// doubt; of those kept beside the tests none.
 const LOGLESS_DOUBTS_MAX: usize = 65;
 
 #[test]
 fn lives_without_a_log_that_one_pass_acquits_are_confirmed() {
     let lives = lives();
-    let mut doubts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (file, life) in &lives {
-        match acquit_verified(&logless(life), &Options::default()) {
-            Ok((_, opinion)) => assert_eq!(opinion, Ok(()), "{}", file.display()),
-            Err(doubt) => {
-                println!("{}: {doubt}", file.display());
-                *doubts.entry(doubt.reason).or_default() += 1;
+    let doubted = doubted(lives.iter().map(|(file, life)| (file, logless(life))));
+    let doubts_max = match std::env::var_os("LIVES") {
+        Some(_) => LOGLESS_DOUBTS_MAX,
+        None => 0,
+    };
+    assert!(doubted * 100 <= lives.len() * doubts_max);
+}
+
+/// Nobody has the servers' log, answers are lost and sessions end unseen: what shows of them
+/// later places them, and the second opinion agrees.
+#[test]
+fn what_nobody_was_told_of_is_placed_where_it_shows() {
+    for (losses, acquitted_min) in [(60, 50), (200, 80)] {
+        let shape = Shape {
+            losses,
+            ..Shape::default()
+        };
+        let mut acquitted = 0;
+        for seed in 0..100 {
+            let history = valid_history(seed, shape);
+            if let Ok((_, opinion)) = acquit_verified(&history, &Options::default()) {
+                assert_eq!(opinion, Ok(()), "seed {seed}");
+                acquitted += 1;
             }
         }
+        println!("one loss in {losses} steps: {acquitted} of 100 acquitted");
+        assert!(acquitted >= acquitted_min, "{losses}: {acquitted}");
     }
-    let doubted: usize = doubts.values().sum();
-    println!("{doubted} of {} doubted: {doubts:#?}", lives.len());
-    assert!(
-        doubted * 100 <= lives.len() * LOGLESS_DOUBTS_MAX,
-        "{doubts:?}"
-    );
 }
 
 /// What is acquitted is what the thorough judge acquits, whatever it thinks was needed for it.
