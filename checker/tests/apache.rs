@@ -57,6 +57,7 @@ impl Book {
             data: Some(Value::from("")),
             acl: Acl::open(),
             ephemeral,
+            lapse: None,
             sequential: false,
             stat: false,
         };
@@ -161,6 +162,7 @@ fn start(acl: Vec<Acl>) -> Header {
         data: Some(Value::from("")),
         stat,
         acl,
+        lapse: None,
     };
     Header {
         start: Start::Nodes {
@@ -238,6 +240,7 @@ fn a_node_that_one_multi_deletes_and_creates_is_there_afterwards() {
         data: Some(Value::from("")),
         acl: Acl::open(),
         ephemeral: false,
+        lapse: None,
         sequential: false,
         stat: false,
     };

@@ -56,14 +56,22 @@ fn acl() -> impl Strategy<Value = Vec<Acl>> {
 
 fn part() -> impl Strategy<Value = Op> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let lapse = prop_oneof![
+        Just(None),
+        Just(Some(Lapse::Container)),
+        (1..=Lapse::TTL_MS_MAX).prop_map(|ttl_ms| Some(Lapse::Ttl(ttl_ms))),
+    ];
     prop_oneof![
-        (text(), value(), acl(), flags).prop_map(|(path, data, acl, flags)| Op::Create {
-            path,
-            data,
-            acl: acl.into(),
-            ephemeral: flags.0,
-            sequential: flags.1,
-            stat: flags.2,
+        (text(), value(), acl(), flags, lapse).prop_map(|(path, data, acl, flags, lapse)| {
+            Op::Create {
+                path,
+                data,
+                acl: acl.into(),
+                ephemeral: flags.0 && lapse.is_none(),
+                lapse,
+                sequential: flags.1,
+                stat: flags.2,
+            }
         }),
         (text(), any::<i32>()).prop_map(|(path, version)| Op::Delete { path, version }),
         (text(), value(), any::<i32>()).prop_map(|(path, data, version)| Op::Set {

@@ -16,6 +16,7 @@ fn sample() -> History {
     let mut history = History::new(Header {
         world: World::Open,
         sync: SyncPromise::Leader,
+        container_unused_ms: 300_000,
         ..Header::default()
     });
     let session = 0x8100_0000_0000_0001u64 as i64;
@@ -34,6 +35,7 @@ fn sample() -> History {
             Acl::new(31, "ip", "10.0.0.0/8"),
         ]),
         ephemeral: true,
+        lapse: None,
         sequential: true,
         stat: true,
     };
@@ -50,7 +52,18 @@ fn sample() -> History {
         path: path.clone(),
         version: -1,
     };
-    let ops = vec![create.clone(), set.clone(), check, delete.clone()];
+    let made_by_itself = |lapse| Op::Create {
+        path: "/c".into(),
+        data: None,
+        acl: Acl::open(),
+        ephemeral: false,
+        lapse: Some(lapse),
+        sequential: true,
+        stat: true,
+    };
+    let container = made_by_itself(Lapse::Container);
+    let ttl = made_by_itself(Lapse::Ttl(Lapse::TTL_MS_MAX));
+    let ops = vec![create.clone(), set.clone(), check, delete.clone(), ttl];
     let results = vec![
         Ok(Answer::Path(path.clone())),
         Ok(Answer::Stat(stat)),
@@ -178,6 +191,8 @@ fn sample() -> History {
         Body::Session(SessionEvent::Expired { session }),
         Body::Session(SessionEvent::Abandoned { session }),
         Body::Final,
+        invoke(13, container),
+        Body::Lost { xid: 13 },
         invoke(12, Op::Close),
         ok(12, Answer::Done),
     ];
@@ -191,6 +206,7 @@ fn sample() -> History {
             data: None,
             stat,
             acl: vec![Acl::new(1, "world", "anyone")],
+            lapse: Some(Lapse::Ttl(1)),
         }],
     };
     let kinds = [
@@ -262,6 +278,10 @@ fn a_recording_that_was_cut_short_says_so_and_what_to_do() {
 #[test]
 fn what_is_not_of_the_format_is_named_by_line_and_field() {
     let header = r#"{"type":"header","version":1}"#;
+    let create = |fields| {
+        let question = r#"{"type":"invoke","process":1,"time":1,"session":"0x1","xid":1,"f":"create2","path":"/a""#;
+        format!("{header}\n{question},{fields}}}")
+    };
     for (text, place) in [
         ("".to_string(), "line 1"),
         ("{}".to_string(), "line 1"),
@@ -299,6 +319,19 @@ fn what_is_not_of_the_format_is_named_by_line_and_field() {
                 "{header}\n{{\"type\":\"txn\",\"f\":\"guess\",\"zxid\":1,\"session\":\"0x1\",\"xid\":1}}"
             ),
             "line 2, field `f`",
+        ),
+        (create(r#""ttl_ms":0"#), "line 2, field `ttl_ms`"),
+        (
+            create(r#""ttl_ms":1099511627776"#),
+            "line 2, field `ttl_ms`",
+        ),
+        (
+            create(r#""container":true,"ttl_ms":1"#),
+            "line 2, field `ttl_ms`",
+        ),
+        (
+            create(r#""ephemeral":true,"ttl_ms":1"#),
+            "line 2, field `ephemeral`",
         ),
         (
             format!("{header}\n{{\"type\":\"final\",\"time\":1}}"),
@@ -351,6 +384,9 @@ fn the_documented_examples_are_read_and_written_as_documented() {
         assert_eq!(read(&again[..]).unwrap(), history);
         for line in &block {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            for key in ["container", "ttl_ms"] {
+                kinds.extend(line.get(key).map(|_| format!("f {key}")));
+            }
             for key in ["type", "f", "answer", "event"] {
                 kinds.extend(line[key].as_str().map(|name| format!("{key} {name}")));
             }
@@ -364,7 +400,7 @@ fn the_documented_examples_are_read_and_written_as_documented() {
         ),
         (
             "f",
-            "create create2 delete exists get set children children2 get_acl set_acl sync multi close",
+            "create create2 container ttl_ms delete exists get set children children2 get_acl set_acl sync multi close",
         ),
         (
             "answer",

@@ -296,6 +296,7 @@ fn an_export_is_what_was_seen_in_the_words_of_others() {
         data: None,
         acl: [].into(),
         ephemeral: false,
+        lapse: None,
         sequential,
         stat: false,
     };

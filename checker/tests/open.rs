@@ -104,6 +104,7 @@ impl Talk {
             data: Some(Value::from("x")),
             acl: Acl::open(),
             ephemeral: false,
+            lapse: None,
             sequential: false,
             stat: false,
         };
@@ -416,6 +417,7 @@ fn numbered(talk: Talk, zxid: i64, made: &str) -> Talk {
         data: None,
         acl: Acl::open(),
         ephemeral: false,
+        lapse: None,
         sequential: true,
         stat: false,
     };
@@ -471,6 +473,7 @@ fn p15_numbers_grow_by_what_was_made_in_between() {
             data: None,
             acl: Acl::open(),
             ephemeral: false,
+            lapse: None,
             sequential: true,
             stat: false,
         };
@@ -543,6 +546,7 @@ fn owned(acl: Acl) -> Talk {
         data: Some(Value::from("x")),
         acl: [acl].into(),
         ephemeral: false,
+        lapse: None,
         sequential: false,
         stat: false,
     };

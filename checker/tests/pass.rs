@@ -209,6 +209,7 @@ fn a_tree_that_forgets_what_is_absent_answers_as_before() {
             data: None,
             acl: history::Acl::open(),
             ephemeral: number % 2 == 0,
+            lapse: None,
             sequential: false,
             stat: false,
         };

@@ -319,6 +319,7 @@ fn create(path: &str) -> Op {
         data: None,
         acl: Acl::open(),
         ephemeral: false,
+        lapse: None,
         sequential: path.ends_with('/'),
         stat: false,
     }

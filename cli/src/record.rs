@@ -294,6 +294,7 @@ async fn look(client: &Client, path: &str) -> Result<(i64, StartNode), ClientErr
         data: Some(Value::from("")),
         stat: convert::stat(&stat),
         acl: history::Acl::open().to_vec(),
+        lapse: None,
     };
     Ok((zxid.to_wire(), node))
 }

@@ -69,6 +69,7 @@ fn create(r: &CreateRequest) -> Op {
         data: value(r.data.as_deref()),
         acl: acl(r.acl.as_deref().unwrap_or_default()).into(),
         ephemeral: mode.ephemeral,
+        lapse: None,
         sequential: mode.sequential,
         stat: r.op == CreateOp::Create2,
     }

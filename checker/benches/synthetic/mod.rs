@@ -323,6 +323,7 @@ impl World {
             data: self.value(),
             acl: Acl::open(),
             ephemeral: false,
+            lapse: None,
             sequential: false,
             stat,
         }
@@ -341,6 +342,7 @@ impl World {
                 data,
                 acl,
                 ephemeral: true,
+                lapse: None,
                 sequential: false,
                 stat: false,
             },

@@ -6,7 +6,9 @@
 //!
 //! Answers to: `consistency.md` 3.5 ("session 2 read /a=1 at zxid 5 after …").
 
-use crate::history::{Acl, Answer, Body, ErrorCode, Op, Record, SessionEvent, StartNode, Stat};
+use crate::history::{
+    Acl, Answer, Body, ErrorCode, Lapse, Op, Record, SessionEvent, StartNode, Stat,
+};
 use std::fmt::Write as _;
 
 /// Most characters of a path that are shown.
@@ -68,10 +70,16 @@ pub fn op(op: &Op) -> String {
             data,
             acl,
             ephemeral,
+            lapse,
             sequential,
             ..
         } => {
             add(&mut words, format_args!(" with {}", value(data)));
+            match lapse {
+                None => {}
+                Some(Lapse::Container) => words.push_str(", container"),
+                Some(Lapse::Ttl(ms)) => add(&mut words, format_args!(", time to live {ms} ms")),
+            }
             for (is, word) in [(ephemeral, "ephemeral"), (sequential, "sequential")] {
                 if *is {
                     add(&mut words, format_args!(", {word}"));

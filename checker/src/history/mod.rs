@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use binary::{BinaryWriter, write_binary};
 pub use digest::digest_identity;
 pub use json::{LINE_BYTES_MAX, Writer, write};
-pub use op::{Acl, Answer, ErrorCode, Identity, Op, Stat, SubAnswer};
+pub use op::{Acl, Answer, ErrorCode, Identity, Lapse, Op, Stat, SubAnswer};
 pub use reader::{Batch, Entry, ReadError, Reader, read, read_each};
 pub use value::Value;
 
@@ -120,6 +120,9 @@ pub struct Header {
     /// How much faster than the recorder's clock a server's may run, parts per million.
     /// Early expiry (P14) is judged with this tolerance.
     pub clock_drift_ppm: u64,
+    /// How long a container that never had a child stays at least, milliseconds; 0 for ever
+    /// (the servers' `znode.container.maxNeverUsedIntervalMs`).
+    pub container_unused_ms: u64,
     /// The tree before the first record.
     pub start: Start,
     /// How many transactions were committed, if all of them are in [`History::txns`]; one that
@@ -138,6 +141,7 @@ impl Default for Header {
             timeout_ms_min: 4000,
             timeout_ms_max: 40_000,
             clock_drift_ppm: 0,
+            container_unused_ms: 0,
             start: Start::Fresh,
             txns: None,
         }
@@ -194,6 +198,8 @@ pub struct StartNode {
     pub stat: Stat,
     /// The node's ACL; empty means open to the world.
     pub acl: Vec<Acl>,
+    /// How it goes by the servers' own doing, if it does.
+    pub lapse: Option<Lapse>,
 }
 
 /// One observation.

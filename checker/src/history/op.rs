@@ -22,6 +22,8 @@ pub enum Op {
         acl: Arc<[Acl]>,
         /// To be removed with the session.
         ephemeral: bool,
+        /// To be removed by the servers themselves; never an ephemeral.
+        lapse: Option<Lapse>,
         /// The server appends the parent's create counter.
         sequential: bool,
         /// create2: the answer carries a Stat.
@@ -163,6 +165,57 @@ impl Op {
             | Op::Children { .. }
             | Op::GetAcl { .. }
             | Op::Sync { .. } => false,
+        }
+    }
+}
+
+/// How a node goes by the servers' own doing, told to nobody (`ContainerManager`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapse {
+    /// createContainer: it may go once it has had a child and has none.
+    Container,
+    /// createTTL: it may go while it has no child, so many milliseconds after it was made or
+    /// set last. 1 to [`Lapse::TTL_MS_MAX`].
+    Ttl(u64),
+}
+
+impl Lapse {
+    /// The longest time to live that a server takes, milliseconds: forty bits.
+    pub const TTL_MS_MAX: u64 = (1 << 40) - 1;
+
+    /// Both, as a history may name them.
+    ///
+    /// # Errors
+    /// Which field is wrong, and why.
+    pub(crate) fn of_fields(
+        ephemeral: bool,
+        container: bool,
+        ttl_ms: Option<u64>,
+    ) -> Result<Option<Lapse>, (&'static str, &'static str)> {
+        match (container, ttl_ms) {
+            (false, None) => Ok(None),
+            (_, _) if ephemeral => Err(("ephemeral", "a container or TTL node is no ephemeral")),
+            (true, None) => Ok(Some(Lapse::Container)),
+            (true, Some(_)) => Err(("ttl_ms", "a container has no time to live")),
+            (false, Some(1..=Lapse::TTL_MS_MAX)) => Ok(ttl_ms.map(Lapse::Ttl)),
+            (false, Some(_)) => Err(("ttl_ms", "expected 1 to 1099511627775")),
+        }
+    }
+
+    /// The time to live, milliseconds; a container has none.
+    pub fn ttl_ms(self) -> Option<u64> {
+        match self {
+            Lapse::Container => None,
+            Lapse::Ttl(ttl_ms) => Some(ttl_ms),
+        }
+    }
+
+    /// The number that servers keep as the owner of such a node. Clients are shown 0, but by
+    /// servers that show what they keep (`EphemeralType`).
+    pub fn owner(self) -> i64 {
+        match self {
+            Lapse::Container => i64::MIN,
+            Lapse::Ttl(ttl_ms) => (0xff00_u64 << 48 | ttl_ms) as i64,
         }
     }
 }

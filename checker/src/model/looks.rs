@@ -9,7 +9,7 @@
 use super::acl::OPEN;
 use super::paths::PathId;
 use super::tree::{TIME_UNKNOWN, Tree};
-use crate::history::{StartNode, Stat};
+use crate::history::{Lapse, StartNode, Stat};
 
 impl Tree<'_> {
     /// The first field in which a Stat differs from the node: its name, what it should be,
@@ -21,6 +21,11 @@ impl Tree<'_> {
             .copied()
             .unwrap_or(0);
         let node = &mut self.nodes[id as usize];
+        // Some servers show what they keep there (ClickHouse Keeper).
+        let owner = match node.lapse {
+            Some(lapse) if seen.ephemeral_owner == lapse.owner() => lapse.owner(),
+            Some(_) | None => owner,
+        };
         if node.opaque || self.blind && *seen == Stat::default() {
             return None;
         }
@@ -143,6 +148,7 @@ impl Tree<'_> {
             data: node.data.clone(),
             stat,
             acl,
+            lapse: node.lapse,
         }
     }
 
@@ -156,9 +162,11 @@ impl Tree<'_> {
             .data
             .as_ref()
             .map_or("null".to_string(), |data| format!("{data:?}"));
-        let owner = match self.session_ids.get(node.owner as usize) {
-            Some(owner) => format!(", ephemeral of session {owner:#x}"),
-            None => String::new(),
+        let owner = match (self.session_ids.get(node.owner as usize), node.lapse) {
+            (Some(owner), _) => format!(", ephemeral of session {owner:#x}"),
+            (None, Some(Lapse::Container)) => ", container".to_string(),
+            (None, Some(Lapse::Ttl(ttl_ms))) => format!(", time to live {ttl_ms} ms"),
+            (None, None) => String::new(),
         };
         format!(
             "{path} = {data}, version {}, czxid {:#x}, mzxid {:#x}, pzxid {:#x}, {} children, {} ever created{owner}",

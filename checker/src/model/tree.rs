@@ -9,7 +9,7 @@
 
 use super::acl::{AclId, AclTable, OPEN, READ_ONLY, Who};
 use super::paths::{NO_PATH, PathId, Paths};
-use crate::history::{EventType, Start, Value};
+use crate::history::{EventType, Lapse, Start, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::LazyLock;
 
@@ -49,6 +49,8 @@ pub struct Node {
     pub children: i32,
     /// Owner, [`NO_SESSION`] for none.
     pub owner: SessionIndex,
+    /// How it goes by the servers' own doing, if it does.
+    pub lapse: Option<Lapse>,
     /// Who may do what.
     pub acl: AclId,
 }
@@ -68,6 +70,7 @@ pub(super) const NOWHERE: Node = Node {
     aversion: 0,
     children: 0,
     owner: NO_SESSION,
+    lapse: None,
     acl: OPEN,
 };
 
@@ -180,6 +183,7 @@ impl<'h> Tree<'h> {
                     } else {
                         session_of(stat.ephemeral_owner)
                     },
+                    lapse: given.lapse,
                     acl: match given.acl.is_empty() {
                         true => OPEN,
                         false => acls.normalised(&given.acl, Who::default()),

@@ -32,12 +32,19 @@ impl Tree<'_> {
                 data,
                 acl,
                 ephemeral,
+                lapse,
                 sequential,
                 ..
             } => {
-                let owner = if *ephemeral { session } else { NO_SESSION };
-                let acl = self.acls.normalised(acl, who);
-                self.create(id, data.as_ref(), acl, owner, *sequential, who, lenient)
+                let made = Node {
+                    exists: true,
+                    data: data.clone(),
+                    owner: if *ephemeral { session } else { NO_SESSION },
+                    lapse: *lapse,
+                    acl: self.acls.normalised(acl, who),
+                    ..NOWHERE
+                };
+                self.create(id, made, *sequential, who, lenient)
             }
             Op::Delete { version, .. } => self.delete(id, *version, who, lenient).map(|()| id),
             Op::Set { data, version, .. } => self
@@ -123,13 +130,10 @@ impl Tree<'_> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn create(
         &mut self,
         id: PathId,
-        data: Option<&Value>,
-        acl: AclId,
-        owner: SessionIndex,
+        made: Node,
         sequential: bool,
         who: Who,
         lenient: bool,
@@ -150,17 +154,13 @@ impl Tree<'_> {
         if self.node(parent).owner != NO_SESSION {
             return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
         }
-        let zxid = self.zxid;
+        let (zxid, owner, acl) = (self.zxid, made.owner, made.acl);
         self.touch(id);
         self.nodes[id as usize] = Node {
-            exists: true,
             czxid: zxid,
             mzxid: zxid,
             pzxid: zxid,
-            data: data.cloned(),
-            owner,
-            acl,
-            ..NOWHERE
+            ..made
         };
         self.retrace(id);
         self.note_closed(id, acl);

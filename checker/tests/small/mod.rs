@@ -177,6 +177,7 @@ impl World {
                     data,
                     acl: Acl::open(),
                     ephemeral: self.ephemeral && self.dice.one_in(2),
+                    lapse: None,
                     sequential,
                     stat: self.dice.one_in(2),
                 }

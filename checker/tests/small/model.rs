@@ -40,6 +40,7 @@ pub fn start() -> (State, Start) {
             data: leaf.data.clone(),
             stat: shown(&leaf),
             acl: Vec::new(),
+            lapse: None,
         });
         state.insert(path.into(), leaf);
     }

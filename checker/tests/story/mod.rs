@@ -41,6 +41,7 @@ pub fn start() -> Header {
             ..stat(zxid, zxid, 0, data)
         },
         acl: Vec::new(),
+        lapse: None,
     };
     let mut nodes: Vec<StartNode> = ["/a", "/x", "/y"]
         .iter()
@@ -146,6 +147,7 @@ pub fn create_with(path: &str, ephemeral: bool, sequential: bool) -> Op {
         data: Some("".into()),
         acl: Acl::open(),
         ephemeral,
+        lapse: None,
         sequential,
         stat: false,
     }

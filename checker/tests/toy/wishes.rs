@@ -49,6 +49,7 @@ impl Toy {
                     data: self.fresh_value(),
                     acl,
                     ephemeral,
+                    lapse: None,
                     sequential,
                     stat,
                 }

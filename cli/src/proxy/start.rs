@@ -135,6 +135,7 @@ async fn read_once(client: &Client, credentials: &[String]) -> Result<Start, Fla
             data: None,
             stat: Default::default(),
             acl: Vec::new(),
+            lapse: None,
         };
         for request in asked {
             let (zxid, response) = client.submit(request).await.map_err(|e| flaw(&path, e))?;

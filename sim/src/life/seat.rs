@@ -266,6 +266,7 @@ pub fn header_of(scenario: &Scenario) -> Header {
         clock_drift_ppm: scenario.clock.drift_ppm_max + DRIFT_FAULTS_PPM,
         start: Start::Fresh,
         txns: None,
+        container_unused_ms: 0,
     }
 }
 

@@ -6,7 +6,7 @@ use super::place::{Answering, Asking, Put, Span, blank, fill};
 use super::{CODE_MAX, NULL, Tag};
 use crate::history::reader::{Batch, Interner};
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, EventType, Identity, Op, Path, Record, SessionEvent, Stat,
+    Acl, Answer, Body, ErrorCode, EventType, Identity, Lapse, Op, Path, Record, SessionEvent, Stat,
     SubAnswer, Txn, TxnKind,
 };
 use std::sync::Arc;
@@ -352,9 +352,10 @@ impl<'b> Decoder<'b> {
         match code {
             0 | 1 => {
                 let flags = self.u8()?;
-                if flags > 3 {
-                    return Err("holds a create with unknown flags");
-                }
+                let lapse = match flags {
+                    0..=3 => None,
+                    _ => self.lapse(flags)?,
+                };
                 let acl = self.shared_acl()?;
                 let data = self.value()?.value();
                 place.put(Op::Create {
@@ -362,6 +363,7 @@ impl<'b> Decoder<'b> {
                     data,
                     acl,
                     ephemeral: flags & 1 != 0,
+                    lapse,
                     sequential: flags & 2 != 0,
                     stat: code == 1,
                 });
@@ -403,6 +405,21 @@ impl<'b> Decoder<'b> {
             _ => place.put(Op::Sync { path }),
         }
         Ok(())
+    }
+
+    /// Of a create with more flags than ephemeral and sequential.
+    #[cold]
+    fn lapse(&mut self, flags: u8) -> Result<Option<Lapse>, Fault> {
+        let [ephemeral, container, ttl] = [1, 4, 8].map(|bit| flags & bit != 0);
+        let ttl_ms = match ttl {
+            true => Some(self.u64()?),
+            false => None,
+        };
+        let lapse = Lapse::of_fields(ephemeral, container, ttl_ms);
+        match lapse {
+            Ok(lapse) if flags < 16 => Ok(lapse),
+            Ok(_) | Err(_) => Err("holds a create with unknown flags"),
+        }
     }
 
     fn ops(&mut self) -> Result<Vec<Op>, Fault> {

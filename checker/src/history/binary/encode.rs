@@ -2,8 +2,8 @@
 
 use super::{CODE_MAX, NULL, Tag};
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, EventType, Identity, Op, Path, Record, SessionEvent, Stat, Txn,
-    TxnKind, Value,
+    Acl, Answer, Body, ErrorCode, EventType, Identity, Lapse, Op, Path, Record, SessionEvent, Stat,
+    Txn, TxnKind, Value,
 };
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -261,11 +261,19 @@ impl Payload {
                 data,
                 acl,
                 ephemeral,
+                lapse,
                 sequential,
                 ..
             } => {
-                self.bytes
-                    .push(u8::from(*ephemeral) | u8::from(*sequential) << 1);
+                let (container, ttl) = match lapse {
+                    None => (false, None),
+                    Some(Lapse::Container) => (true, None),
+                    Some(Lapse::Ttl(ttl_ms)) => (false, Some(*ttl_ms)),
+                };
+                let flags = [*ephemeral, *sequential, container, ttl.is_some()];
+                let flags = (0..).zip(flags).map(|(bit, flag)| u8::from(flag) << bit);
+                self.bytes.push(flags.sum());
+                ttl.into_iter().for_each(|ttl_ms| self.u64(ttl_ms));
                 self.acl(acl);
                 self.value(data.as_ref());
             }

@@ -19,7 +19,7 @@ mod read;
 mod scan;
 mod write;
 
-use super::op::{Acl, Identity, Stat};
+use super::op::{Acl, Identity, Lapse, Stat};
 use super::reader::{Batch, Interner, ReadError};
 use super::value::Value;
 use super::{FORMAT_VERSION, Header, Path, Start, StartNode, SyncPromise, World};
@@ -54,6 +54,8 @@ struct HeaderLine {
     timeout_ms_max: Option<u64>,
     #[serde(default)]
     clock_drift_ppm: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    container_unused_ms: u64,
     start: Option<StartLine>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     txns: Option<u64>,
@@ -77,6 +79,15 @@ struct StartNodeLine {
     stat: Stat,
     #[serde(default)]
     acl: Vec<AclLine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    container: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,6 +135,10 @@ struct Line<'a> {
     ephemeral: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequential: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acl: Option<Vec<AclLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -403,7 +418,10 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
         }
         Some(StartLine::Nodes { zxid, nodes }) => Start::Nodes {
             zxid,
-            nodes: nodes.into_iter().map(StartNode::from).collect(),
+            nodes: nodes
+                .into_iter()
+                .map(start_node)
+                .collect::<Result<_, _>>()?,
         },
     };
     Ok(Header {
@@ -415,21 +433,22 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
         timeout_ms_min: line.timeout_ms_min.unwrap_or(otherwise.timeout_ms_min),
         timeout_ms_max: line.timeout_ms_max.unwrap_or(otherwise.timeout_ms_max),
         clock_drift_ppm: line.clock_drift_ppm,
+        container_unused_ms: line.container_unused_ms,
         start,
         txns: line.txns,
     })
 }
 
-impl From<StartNodeLine> for StartNode {
-    fn from(line: StartNodeLine) -> Self {
-        let acl = line.acl.into_iter().map(Acl::from).collect();
-        StartNode {
-            path: line.path,
-            data: line.value,
-            stat: line.stat,
-            acl,
-        }
-    }
+fn start_node(line: StartNodeLine) -> Result<StartNode, Fault> {
+    let owned = line.stat.ephemeral_owner != 0;
+    let lapse = Lapse::of_fields(owned, line.container == Some(true), line.ttl_ms);
+    Ok(StartNode {
+        path: line.path,
+        data: line.value,
+        stat: line.stat,
+        acl: line.acl.into_iter().map(Acl::from).collect(),
+        lapse: lapse.map_err(|(field, reason)| (field, reason.to_string()))?,
+    })
 }
 
 impl From<AclLine> for Acl {

@@ -8,7 +8,9 @@
 
 use super::scan::Scanner;
 use crate::history::reader::Interner;
-use crate::history::{Acl, Answer, Body, ErrorCode, Op, Path, Record, Stat, SubAnswer, Value};
+use crate::history::{
+    Acl, Answer, Body, ErrorCode, Lapse, Op, Path, Record, Stat, SubAnswer, Value,
+};
 
 /// What a line says; None if it is not exactly as our writer would have written it.
 pub fn record(text: &str, interner: &mut Interner) -> Option<Record> {
@@ -97,14 +99,19 @@ impl<'a> Quick<'a, '_> {
         self.must(b",\"path\":\"")?;
         let path = self.shared()?;
         Some(match f {
-            "create" | "create2" => Op::Create {
-                path,
-                data: self.value()?,
-                ephemeral: self.scanner.eat(b",\"ephemeral\":true"),
-                sequential: self.scanner.eat(b",\"sequential\":true"),
-                acl: Acl::open(),
-                stat: f == "create2",
-            },
+            "create" | "create2" => {
+                let data = self.value()?;
+                let ephemeral = self.scanner.eat(b",\"ephemeral\":true");
+                Op::Create {
+                    path,
+                    data,
+                    ephemeral,
+                    sequential: self.scanner.eat(b",\"sequential\":true"),
+                    lapse: self.lapse(ephemeral)?,
+                    acl: Acl::open(),
+                    stat: f == "create2",
+                }
+            }
             "delete" => Op::Delete {
                 path,
                 version: self.version()?,
@@ -136,6 +143,16 @@ impl<'a> Quick<'a, '_> {
             "sync" => Op::Sync { path },
             _ => return None,
         })
+    }
+
+    #[expect(clippy::option_option, reason = "no lapse is not no answer")]
+    fn lapse(&mut self, ephemeral: bool) -> Option<Option<Lapse>> {
+        let container = self.scanner.eat(b",\"container\":true");
+        let ttl_ms = match self.scanner.eat(b",\"ttl_ms\":") {
+            true => Some(self.scanner.unsigned()?),
+            false => None,
+        };
+        Lapse::of_fields(ephemeral, container, ttl_ms).ok()
     }
 
     fn part(&mut self) -> Option<Op> {

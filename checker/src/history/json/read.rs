@@ -3,7 +3,8 @@
 use super::{Fault, Line, Text};
 use crate::history::reader::{Batch, Interner};
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, EventType, Identity, Op, Record, SessionEvent, Txn, TxnKind,
+    Acl, Answer, Body, ErrorCode, EventType, Identity, Lapse, Op, Record, SessionEvent, Txn,
+    TxnKind,
 };
 use std::sync::Arc;
 
@@ -160,6 +161,7 @@ fn op_of(line: &Line<'_>, interner: &mut Interner, inside_multi: bool) -> Result
                 None => Acl::open(),
             },
             ephemeral: line.ephemeral.unwrap_or(false),
+            lapse: lapse_of(line)?,
             sequential: line.sequential.unwrap_or(false),
             stat: f == "create2",
         },
@@ -186,6 +188,12 @@ fn op_of(line: &Line<'_>, interner: &mut Interner, inside_multi: bool) -> Result
         "sync" => Op::Sync { path },
         other => return Err(("f", format!("no operation: {other:?}"))),
     })
+}
+
+fn lapse_of(line: &Line<'_>) -> Result<Option<Lapse>, Fault> {
+    let container = line.container == Some(true);
+    let lapse = Lapse::of_fields(line.ephemeral == Some(true), container, line.ttl_ms);
+    lapse.map_err(|(field, reason)| (field, reason.to_string()))
 }
 
 fn answer_of(line: &Line<'_>, interner: &mut Interner) -> Result<Answer, Fault> {

@@ -114,6 +114,8 @@ impl<'a> Scanner<'a> {
             "watch" => once(&mut line.watch, self.flag()),
             "ephemeral" => once(&mut line.ephemeral, self.flag()),
             "sequential" => once(&mut line.sequential, self.flag()),
+            "container" => once(&mut line.container, self.flag()),
+            "ttl_ms" => once(&mut line.ttl_ms, self.unsigned()),
             "stat" => once(&mut line.stat, self.stat()),
             "names" => once(&mut line.names, self.texts()),
             "sent" => once(&mut line.sent, self.unsigned()),

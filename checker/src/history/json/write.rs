@@ -2,7 +2,7 @@
 
 use super::{AclLine, HeaderLine, Line, StartLine, StartNodeLine, Text};
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, FORMAT_VERSION, Header, History, Op, Path, Piece, Record,
+    Acl, Answer, Body, ErrorCode, FORMAT_VERSION, Header, History, Lapse, Op, Path, Piece, Record,
     SessionEvent, Start, SyncPromise, Txn, World,
 };
 use std::borrow::Cow;
@@ -89,6 +89,7 @@ pub fn header_line(header: &Header) -> HeaderLine {
         timeout_ms_min: Some(header.timeout_ms_min),
         timeout_ms_max: Some(header.timeout_ms_max),
         clock_drift_ppm: header.clock_drift_ppm,
+        container_unused_ms: header.container_unused_ms,
         start: Some(start_line(&header.start)),
         txns: header.txns,
     }
@@ -106,10 +107,17 @@ fn start_line(start: &Start) -> StartLine {
                     value: node.data.clone(),
                     stat: node.stat,
                     acl: node.acl.iter().map(AclLine::from).collect(),
+                    container: lapse_fields(node.lapse).0,
+                    ttl_ms: lapse_fields(node.lapse).1,
                 })
                 .collect(),
         },
     }
+}
+
+fn lapse_fields(lapse: Option<Lapse>) -> (Option<bool>, Option<u64>) {
+    let container = lapse == Some(Lapse::Container);
+    (container.then_some(true), lapse.and_then(Lapse::ttl_ms))
 }
 
 fn text(text: &str) -> Option<Text<'_>> {
@@ -181,6 +189,7 @@ fn op_into<'a>(op: &'a Op, line: &mut Line<'a>) {
             data,
             acl,
             ephemeral,
+            lapse,
             sequential,
             ..
         } => {
@@ -188,6 +197,7 @@ fn op_into<'a>(op: &'a Op, line: &mut Line<'a>) {
             line.acl = (*acl != Acl::open()).then(|| acl.iter().map(AclLine::from).collect());
             (line.ephemeral, line.sequential) =
                 (ephemeral.then_some(true), sequential.then_some(true));
+            (line.container, line.ttl_ms) = lapse_fields(*lapse);
         }
         Op::Delete { version, .. } | Op::Check { version, .. } => line.version = Some(*version),
         Op::Exists { watch, .. } | Op::Get { watch, .. } | Op::Children { watch, .. } => {
