@@ -34,6 +34,7 @@ mod graph;
 mod part;
 mod puzzle;
 mod reach;
+mod recall;
 mod search;
 mod sights;
 mod watching;
@@ -42,14 +43,17 @@ use crate::history::History;
 use crate::model::{AclTable, Paths, Tree};
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
 use crate::verify::verify;
-use crate::walk::case::{self, Case, RequestIndex};
+use crate::walk::case::{self, Case, RequestIndex, Role};
 use crate::walk::{Options, check_without_zxids, judge_with_certificate, times};
 use fill::{Fill, MANNERS};
 use graph::Circle;
 use part::Part;
 use puzzle::{Known, Puzzle};
 use reach::Reaches;
+use recall::{NO_HINT, Recalled};
+use rustc_hash::FxHashMap;
 use search::{Allowance, Deed, Outcome, Search, Sights};
+use std::rc::Rc;
 use watching::Watching;
 
 /// Configurations that [`classify`] may look at if nobody says otherwise: a second or so.
@@ -98,10 +102,10 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
         Ok(known) => known,
         Err(circle) => return Verdict::Invalid(violation_of(&case, &circle)),
     };
-    let mut hidden = Hidden::new(&mut case, &known, options, configurations);
+    let mut hidden = Hidden::new(&mut case, known, options, configurations);
     match hidden.decide(&Part::whole()) {
         Finding::Proved(summary) => Verdict::Valid(*summary),
-        Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck, configurations)),
+        Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck)),
         Finding::Open(reason) => Verdict::Unknown(reason),
     }
 }
@@ -148,11 +152,11 @@ fn class_of(
         .filter_map(|&index| history.records.get(index));
     let until = times.map(|record| record.time).max().unwrap_or(u64::MAX);
     let part = Part::tied_to(&mut case, &convicting, until);
-    let mut hidden = Hidden::new(&mut case, &known, options, configurations / PART_SHARE);
+    let mut hidden = Hidden::new(&mut case, known, options, configurations / PART_SHARE);
     if let Some(part) = &part
         && hidden.is_impossible(part)
     {
-        return inconsistent(&hidden.words_of_search(configurations / PART_SHARE));
+        return inconsistent(&hidden.words_of_search());
     }
     // What convicts a notification lies nearly always in the part alone.
     if let (
@@ -165,19 +169,26 @@ fn class_of(
             "along no order that time allows can the notifications have come when they came",
         );
     }
-    hidden.allowance.configurations += configurations - configurations / PART_SHARE;
-    let all = hidden.allowance.configurations;
-    match hidden.decide(&Part::whole()) {
-        Finding::Proved(summary) => {
-            let reason = format!(
-                "with the zxids left out, {} transactions have an order that explains every answer",
-                summary.transactions
-            );
-            (Class::ZxidNotHonest, reason)
+    let finding = match hidden.recall(&convicting, configurations) {
+        Finding::Open(_) => {
+            hidden.allowance.configurations += configurations - configurations / PART_SHARE;
+            hidden.decide(&Part::whole())
         }
-        Finding::Impossible(_) => inconsistent(&hidden.words_of_search(all)),
+        found @ (Finding::Proved(_) | Finding::Impossible(_)) => found,
+    };
+    match finding {
+        Finding::Proved(summary) => dishonest(&summary),
+        Finding::Impossible(_) => inconsistent(&hidden.words_of_search()),
         Finding::Open(reason) => (Class::Undetermined, reason),
     }
+}
+
+fn dishonest(summary: &Summary) -> (Class, String) {
+    let reason = format!(
+        "with the zxids left out, {} transactions have an order that explains every answer",
+        summary.transactions
+    );
+    (Class::ZxidNotHonest, reason)
 }
 
 fn inconsistent(reason: &str) -> (Class, String) {
@@ -196,7 +207,7 @@ enum Finding {
 
 struct Hidden<'c, 'h> {
     case: &'c Case<'h>,
-    known: &'c Known,
+    known: Rc<Known>,
     tree: Tree<'h>,
     options: &'c Options,
     allowance: Allowance,
@@ -208,7 +219,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     /// Takes the case's paths and ACLs over.
     fn new(
         case: &'c mut Case<'h>,
-        known: &'c Known,
+        known: Known,
         options: &'c Options,
         configurations: u64,
     ) -> Self {
@@ -221,11 +232,12 @@ impl<'c, 'h> Hidden<'c, 'h> {
         tree.go_blind();
         Hidden {
             case,
-            known,
+            known: Rc::new(known),
             tree,
             options,
             allowance: Allowance {
                 configurations,
+                spent: 0,
                 learns: true,
                 exists_needs_read: options.exists_needs_read,
             },
@@ -236,7 +248,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     /// Looks for an order of a part, which must be the whole for it to be proved.
     fn decide(&mut self, part: &Part) -> Finding {
         let write_is_touch = self.options.write_is_touch;
-        let likely = Puzzle::of(self.case, self.known, part, write_is_touch, true);
+        let likely = Puzzle::of(self.case, &self.known, part, write_is_touch, true);
         let refused = match self.search(&likely, true) {
             Outcome::Unknown => return self.out_of_budget(),
             Outcome::Nowhere(_) => None,
@@ -245,7 +257,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
                 Err(reason) => Some(reason),
             },
         };
-        let every = Puzzle::of(self.case, self.known, part, write_is_touch, false);
+        let every = Puzzle::of(self.case, &self.known, part, write_is_touch, false);
         let refused = match (self.search(&every, false), refused) {
             (Outcome::Nowhere(stuck), _) => return Finding::Impossible(stuck),
             (Outcome::Unknown, None) => return self.out_of_budget(),
@@ -286,11 +298,35 @@ impl<'c, 'h> Hidden<'c, 'h> {
         }
     }
 
+    /// Looks for an order of the whole near the one that the zxids tell without what convicts,
+    /// with so many configurations for each that comes into question.
+    fn recall(&mut self, convicting: &[usize], configurations: u64) -> Finding {
+        let mut tried: Vec<Recalled> = Vec::new();
+        let (left, spared) = (self.allowance.configurations, self.spared);
+        for ring in recall::rings(self.case, convicting) {
+            let recalled = recall::forgetting(self.case, ring, self.options);
+            let Some(recalled) = recalled.filter(|recalled| !tried.contains(recalled)) else {
+                continue;
+            };
+            let known = with_hints(self.case, &self.known, &recalled);
+            let before = std::mem::replace(&mut self.known, Rc::new(known));
+            (self.allowance.configurations, self.spared) = (configurations, configurations);
+            let finding = self.decide(&Part::whole());
+            self.known = before;
+            (self.allowance.configurations, self.spared) = (left, spared);
+            match finding {
+                Finding::Proved(_) | Finding::Impossible(_) => return finding,
+                Finding::Open(_) => tried.push(recalled),
+            }
+        }
+        self.out_of_budget()
+    }
+
     /// True if a part, and so the whole, has no order.
     fn is_impossible(&mut self, part: &Part) -> bool {
         let puzzle = Puzzle::of(
             self.case,
-            self.known,
+            &self.known,
             part,
             self.options.write_is_touch,
             false,
@@ -302,7 +338,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
     /// with, if so.
     fn is_impossible_to_hear(&mut self, part: &Part) -> Option<Vec<RequestIndex>> {
         let write_is_touch = self.options.write_is_touch;
-        let puzzle = Puzzle::of(self.case, self.known, part, write_is_touch, false);
+        let puzzle = Puzzle::of(self.case, &self.known, part, write_is_touch, false);
         let watching = Watching::of(part, &puzzle, &self.tree.paths)?;
         self.allowance.learns = false;
         let search = Search::new(&puzzle, &mut self.tree, Some(&watching));
@@ -364,14 +400,14 @@ impl<'c, 'h> Hidden<'c, 'h> {
         Finding::Open("no decision within the configurations allowed".into())
     }
 
-    fn words_of_search(&self, allowed: u64) -> String {
-        let looked_at = allowed.saturating_sub(self.allowance.configurations);
+    fn words_of_search(&self) -> String {
+        let looked_at = self.allowance.spent;
         format!(
             "none of the orders that time allows explains the answers ({looked_at} configurations)"
         )
     }
 
-    fn violation(&self, stuck: &[RequestIndex], allowed: u64) -> Box<Violation> {
+    fn violation(&self, stuck: &[RequestIndex]) -> Box<Violation> {
         let requests = stuck
             .iter()
             .map(|&number| &self.case.requests[number as usize]);
@@ -382,7 +418,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
         Box::new(Violation {
             property: Property::LinearizableWrites,
             class: Class::Inconsistent,
-            class_reason: self.words_of_search(allowed),
+            class_reason: self.words_of_search(),
             records: times::records(self.case, &records),
             state_before: String::new(),
             reason: "no order of the writes explains the answers; the order that comes farthest can go on with none of these".into(),
@@ -391,7 +427,7 @@ impl<'c, 'h> Hidden<'c, 'h> {
 }
 
 /// What can be known without a search. The likely order is that of the zxids, if any were
-/// recorded.
+/// recorded, and what nobody was told of is where the servers' log has it.
 ///
 /// # Errors
 /// No order is possible.
@@ -402,8 +438,30 @@ fn find_out(case: &mut Case<'_>) -> Result<Known, Circle> {
         true => zxids.collect(),
         false => sorted,
     };
-    let reaches = Reaches::of(case);
-    Ok(Known { likely, reaches })
+    let known = Known {
+        likely,
+        reaches: Rc::new(Reaches::of(case)),
+        ends: FxHashMap::default(),
+    };
+    Ok(with_hints(case, &known, &Recalled::of_log(case)))
+}
+
+/// The same with other hints of what nobody was told.
+fn with_hints(case: &Case<'_>, known: &Known, recalled: &Recalled) -> Known {
+    let mut likely = known.likely.clone();
+    for (request, likely) in case.requests.iter().zip(&mut likely) {
+        if request.role == Role::Unanswered {
+            *likely = NO_HINT;
+        }
+    }
+    for (&number, &zxid) in &recalled.requests {
+        likely[number as usize] = zxid;
+    }
+    Known {
+        likely,
+        reaches: Rc::clone(&known.reaches),
+        ends: recalled.ends.clone(),
+    }
 }
 
 fn violation_of(case: &Case<'_>, circle: &Circle) -> Box<Violation> {

@@ -8,24 +8,25 @@
 
 use super::part::Part;
 use super::reach::{Reach, Reaches};
-use crate::history::{Op, Start, SyncPromise, TxnKind};
+use super::recall::NO_HINT;
+use crate::history::{Op, Start, SyncPromise};
 use crate::model::{NO_SESSION, SessionIndex};
 use crate::walk::case::{Case, RequestIndex, Role};
 use crate::walk::makes_ephemeral;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::rc::Rc;
 
 /// The place in a [`Line`].
 pub type Place = usize;
-
-/// The hint of what nobody was told: after everything that was answered.
-const NO_HINT: i64 = i64::MAX;
 
 /// What is found out about each request before anything is searched.
 pub struct Known {
     /// Where it stands in a likely order; a hint, no more.
     pub likely: Vec<i64>,
     /// What it looks at and changes.
-    pub reaches: Reaches,
+    pub reaches: Rc<Reaches>,
+    /// When sessions are likely to have ended whose end nobody was told; a hint, no more.
+    pub ends: FxHashMap<SessionIndex, i64>,
 }
 
 /// What one session was answered, in the order sent.
@@ -54,7 +55,7 @@ pub struct Lost {
     pub fence: Place,
     /// When it was sent.
     pub call: u64,
-    /// The zxid that the servers' log gives it.
+    /// The zxid that it is likely to have.
     pub hint: i64,
 }
 
@@ -66,7 +67,7 @@ pub struct End {
     pub line: usize,
     /// The earliest that it can have ended.
     pub begin: u64,
-    /// The zxid that the servers' log gives it.
+    /// The zxid that it is likely to have.
     pub hint: i64,
 }
 
@@ -81,7 +82,7 @@ pub struct Puzzle<'c, 'h> {
     /// Of the sessions that may own ephemerals.
     pub ends: Vec<End>,
     /// What was found out about each request before.
-    pub known: &'c Known,
+    pub known: Rc<Known>,
     /// The reach of nothing.
     pub nothing: Reach,
     /// Twice the clock error.
@@ -95,15 +96,14 @@ impl<'c, 'h> Puzzle<'c, 'h> {
     /// leader's word is promised.
     pub fn of(
         case: &'c Case<'h>,
-        known: &'c Known,
+        known: &Rc<Known>,
         part: &Part,
         write_is_touch: bool,
         sync_counts: bool,
     ) -> Self {
-        let hints = Hints::of(case);
         let mut puzzle = Puzzle {
             case,
-            known,
+            known: Rc::clone(known),
             nothing: Reach::default(),
             lines: Vec::new(),
             lost: Vec::new(),
@@ -144,7 +144,7 @@ impl<'c, 'h> Puzzle<'c, 'h> {
                         after: puzzle.lines[line].asked.len(),
                         fence: Place::MAX,
                         call: request.call,
-                        hint: hints.of_request(request.session, request.invoke, case),
+                        hint: known.likely[index as usize],
                     });
                 }
                 Role::Transaction
@@ -161,7 +161,7 @@ impl<'c, 'h> Puzzle<'c, 'h> {
             if owners.contains(&session) {
                 let line = *(line_of.entry(session)).or_insert_with(|| puzzle.new_line());
                 let begin = puzzle.begin_of_end(session, line, part, write_is_touch);
-                let hint = *hints.ends.get(&session).unwrap_or(&NO_HINT);
+                let hint = *known.ends.get(&session).unwrap_or(&NO_HINT);
                 puzzle.ends.push(End {
                     session,
                     line,
@@ -280,44 +280,6 @@ impl<'c, 'h> Puzzle<'c, 'h> {
     /// What must be settled next on a line.
     pub fn next(&self, line: usize, places: &[Place]) -> Option<RequestIndex> {
         self.lines[line].asked.get(places[line]).copied()
-    }
-}
-
-/// Where the servers' log has what nobody was told; a hint of what to try first, no more.
-struct Hints {
-    requests: FxHashMap<(SessionIndex, i32), i64>,
-    ends: FxHashMap<SessionIndex, i64>,
-}
-
-impl Hints {
-    fn of(case: &Case<'_>) -> Self {
-        let mut hints = Hints {
-            requests: FxHashMap::default(),
-            ends: FxHashMap::default(),
-        };
-        for txn in &case.history.txns {
-            let Some(&session) = case.session_index.get(&txn.session) else {
-                continue;
-            };
-            match txn.kind {
-                TxnKind::Write => {
-                    hints.requests.insert((session, txn.xid), txn.zxid);
-                }
-                TxnKind::Close => {
-                    hints.ends.entry(session).or_insert(txn.zxid);
-                }
-                TxnKind::Open | TxnKind::Refused => {}
-            }
-        }
-        hints
-    }
-
-    fn of_request(&self, session: SessionIndex, invoke: u32, case: &Case<'_>) -> i64 {
-        let known = case.xid_of(invoke).and_then(|xid| {
-            let hint = self.requests.get(&(session, xid));
-            hint.copied()
-        });
-        known.unwrap_or(NO_HINT)
     }
 }
 

@@ -74,6 +74,8 @@ pub enum Outcome {
 pub struct Allowance {
     /// How many configurations may still be visited, by all searches together.
     pub configurations: u64,
+    /// How many have been.
+    pub spent: u64,
     /// Whether wall clock times that a read shows are held against later ones. A read that is
     /// settled too early may then have taught the wrong time, so that what fails with it
     /// proves nothing; but an order that is found with it is likelier to be right.
@@ -172,6 +174,7 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
                 return Outcome::Unknown;
             }
             allowance.configurations -= price;
+            allowance.spent += price;
             if let Some(frame) = self.put(deed, depth as i64, allowance) {
                 frames.push(frame);
             }
