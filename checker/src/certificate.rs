@@ -6,10 +6,10 @@
 //!
 //! Answers to: `consistency.md` 3.1 (T and pos) and 6.
 
-use crate::history::{Body, History};
+use crate::history::{Body, History, Path};
 
 /// What took effect at one place of the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A request, answered or of unknown fate: index of the record that asked it. One of
     /// unknown fate that cannot succeed at its place failed there and changed nothing.
@@ -17,10 +17,12 @@ pub enum Effect {
     /// The end of the session with this id, told to nobody: by expiry, or by a close whose
     /// answer was lost.
     End(i64),
+    /// The servers removed the container or TTL node at this path, told to nobody.
+    Lapse(Path),
 }
 
 /// One place of the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The transaction's zxid; 0 if it is not known.
     pub zxid: i64,
@@ -50,9 +52,10 @@ impl Certificate {
     /// The order in words, one line a transaction: for people who check by hand.
     pub fn describe(&self, history: &History) -> String {
         let line = |(place, step): (usize, &Step)| {
-            let what = match step.effect {
+            let what = match &step.effect {
                 Effect::End(session) => format!("end of session {session:#x}"),
-                Effect::Request(invoke) => {
+                Effect::Lapse(path) => format!("{path} goes by itself"),
+                &Effect::Request(invoke) => {
                     match history.records.get(invoke).map(|asked| &asked.body) {
                         Some(Body::Invoke { session, op, .. }) => {
                             format!("record {}: session {session:#x} {op:?}", invoke + 1)

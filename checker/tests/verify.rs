@@ -59,15 +59,15 @@ fn no_forgery_of_a_place_is_confirmed() {
         let mut forged = honest.clone();
         let gone = forged.order.remove(place);
         let needed = match gone.effect {
-            Effect::End(_) => false,
+            Effect::End(_) | Effect::Lapse(_) => false,
             Effect::Request(record) => answered(&history, record),
         };
         assert!(
             !needed || rule_against(&history, &forged).is_some(),
             "{gone:?} left out"
         );
-        forged.order.insert(place, gone);
-        forged.order.insert(place, gone);
+        forged.order.insert(place, gone.clone());
+        forged.order.insert(place, gone.clone());
         assert_eq!(
             rule_against(&history, &forged),
             Some("form"),
@@ -81,7 +81,8 @@ fn no_forgery_of_a_place_is_confirmed() {
     }
     let mut forged = honest.clone();
     let effect = Effect::End(0x77);
-    forged.order.extend([Step { zxid: 0, effect }; 2]);
+    let end = Step { zxid: 0, effect };
+    forged.order.extend([end.clone(), end]);
     assert_eq!(rule_against(&history, &forged), Some("form"), "two ends");
     for place in 0..honest.sights.len() {
         let mut forged = honest.clone();

@@ -44,7 +44,7 @@ use crate::model::{AclTable, Paths, Tree};
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
 use crate::verify::verify;
 use crate::walk::case::{self, Case, RequestIndex, Role};
-use crate::walk::{Options, check_without_zxids, judge_with_certificate, times};
+use crate::walk::{Options, check_without_zxids, judge_with_certificate, may_lapse, times};
 use fill::{Fill, MANNERS};
 use graph::Circle;
 use part::Part;
@@ -74,6 +74,10 @@ const FOLLOW_STEPS_MIN: u64 = 100_000;
 /// Of the configurations, one in so many may be spent on a small part before the whole.
 const PART_SHARE: u64 = 4;
 
+/// Why nothing is decided where containers or TTL nodes were made.
+const BY_THEMSELVES: &str =
+    "without zxids nothing tells when containers and TTL nodes go by themselves";
+
 /// Judges a history as if no zxid had been recorded, looking at no more than so many
 /// configurations. Deterministic, as [`crate::judge`].
 ///
@@ -97,6 +101,9 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
         && let Ok(summary) = judged(history, options)
     {
         return Verdict::Valid(summary);
+    }
+    if may_lapse(&case) {
+        return Verdict::Unknown(BY_THEMSELVES.into());
     }
     let known = match find_out(&mut case) {
         Ok(known) => known,
@@ -141,6 +148,9 @@ fn class_of(
     };
     if check_without_zxids(&case, options).is_err() {
         return inconsistent("no zxid is needed to see it");
+    }
+    if may_lapse(&case) {
+        return (Class::Undetermined, BY_THEMSELVES.into());
     }
     let known = match find_out(&mut case) {
         Ok(known) => known,

@@ -8,9 +8,10 @@
 //! Answers to: `protocol.md` 9.1, 9.4, 9.5, 10 and 12.3.
 
 use super::acl::{ADMIN, Access, AclId, CREATE, DELETE, OPEN, READ, WRITE, Who};
+use super::eval::Diff;
 use super::paths::{NO_PATH, PathId};
 use super::tree::{Event, NO_SESSION, NOWHERE, Node, SessionIndex, TIME_UNKNOWN, Tree, Undo};
-use crate::history::{ErrorCode, EventType, Op, Value};
+use crate::history::{ErrorCode, EventType, Lapse, Op, Value};
 
 impl Tree<'_> {
     /// Applies one write of `session` in the transaction that is open; `lenient` decides
@@ -127,6 +128,37 @@ impl Tree<'_> {
         if old == i64::MAX {
             self.undo.push((self.zxid, Undo::End { session, old }));
             self.ended[session as usize] = self.zxid;
+        }
+    }
+
+    /// A container or TTL node goes by the servers' own doing, in the transaction that is open.
+    /// Whether it is time, the caller knows; `unused` if a container may go that never had a
+    /// child.
+    ///
+    /// # Errors
+    /// What the tree has against it, as what would have had to be; nothing has changed then.
+    pub fn lapse(&mut self, id: PathId, unused: bool) -> Result<(), Diff> {
+        let node = self.node(id);
+        let refused = |expected| Diff::Outcome {
+            expected: Some(expected),
+            got: None,
+            path: id,
+            part: None,
+            conditional: false,
+        };
+        match node.lapse.filter(|_| node.exists) {
+            None => Err(refused(ErrorCode::NO_NODE)),
+            Some(_) if node.children > 0 => Err(refused(ErrorCode::NOT_EMPTY)),
+            Some(Lapse::Container) if node.creates == 0 && !unused => Err(Diff::Stat {
+                path: id,
+                field: "children made",
+                expected: 0,
+                got: 1,
+            }),
+            Some(Lapse::Container | Lapse::Ttl(_)) => {
+                self.remove(id);
+                Ok(())
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Answered transactions say themselves what they did, so no tree is needed, only who owns
 //! which ephemeral. Paths that a request of unknown fate, or an end that was told to nobody,
-//! may have touched are *murky*; those that ever had an ACL that does not let everybody read,
+//! may have touched, and containers and TTL nodes are *murky*; those that ever had an ACL that does not let everybody read,
 //! or may have had, are *secret*. Of both only the count of notifications is judged.
 //!
 //! Answers to: `consistency.md` P10 to P12; `protocol.md` 12.
@@ -56,6 +56,9 @@ impl<'h> Causes<'h> {
         if let Start::Nodes { nodes, .. } = &history.header.start {
             for node in nodes {
                 causes.give(&node.path, &node.acl);
+                if node.lapse.is_some() {
+                    causes.murk(&node.path);
+                }
                 let owner = node.stat.ephemeral_owner;
                 if owner != 0 {
                     causes.owned.entry(owner).or_default().insert(&node.path);
@@ -68,6 +71,8 @@ impl<'h> Causes<'h> {
                     causes.end_untold(session);
                     continue;
                 }
+                // Murky since it was made.
+                Effect::Lapse(_) => continue,
                 Effect::Request(record) => {
                     let found = requests.binary_search_by_key(&record, |asked| asked.invoke);
                     found.ok().map(|at| requests[at])
@@ -106,11 +111,20 @@ impl<'h> Causes<'h> {
                 }
             }
             (
-                Op::Create { acl, ephemeral, .. },
+                Op::Create {
+                    acl,
+                    ephemeral,
+                    lapse,
+                    ..
+                },
                 Ok(Answer::Path(path) | Answer::Created { path, .. }),
             ) => {
                 self.fire(zxid, path, EventType::NodeCreated);
                 self.give(path, acl);
+                // It may go any time, told to nobody.
+                if lapse.is_some() {
+                    self.murk(path);
+                }
                 match (*ephemeral, session) {
                     (false, _) => {}
                     // Asked before there was a session: its end is not followed.

@@ -21,6 +21,7 @@
 //! | R3 | nobody sees what was not asked for yet |
 //! | R4 | after a sync everything is seen that had been answered before it |
 //! | E | no session ends before it can have expired, or comes back |
+//! | L | no container or TTL node goes by itself before it may |
 //! | N1 | a notification comes before any answer as new as its cause |
 //! | N2 | one registration gives one notification |
 //! | N3 | a notification has a live registration, and the first cause since is the one told |
@@ -34,7 +35,7 @@
 //! | `asked` | records read: questions paired with answers, identities |
 //! | `lives` | when sessions can end (E) |
 //! | `bounds` | the running maxima of W1, W2 and R2 to R4 |
-//! | `tree`, `rights` | what each request does (W3, R1) |
+//! | `tree`, `znode`, `rights` | what each request does (W3, R1) |
 //! | `free` | free writes, where others wrote too (F) |
 //! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
 //! | `told` | which record answers which, in a history in memory |
@@ -54,9 +55,10 @@ mod texts;
 mod told;
 mod tree;
 mod waiting;
+mod znode;
 
 use crate::certificate::{Certificate, Effect};
-use crate::history::{Body, Header, History, Record, Start};
+use crate::history::{Body, Header, History, Path, Record, Start};
 use asked::{Kind, Reading};
 use bounds::Clock;
 use rustc_hash::FxHashMap;
@@ -79,7 +81,7 @@ pub struct Terms {
 /// What a certificate does not prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The rule: `form`, `W1` to `W3`, `R1` to `R4`, `E`, `N1` to `N3`, `F`.
+    /// The rule: `form`, `W1` to `W3`, `R1` to `R4`, `E`, `L`, `N1` to `N3`, `F`.
     pub rule: &'static str,
     /// Index of the record that does not fit.
     pub record: usize,
@@ -133,10 +135,11 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
         match certificate
             .order
             .get(place)
-            .map(|step| (step.effect, step.zxid))
+            .map(|step| (&step.effect, step.zxid))
         {
-            Some((Effect::Request(record), zxid)) => verifier.place(number(record)?, zxid)?,
-            Some((Effect::End(session), zxid)) => verifier.end(session, zxid)?,
+            Some((Effect::Request(record), zxid)) => verifier.place(number(*record)?, zxid)?,
+            Some((Effect::End(session), zxid)) => verifier.end(*session, zxid)?,
+            Some((Effect::Lapse(path), zxid)) => verifier.lapse(path, zxid)?,
             None => {}
         }
     }
@@ -191,6 +194,8 @@ pub struct Verifier<R> {
     clock: Clock,
     /// The record read last.
     read: usize,
+    /// The latest that any request placed so far was called.
+    begun: u64,
     /// Transactions placed so far.
     places: u64,
     /// What the next zxid must exceed; the last one placed; the greatest that was seen.
@@ -237,6 +242,7 @@ impl<R: Borrow<Record>> Verifier<R> {
             strangers: false,
             clock: Clock::new(header),
             read: 0,
+            begun: 0,
             places: 0,
             floor: start,
             last: i64::MIN,
@@ -316,6 +322,26 @@ impl<R: Borrow<Record>> Verifier<R> {
         Ok(())
     }
 
+    /// The next transaction of the order removes the container or TTL node at a path, told to
+    /// nobody. Its zxid is 0 if it is not known.
+    ///
+    /// # Errors
+    /// The rule that does not allow it there.
+    pub fn lapse(&mut self, path: &Path, zxid: i64) -> Result<(), Refusal> {
+        self.begin(zxid, self.read)?;
+        match self.tree.lapse(path, zxid, &self.header) {
+            Ok(from) => {
+                self.clock.begin(from);
+                Ok(())
+            }
+            Err(reason) => refuse(
+                "L",
+                self.read,
+                format!("{path} cannot go by itself: {reason}"),
+            ),
+        }
+    }
+
     /// The next transaction of the order is a request, by its number in the order read. Its
     /// zxid is 0 if it is not known.
     ///
@@ -333,11 +359,13 @@ impl<R: Borrow<Record>> Verifier<R> {
         let gone = life.ended && asked.kind != Kind::Close;
         life.ended |= asked.kind == Kind::Close;
         self.clock.begin(asked.call);
+        self.begun = self.begun.max(asked.call);
         let by = Caller {
             session: life.session,
             who: &asked.who,
             zxid,
             doubt: true,
+            begun: self.begun,
         };
         let Some((ret, told, answer)) = asked.answer() else {
             life.order.wrote(&asked, false)?;
@@ -396,6 +424,7 @@ impl<R: Borrow<Record>> Verifier<R> {
             who: &asked.who,
             zxid: zxid.max(0),
             doubt: true,
+            begun: self.begun,
         };
         if !self.strangers
             && let Err(done) = self.tree.answers(asked.op(), answer, by)

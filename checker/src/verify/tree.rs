@@ -8,7 +8,8 @@
 
 use super::rights::{ADMIN, CREATE, DELETE, READ, Rights, WRITE, Who, allows, granted, shown_as};
 use super::texts::Texts;
-use crate::history::{Acl, Answer, ErrorCode, Op, Path, Start, Stat, SubAnswer, Value};
+use super::znode::{Learnt, Znode};
+use crate::history::{Acl, Answer, ErrorCode, Header, Op, Path, Start, StartNode, Stat, SubAnswer};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -17,21 +18,6 @@ const TEXTS_SLACK: usize = 1 << 16;
 
 /// A path, by its number.
 type At = u32;
-
-/// A number that the order does not always tell (a wall clock time, a zxid that was not
-/// recorded): who sees it first says what it is, and then it stays.
-#[derive(Debug, Clone, Copy, Default)]
-struct Learnt(Option<i64>);
-
-impl Learnt {
-    fn of_zxid(zxid: i64) -> Self {
-        Learnt((zxid != 0).then_some(zxid))
-    }
-
-    fn or_learn(&mut self, seen: i64) -> i64 {
-        *self.0.get_or_insert(seen)
-    }
-}
 
 /// One request: by whom, in which session, as which transaction.
 #[derive(Clone, Copy)]
@@ -45,6 +31,8 @@ pub struct Caller<'a> {
     pub zxid: i64,
     /// What is assumed where it is not known whether the caller may.
     pub doubt: bool,
+    /// It cannot have happened before.
+    pub begun: u64,
 }
 
 impl Caller<'_> {
@@ -53,48 +41,6 @@ impl Caller<'_> {
             true => Ok(()),
             false => Err(ErrorCode::NO_AUTH),
         }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Znode {
-    data: Option<Value>,
-    czxid: Learnt,
-    mzxid: Learnt,
-    pzxid: Learnt,
-    ctime: Learnt,
-    mtime: Learnt,
-    version: i32,
-    aversion: i32,
-    creates: i32,
-    children: i32,
-    owner: i64,
-    rights: Rc<Rights>,
-    /// `/zookeeper/config`: the server's own affair.
-    opaque: bool,
-}
-
-impl Znode {
-    /// True if a Stat that `by` was told is this node's.
-    fn has_stat(&mut self, seen: &Stat, by: Caller<'_>) -> bool {
-        let length = self.data.as_ref().map_or(0, |data| data.bytes().len());
-        let cversion = self.creates.wrapping_mul(2).wrapping_sub(self.children);
-        self.opaque
-            || by.zxid == 0 && *seen == Stat::default()
-            || *seen
-                == Stat {
-                    czxid: self.czxid.or_learn(seen.czxid),
-                    mzxid: self.mzxid.or_learn(seen.mzxid),
-                    pzxid: self.pzxid.or_learn(seen.pzxid),
-                    ctime: self.ctime.or_learn(seen.ctime),
-                    mtime: self.mtime.or_learn(seen.mtime),
-                    version: self.version,
-                    aversion: self.aversion,
-                    cversion,
-                    num_children: self.children,
-                    data_length: length as i32,
-                    ephemeral_owner: self.owner,
-                }
     }
 }
 
@@ -166,14 +112,20 @@ impl Tree {
                 ctime: Learnt(None),
                 mtime: Learnt(None),
                 opaque,
-                ..tree.given(Some("".into()), &stat, acl)
+                ..tree.given(&StartNode {
+                    path: path.into(),
+                    data: Some("".into()),
+                    stat,
+                    acl,
+                    lapse: None,
+                })
             };
             let at = tree.at(path);
             tree.put(at, Some(node));
         }
         if let Start::Nodes { nodes, .. } = start {
             for given in nodes {
-                let node = tree.given(given.data.clone(), &given.stat, given.acl.clone());
+                let node = tree.given(given);
                 let at = tree.at(&given.path);
                 tree.put(at, Some(node));
             }
@@ -181,10 +133,13 @@ impl Tree {
         tree
     }
 
-    fn given(&self, data: Option<Value>, stat: &Stat, acl: Vec<Acl>) -> Znode {
+    fn given(&self, given: &StartNode) -> Znode {
         let known = |number| Learnt(Some(number));
+        let StartNode {
+            data, stat, acl, ..
+        } = given;
         Znode {
-            data,
+            data: data.clone(),
             czxid: known(stat.czxid),
             mzxid: known(stat.mzxid),
             pzxid: known(stat.pzxid),
@@ -194,10 +149,12 @@ impl Tree {
             aversion: stat.aversion,
             creates: stat.cversion.wrapping_add(stat.num_children) / 2,
             children: stat.num_children,
-            owner: stat.ephemeral_owner,
+            owner: given.stat.ephemeral_owner,
+            lapse: given.lapse,
+            changed: None,
             rights: match acl.is_empty() {
                 true => self.open.clone(),
-                false => Rights::of(acl, false).into(),
+                false => Rights::of(acl.clone(), false).into(),
             },
             opaque: false,
         }
@@ -322,6 +279,7 @@ impl Tree {
                 expect(*version, node.version)?;
                 node.version = node.version.wrapping_add(1);
                 (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
+                node.changed = Some(by.begun);
                 node.data.clone_from(data);
                 Ok(())
             })?,
@@ -356,6 +314,7 @@ impl Tree {
             data,
             acl,
             ephemeral,
+            lapse,
             sequential,
             ..
         } = op
@@ -388,6 +347,8 @@ impl Tree {
             mzxid: zxid,
             pzxid: zxid,
             owner: if *ephemeral { by.session } else { 0 },
+            lapse: *lapse,
+            changed: Some(by.begun),
             rights: match Acl::is_open(acl) {
                 true => self.open.clone(),
                 false => granted(acl, by.who).into(),
@@ -421,6 +382,19 @@ impl Tree {
         let owned = self.owned.range((session, At::MIN)..=(session, At::MAX));
         let owned: Vec<At> = owned.map(|&(_, at)| at).collect();
         owned.into_iter().for_each(|at| self.remove(at, zxid));
+    }
+
+    /// The servers remove the container or TTL node at a path. Returns the earliest time at
+    /// which they may.
+    ///
+    /// # Errors
+    /// Why they may not, ever.
+    pub fn lapse(&mut self, path: &Path, zxid: i64, header: &Header) -> Result<u64, &'static str> {
+        let at = self.at_shared(path);
+        let node = self.get(at).map_err(|_| "there is none")?;
+        let from = node.lapses_from(header)?;
+        self.remove(at, zxid);
+        Ok(from)
     }
 
     /// True if a client that was told `answer` saw the node at a path as it is now.

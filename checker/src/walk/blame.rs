@@ -47,6 +47,20 @@ pub fn blame(replay: &mut Replay<'_, '_>, zxid: i64, what: What, why: &Mismatch)
         (Mismatch::Differs(diff), What::Read(request)) => {
             differs(replay, zxid, request, true, diff)
         }
+        (Mismatch::Misplaced(number, _), _) if replay.kept(*number).is_some() => {
+            let (path, why) = replay.kept(*number).unwrap_or((NO_PATH, ""));
+            let seen = match what {
+                What::Hole(hole) => replay.holes[hole as usize].1[0].record,
+                What::Transaction(request) | What::Read(request) => {
+                    replay.case.requests[request as usize].done
+                }
+            };
+            let mut others = writer(replay, replay.tree.node(path).mzxid);
+            others.push(seen);
+            let name = replay.tree.paths.name(path);
+            let reason = format!("{name} is gone at {zxid:#x}, though {why}");
+            (Property::EphemeralsStay, reason, others, path)
+        }
         (Mismatch::Misplaced(..) | Mismatch::Unclaimed(_) | Mismatch::OtherDeed(_), _) => (
             Property::LinearizableWrites,
             format!("no order of the unanswered requests explains what was seen up to {zxid:#x}"),
@@ -98,6 +112,19 @@ fn of_hole(replay: &Replay<'_, '_>, zxid: i64, evidence: &Evidence<'_>) -> (Prop
     };
     if let Some(found) = impatient() {
         return found;
+    }
+    let gone = match evidence.deed {
+        Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+            replay.kept_below(evidence.path)
+        }
+        Deed::Fired(EventType::NodeDeleted) => Some(evidence.path),
+        Deed::Created | Deed::Modified | Deed::Fired(_) => None,
+    };
+    let kept = gone.and_then(|gone| Some((gone, replay.keeps(gone)?)));
+    if let Some((gone, why)) = kept {
+        let name = replay.tree.paths.name(gone);
+        let reason = format!("{name} is gone at {zxid:#x}, though {why}");
+        return (Property::EphemeralsStay, reason);
     }
     match evidence.deed {
         Deed::Fired(event) => (
@@ -157,11 +184,13 @@ fn differs(
     let name = |replay: &Replay<'_, '_>, path: PathId| replay.tree.paths.name(path).to_string();
     match *diff {
         Diff::Missing(path) | Diff::NameMissing { child: path, .. } => {
+            let why = replay.keeps(path).unwrap_or("it must have been");
             let reason = format!(
-                "{} was not there at {zxid:#x}, though it must have been",
+                "{} was not there at {zxid:#x}, though {why}",
                 name(replay, path)
             );
             let property = match replay.tree.node(path).owner == NO_SESSION {
+                _ if replay.keeps(path).is_some() => Property::EphemeralsStay,
                 true => stale(replay, request, path),
                 false => Property::EphemeralsStay,
             };
@@ -334,7 +363,7 @@ fn outcome(
         Property::ConditionalWrites
     } else if part.is_some() {
         Property::MultiAtomic
-    } else if node.exists && node.owner != NO_SESSION {
+    } else if node.exists && (node.owner != NO_SESSION || node.lapse.is_some()) {
         Property::EphemeralsStay
     } else if !node.exists && ended_owner(replay, path) {
         Property::EphemeralsEnd

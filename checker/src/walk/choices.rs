@@ -5,6 +5,7 @@
 use super::case::RequestIndex;
 use super::changes::{Aspect, Change, itself, kids, path_of};
 use super::evidence::Deed;
+use super::lapses::makes_lapsing;
 use super::replay::{Mismatch, Replay, What};
 use super::slots::Stretches;
 use super::unanswered::{Candidate, CandidateIndex, Owned};
@@ -325,7 +326,10 @@ impl Replay<'_, '_> {
                     })
                 }));
             }
-            Change::Gone(path) => self.ends(found, |ever| ever == path),
+            Change::Gone(path) => {
+                self.ends(found, |ever| ever == path);
+                self.lapses_called(path, found);
+            }
             Change::FewerKids(parent) => {
                 self.ends(found, |ever| self.tree.paths.parent(ever) == parent)
             }
@@ -382,7 +386,10 @@ impl Replay<'_, '_> {
         }
         found.retain(|&number| {
             let request = self.candidates.list[number as usize].request;
-            request.is_some_and(|request| makes_ephemeral(self.case.requests[request as usize].op))
+            request.is_some_and(|request| {
+                let op = self.case.requests[request as usize].op;
+                makes_ephemeral(op) || makes_lapsing(op)
+            })
         });
         found
     }
@@ -393,6 +400,9 @@ impl Replay<'_, '_> {
         let order = |candidate: &Candidate| candidate.request.unwrap_or(RequestIndex::MAX);
         let me = &self.candidates.list[number as usize];
         let (mut after, mut before) = (i64::MIN, i64::MAX);
+        if me.lapse.is_some() {
+            return (after, before);
+        }
         for (&place, &other) in &self.assigned {
             let other = &self.candidates.list[other as usize];
             if other.session != me.session {
@@ -423,6 +433,10 @@ impl Replay<'_, '_> {
             let after = quiet.excludes(&owned.parts, zxid, unseen)?;
             Some(after.max(owned.from))
         };
+        let lapse = candidate.lapse.as_ref();
+        if let Some(after) = lapse.and_then(|lapse| lapse.too_fresh(zxid)) {
+            return Some(after);
+        }
         let owned = candidate.owned.iter();
         quiet.excludes(&candidate.parts, zxid, unseen).or_else(|| {
             owned
@@ -441,6 +455,10 @@ impl Replay<'_, '_> {
             return false;
         }
         let evidence = &self.holes[hole].1;
+        if let Some(lapse) = &candidate.lapse {
+            let mut evidence = evidence.iter();
+            return evidence.all(|seen| lapse.could_be(seen, &self.tree.paths));
+        }
         match candidate.request {
             Some(request) => {
                 let op = self.case.requests[request as usize].op;
@@ -487,12 +505,16 @@ pub fn may_name(op: &Op, name: &str) -> bool {
             path,
             sequential: true,
             ..
-        } => name
-            .strip_prefix(&**path)
-            .is_some_and(|number| number.parse::<i32>().is_ok()),
+        } => is_numbered(path, name),
         Op::Multi { ops } => ops.iter().any(|op| may_name(op, name)),
         _ => false,
     }
+}
+
+/// True if a name is that of a sequential node, so begun.
+pub fn is_numbered(prefix: &str, name: &str) -> bool {
+    let number = name.strip_prefix(prefix);
+    number.is_some_and(|number| number.parse::<i32>().is_ok())
 }
 
 /// True if a create, or a part of a multi, makes an ephemeral.

@@ -47,7 +47,10 @@ impl Replay<'_, '_> {
     ) -> Option<CandidateIndex> {
         let place = self.holes[hole].0;
         let mut suspects = self.suspects(hole);
-        suspects.retain(|&number| self.candidates.list[number as usize].request.is_some());
+        suspects.retain(|&number| {
+            let suspect = &self.candidates.list[number as usize];
+            suspect.request.is_some() || suspect.lapse.is_some()
+        });
         for evidence in &self.holes[hole].1 {
             let below = match evidence.deed {
                 Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => evidence.path,

@@ -261,7 +261,10 @@ impl Replay<'_, '_> {
             (Mismatch::Misplaced(number, _), _) => {
                 // The item after it is not to blame for it.
                 let candidate = &self.candidates.list[*number as usize];
-                relevant.push(life(candidate.session));
+                match &candidate.lapse {
+                    Some(lapse) => self.lapse_touches(lapse, &mut relevant),
+                    None => relevant.push(life(candidate.session)),
+                }
                 if let Some(request) = candidate.request {
                     let op = case.requests[request as usize].op;
                     hangs_on(op, &mut self.tree.paths, &mut relevant);
@@ -302,6 +305,9 @@ impl Replay<'_, '_> {
     /// What a candidate changes or hangs on.
     pub(super) fn touched(&mut self, number: CandidateIndex, touched: &mut Vec<Aspect>) {
         let candidate = &self.candidates.list[number as usize];
+        if let Some(lapse) = &candidate.lapse {
+            return self.lapse_touches(lapse, touched);
+        }
         match candidate.request {
             Some(request) => {
                 aspects(

@@ -21,6 +21,7 @@ mod changes;
 mod choices;
 mod claims;
 mod evidence;
+mod lapses;
 mod left;
 mod mend;
 mod open;
@@ -47,6 +48,7 @@ use case::RequestIndex;
 pub(crate) use case::lag_ns;
 pub use case::{Role, role};
 pub(crate) use choices::makes_ephemeral;
+pub(crate) use lapses::may_lapse;
 pub(crate) use left::{Left, left_by};
 use replay::Replay;
 use times::Times;
@@ -292,7 +294,10 @@ fn order_of(replay: &mut Replay<'_, '_>, history: &History) -> Result<Found, Ver
         Err(verdict) => verdict,
     };
     Err(match (verdict, contradicted) {
-        (Verdict::Unknown(_), Some(violation)) if history.log_is_whole() => {
+        // What goes by itself is no line of a log.
+        (Verdict::Unknown(_), Some(violation))
+            if history.log_is_whole() && !may_lapse(replay.case) =>
+        {
             Verdict::Invalid(witness::against(violation))
         }
         (verdict, _) => verdict,

@@ -12,7 +12,9 @@
 
 use super::case::{Case, Request, Role};
 use super::changes::{Change, Part, Place, each_change};
+use super::choices::is_numbered;
 use super::evidence::{Deed, Evidence, each_stat, made};
+use super::unanswered::Candidates;
 use crate::history::{Answer, EventType, Op, Stat};
 use crate::model::{PathId, Paths};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -50,7 +52,7 @@ const ANY_LIFE: i64 = i64::MIN;
 /// What is counted, as far as anybody was told.
 struct Counts {
     by_place: FxHashMap<Place, Vec<Count>>,
-    /// Nodes that somebody asked to delete.
+    /// Nodes that somebody asked to delete, or that go by themselves.
     mortal: FxHashSet<PathId>,
     /// Zxid before the history.
     start: i64,
@@ -61,13 +63,14 @@ impl Quiet {
     pub fn of<'h>(
         case: &Case<'h>,
         holes: &[(i64, Vec<Evidence<'h>>)],
+        candidates: &Candidates,
         paths: &mut Paths<'h>,
     ) -> Self {
         let mut quiet = Quiet {
             alive: vec![0; case.sessions.len()],
             ..Quiet::default()
         };
-        let mut counts = Counts::of(case, paths);
+        let mut counts = Counts::of(case, candidates, paths);
         let mut sights = Vec::new();
         for request in &case.requests {
             if !matches!(request.role, Role::Read | Role::Transaction) {
@@ -151,7 +154,7 @@ fn join(stretches: &mut Vec<Stretch>) {
 }
 
 impl Counts {
-    fn of<'h>(case: &Case<'h>, paths: &mut Paths<'h>) -> Self {
+    fn of<'h>(case: &Case<'h>, candidates: &Candidates, paths: &mut Paths<'h>) -> Self {
         let mut mortal = FxHashSet::default();
         for request in &case.requests {
             each_change(request.op, paths, &mut |change| {
@@ -159,6 +162,19 @@ impl Counts {
                     mortal.insert(path);
                 }
             });
+        }
+        for lapsing in candidates
+            .list
+            .iter()
+            .filter_map(|each| each.lapse.as_ref())
+        {
+            let all = 0..paths.len() as PathId;
+            match &lapsing.maker {
+                None => drop(mortal.insert(lapsing.path)),
+                Some((_, prefix)) => {
+                    mortal.extend(all.filter(|&path| is_numbered(prefix, paths.name(path))));
+                }
+            }
         }
         Counts {
             by_place: FxHashMap::default(),
@@ -293,7 +309,7 @@ fn known_changes<'h>(
 
 /// The single operations that an answered request surely carried out, with their answers and
 /// what was carried out after them.
-fn each_part<'h>(request: &Request<'h>) -> Vec<(&'h Op, &'h Answer, &'h [Op])> {
+pub(super) fn each_part<'h>(request: &Request<'h>) -> Vec<(&'h Op, &'h Answer, &'h [Op])> {
     match (request.op, request.answer) {
         (Op::Multi { ops }, Some(Ok(Answer::Multi(results)))) => {
             let answers = results.iter().map(|result| result.as_ref().ok());

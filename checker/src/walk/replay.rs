@@ -10,6 +10,7 @@
 use super::case::{Case, RequestIndex, Role};
 use super::choices::makes_ephemeral;
 use super::evidence::{self, Deed, Evidence};
+use super::lapses::may_lapse;
 use super::mend::Search;
 use super::slots::Slots;
 use super::survey::Survey;
@@ -21,6 +22,7 @@ use crate::certificate::{Effect, Step};
 use crate::history::{EventType, Op};
 use crate::model::{AclTable, Diff, NO_PATH, PathId, Paths, Tree};
 use crate::verdict::{Class, Property, Verdict, Violation};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
 /// What stands at a place of the order.
@@ -65,6 +67,7 @@ pub struct Replay<'c, 'h> {
     /// Whether anything is of unknown fate; if not, a walk cannot be taken back.
     pub uncertain: bool,
     pub(super) options: &'c Options,
+    pub(super) times: &'c Times,
     pub(super) items: Vec<Item>,
     pub(super) slots: Slots,
     /// What a search needs to know, once there is one.
@@ -73,6 +76,8 @@ pub struct Replay<'c, 'h> {
     pub(super) next_assigned: i64,
     /// What lies where it does in every order; see [`super::claims`].
     pub(super) claimed: BTreeMap<CandidateIndex, i64>,
+    /// Which node each that goes by itself was, where it was applied last.
+    lapsed: FxHashMap<CandidateIndex, PathId>,
     pub(super) search: Search,
     /// How much has been walked and tried since the beginning, whatever was started over; see
     /// [`TRY_STEPS`](super::mend::TRY_STEPS).
@@ -81,7 +86,7 @@ pub struct Replay<'c, 'h> {
 
 impl<'c, 'h> Replay<'c, 'h> {
     /// Prepares the walk; takes the case's paths and ACLs over.
-    pub fn new(case: &'c mut Case<'h>, times: &Times, options: &'c Options) -> Self {
+    pub fn new(case: &'c mut Case<'h>, times: &'c Times, options: &'c Options) -> Self {
         let mut paths = std::mem::replace(&mut case.paths, Paths::new());
         let acls = std::mem::replace(&mut case.acls, AclTable::new());
         let holes = match options.open_world(case.history) {
@@ -107,7 +112,8 @@ impl<'c, 'h> Replay<'c, 'h> {
             || case
                 .requests
                 .iter()
-                .any(|request| makes_ephemeral(request.op));
+                .any(|request| makes_ephemeral(request.op))
+            || may_lapse(case);
         if uncertain {
             tree.keep_undo();
         }
@@ -119,12 +125,14 @@ impl<'c, 'h> Replay<'c, 'h> {
             candidates,
             uncertain,
             options,
+            times,
             items,
             slots,
             survey: None,
             assigned: BTreeMap::new(),
             next_assigned: i64::MAX,
             claimed: BTreeMap::new(),
+            lapsed: FxHashMap::default(),
             search: Search::default(),
             work: 0,
         }
@@ -146,11 +154,12 @@ impl<'c, 'h> Replay<'c, 'h> {
         }
         for (&zxid, &number) in &self.assigned {
             let candidate = &self.candidates.list[number as usize];
-            let effect = match candidate.request {
-                Some(request) => {
+            let effect = match (candidate.request, self.lapsed.get(&number)) {
+                (Some(request), _) => {
                     Effect::Request(self.case.requests[request as usize].invoke as usize)
                 }
-                None => Effect::End(self.case.sessions[candidate.session as usize].id),
+                (None, Some(path)) => Effect::Lapse(self.tree.paths.name(*path).into()),
+                (None, None) => Effect::End(self.case.sessions[candidate.session as usize].id),
             };
             order.push(Step { zxid, effect });
         }
@@ -279,6 +288,11 @@ impl<'c, 'h> Replay<'c, 'h> {
         let candidate = &self.candidates.list[number as usize];
         let (session, request) = (candidate.session, candidate.request);
         self.tree.begin(place);
+        if let Some(lapse) = candidate.lapse.clone() {
+            let path = self.lapse(&lapse, place)?;
+            self.lapsed.insert(number, path);
+            return Ok(());
+        }
         let Some(request) = request else {
             self.tree.end(session);
             return Ok(());

@@ -33,7 +33,12 @@ impl Replay<'_, '_> {
         if self.survey.is_some() {
             return false;
         }
-        let quiet = Quiet::of(self.case, &self.holes, &mut self.tree.paths);
+        let quiet = Quiet::of(
+            self.case,
+            &self.holes,
+            &self.candidates,
+            &mut self.tree.paths,
+        );
         self.candidates.outlive(&quiet.alive);
         sightings::narrow(self.case, &mut self.tree.paths, &mut self.candidates);
         let mut changing: FxHashMap<Aspect, Vec<CandidateIndex>> = FxHashMap::default();
@@ -45,6 +50,9 @@ impl Replay<'_, '_> {
                     changed.extend(change.aspects());
                 });
             }
+            let lapse = candidate.lapse.iter();
+            let gone = lapse.flat_map(|lapse| lapse.changes());
+            changed.extend(gone.flat_map(|change| change.aspects()));
             changed.sort_unstable();
             changed.dedup();
             for aspect in changed {

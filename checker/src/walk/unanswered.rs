@@ -1,5 +1,5 @@
-//! What may have happened without anybody being told: requests of unknown fate, and the
-//! ends of sessions.
+//! What may have happened without anybody being told: requests of unknown fate, the ends of
+//! sessions, and nodes that go by themselves (see [`super::lapses`]).
 //!
 //! Each has a window of zxids in which it can lie, if it happened at all. The lower end is
 //! what had been shown to anybody before it was asked (W1, R3) and what its session had
@@ -10,6 +10,7 @@
 
 use super::case::{Case, RequestIndex, Role};
 use super::changes::{Change, Place, each_change};
+use super::lapses::{self, Asked, Lapsing};
 use super::times::Times;
 use crate::history::Op;
 use crate::model::{Paths, SessionIndex};
@@ -21,9 +22,11 @@ pub type CandidateIndex = u32;
 /// Something that may have happened.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The request; None for the end of the session.
+    /// The request; None for the end of the session, or of a node that goes by itself.
     pub request: Option<RequestIndex>,
-    /// The session.
+    /// The node that goes by itself.
+    pub lapse: Option<Box<Lapsing>>,
+    /// The session; none has what goes by itself.
     pub session: SessionIndex,
     /// It lies after this zxid.
     pub low: i64,
@@ -57,6 +60,10 @@ pub struct Candidates {
     pub providing: FxHashMap<Change, Vec<CandidateIndex>>,
     /// The candidate that ends each session.
     pub end_of: Vec<CandidateIndex>,
+    /// Nodes that may go by themselves, whose names are not known before.
+    pub unnamed: Vec<CandidateIndex>,
+    /// When what has a zxid can have happened, if anything goes by itself.
+    pub asked: Asked,
 }
 
 impl Candidates {
@@ -64,6 +71,7 @@ impl Candidates {
     pub fn none(sessions: usize) -> Self {
         let nothing = |session| Candidate {
             request: None,
+            lapse: None,
             session,
             low: i64::MAX,
             high: i64::MIN,
@@ -75,6 +83,8 @@ impl Candidates {
             list: (0..sessions as SessionIndex).map(nothing).collect(),
             providing: FxHashMap::default(),
             end_of: (0..sessions as CandidateIndex).collect(),
+            unnamed: Vec::new(),
+            asked: Asked::default(),
         }
     }
 }
@@ -100,6 +110,8 @@ pub fn collect<'h>(
         list: Vec::new(),
         providing: FxHashMap::default(),
         end_of: Vec::new(),
+        unnamed: Vec::new(),
+        asked: Asked::default(),
     };
     let mut last_seen = vec![0i64; case.sessions.len()];
     let mut last_write = vec![0i64; case.sessions.len()];
@@ -133,6 +145,7 @@ pub fn collect<'h>(
                 });
                 candidates.list.push(Candidate {
                     request: Some(index as RequestIndex),
+                    lapse: None,
                     session: request.session,
                     low: times
                         .known_before(request.call)
@@ -159,6 +172,7 @@ pub fn collect<'h>(
             .push(candidates.list.len() as CandidateIndex);
         candidates.list.push(Candidate {
             request: None,
+            lapse: None,
             session: session as SessionIndex,
             low: times
                 .known_before(begin)
@@ -170,5 +184,6 @@ pub fn collect<'h>(
             assigned: None,
         });
     }
+    lapses::collect(case, times, paths, &mut candidates);
     candidates
 }
