@@ -101,6 +101,17 @@ fn op() -> impl Strategy<Value = Op> {
             version
         }),
         text().prop_map(|path| Op::Sync { path }),
+        (text(), any::<bool>()).prop_map(|(path, below)| Op::AddWatch {
+            path,
+            mode: match below {
+                true => WatchMode::Recursive,
+                false => WatchMode::Persistent,
+            },
+        }),
+        (text(), 1..=5).prop_map(|(path, kind)| Op::RemoveWatches {
+            path,
+            watches: WatchKind::of_number(kind).unwrap(),
+        }),
         Just(Op::Close),
     ]
 }
@@ -129,7 +140,13 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 fn session_event() -> impl Strategy<Value = SessionEvent> {
     let (session, zxid) = (any::<i64>(), any::<i64>());
-    let lists = (vec(text(), 0..3), vec(text(), 0..3), vec(text(), 0..3));
+    let lists = (
+        vec(text(), 0..3),
+        vec(text(), 0..3),
+        vec(text(), 0..3),
+        vec(text(), 0..2),
+        vec(text(), 0..2),
+    );
     prop_oneof![
         (session, zxid).prop_map(|(session, last_zxid_seen)| SessionEvent::Connecting {
             session,
@@ -157,6 +174,7 @@ fn session_event() -> impl Strategy<Value = SessionEvent> {
             data: lists.0,
             exist: lists.1,
             child: lists.2,
+            stays: WatchMode::join(lists.3, lists.4),
         }),
         any::<i64>().prop_map(|zxid| SessionEvent::SetWatchesDone { zxid }),
         (text(), text()).prop_map(|(scheme, id)| SessionEvent::Auth {

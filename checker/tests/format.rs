@@ -75,6 +75,14 @@ fn sample() -> History {
         data: vec![path.clone()],
         exist: vec![],
         child: vec!["/".into(), path.clone()],
+        stays: vec![],
+    };
+    let set_watches2 = SessionEvent::SetWatches {
+        relative_zxid: 9,
+        data: vec![],
+        exist: vec![path.clone()],
+        child: vec![],
+        stays: WatchMode::join(vec![path.clone()], vec!["/".into(), "/new".into()]),
     };
     let bodies = vec![
         Body::Session(SessionEvent::Connecting {
@@ -174,6 +182,26 @@ fn sample() -> History {
         },
         invoke(11, Op::Sync { path: path.clone() }),
         ok(11, Answer::Done),
+        invoke(
+            13,
+            Op::AddWatch {
+                path: path.clone(),
+                mode: WatchMode::Recursive,
+            },
+        ),
+        ok(13, Answer::Done),
+        invoke(
+            14,
+            Op::RemoveWatches {
+                path: path.clone(),
+                watches: WatchKind::Any,
+            },
+        ),
+        Body::Return {
+            xid: 14,
+            zxid: 79,
+            result: Err(ErrorCode::NO_WATCHER),
+        },
         Body::Notify {
             zxid: -1,
             event: EventType::NodeChildrenChanged,
@@ -182,6 +210,7 @@ fn sample() -> History {
         Body::Ping { sent: 17 },
         Body::Session(SessionEvent::Disconnected),
         Body::Session(set_watches),
+        Body::Session(set_watches2),
         Body::Session(SessionEvent::SetWatchesDone { zxid: 5 }),
         Body::Session(SessionEvent::Auth {
             identity: digest_identity("u:p"),
@@ -400,7 +429,7 @@ fn the_documented_examples_are_read_and_written_as_documented() {
         ),
         (
             "f",
-            "create create2 container ttl_ms delete exists get set children children2 get_acl set_acl sync multi close",
+            "create create2 container ttl_ms delete exists get set children children2 get_acl set_acl sync add_watch remove_watches multi close",
         ),
         (
             "answer",

@@ -384,6 +384,7 @@ fn p12_setwatches_makes_up_for_what_was_asked_for_only() {
             data: vec![asked.into()],
             exist: Vec::new(),
             child: Vec::new(),
+            stays: Vec::new(),
         };
         talk.0.push(1, 2, Body::Session(sent));
         let mut talk = match between {

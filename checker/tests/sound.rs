@@ -65,3 +65,28 @@ fn histories_with_watches_are_valid() {
 fn histories_with_acls_are_valid() {
     acquits(0..40, Shape::default());
 }
+
+#[test]
+fn histories_with_watches_that_stay_are_valid() {
+    for (stay, notify_zxid, losses) in [(3, true, 0), (3, false, 0), (2, true, 40), (2, false, 40)]
+    {
+        acquits(
+            0..200,
+            Shape {
+                acls: false,
+                stay,
+                notify_zxid,
+                losses,
+                ..Shape::default()
+            },
+        );
+    }
+    let stay = 3;
+    acquits(
+        0..20,
+        Shape {
+            stay,
+            ..Shape::default()
+        },
+    );
+}

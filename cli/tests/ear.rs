@@ -1,6 +1,6 @@
 //! What the proxy's ear makes of bytes: conversations, and anything else.
 
-use gamekeeper_checker::history::{Answer, ErrorCode, Op, SessionEvent};
+use gamekeeper_checker::history::{Answer, ErrorCode, Op, SessionEvent, WatchKind, WatchMode};
 use gamekeeper_cli::proxy::ear::{Ear, Heard, Password, Why};
 use gamekeeper_core::base::{SessionId, Zxid};
 use gamekeeper_core::jute::{Record, Writer};
@@ -289,7 +289,58 @@ fn credentials_and_watches_may_have_a_number_of_their_own() {
     );
 }
 
-/// Persistent watches, and watches taken away: requests and answers are still heard.
+/// addWatch, removeWatches and setWatches2, which our own servers do not take.
+#[test]
+fn watches_that_stay_are_heard() {
+    let mut ear = open();
+    let about = |path: &str, number| {
+        let mut out = Writer::new();
+        out.string(path);
+        out.int(number);
+        out.finish()
+    };
+    let mode = WatchMode::Recursive;
+    let path = "/a".into();
+    let op = Op::AddWatch { path, mode };
+    let asked = ear.from_client(&raw(4, 106, &about("/a", 1)));
+    assert_eq!(asked, [Heard::Invoke { xid: 4, op }]);
+    let (path, watches) = ("/".into(), WatchKind::Any);
+    let op = Op::RemoveWatches { path, watches };
+    let asked = ear.from_client(&raw(5, 18, &about("/", 3)));
+    assert_eq!(asked, [Heard::Invoke { xid: 5, op }]);
+    // The answer to addWatch has an error code of its own in its body, which is never another.
+    let mut answer = ReplyHeader::new(4, Zxid::from_wire(12), Code::Ok)
+        .frame()
+        .to_vec();
+    answer.extend([0; 4]);
+    let answered = |xid, result| Heard::Return {
+        xid,
+        zxid: 12,
+        result,
+        closes: false,
+    };
+    let done = ear.from_server(&framed(&answer));
+    assert_eq!(done, [answered(4, Ok(Answer::Done))]);
+    let none = ear.from_server(&refused(5, Code::NoWatcher));
+    assert_eq!(none, [answered(5, Err(ErrorCode::NO_WATCHER))]);
+
+    let mut lists = Writer::new();
+    lists.long(9);
+    for list in [&["/d"][..], &[], &["/c"], &["/p"], &["/r", "/"]] {
+        lists.strings(list);
+    }
+    let again = SessionEvent::SetWatches {
+        relative_zxid: 9,
+        data: vec!["/d".into()],
+        exist: Vec::new(),
+        child: vec!["/c".into()],
+        stays: WatchMode::join(vec!["/p".into()], vec!["/r".into(), "/".into()]),
+    };
+    let asked = ear.from_client(&raw(xid::SET_WATCHES, 105, &lists.finish()));
+    assert_eq!(asked, [Heard::Session(again)]);
+}
+
+/// Requests about watches that no server understands: requests and answers are still heard.
 #[test]
 fn requests_on_watches_leave_out_nothing_but_watches() {
     let mut ear = open();
@@ -298,15 +349,8 @@ fn requests_on_watches_leave_out_nothing_but_watches() {
         assert!(left_out(&ear.from_client(&raw(op, op, &[1, 2, 3]))));
         assert_eq!(ear.from_server(&refused(op, Code::Ok)), []);
     }
-    // setWatches2 with a persistent watch, under the number of its kind.
-    let mut lists = Writer::new();
-    lists.long(9);
-    for count in [0, 0, 0, 1] {
-        lists.int(count);
-    }
-    lists.string("/a");
-    lists.int(0);
-    let again = raw(xid::SET_WATCHES, 105, &lists.finish());
+    // setWatches2 without its lists, under the number of its kind.
+    let again = raw(xid::SET_WATCHES, 105, &[0; 8]);
     assert!(left_out(&ear.from_client(&again)));
     assert_eq!(
         ear.from_server(&refused(xid::SET_WATCHES, Code::Ok)),

@@ -278,7 +278,7 @@ async fn the_world_opens_when_another_protocol_is_answered() {
 /// A watch of which the history can say nothing is not the session's end in it, and the world
 /// stays as it is.
 #[tokio::test]
-async fn of_a_session_with_persistent_watches_only_the_watches_are_left_out() {
+async fn of_a_session_whose_watches_nobody_understands_only_those_are_left_out() {
     let stage = Stage::new(2).await;
     let (mut client, mut first) = stage.connect(0).await;
     passes(&mut client, &mut first, &hello(0)).await;

@@ -160,6 +160,7 @@ impl Scribe {
                 data: lists.data.clone(),
                 exist: lists.exist.clone(),
                 child: lists.child.clone(),
+                stays: Vec::new(),
             }),
             Sent::Auth { scheme, secret } => Body::Session(SessionEvent::Auth {
                 identity: identity(scheme, secret),

@@ -470,7 +470,7 @@ impl World {
                     false => Answer::Names(names),
                 })
             }
-            Op::Sync { .. } => Ok(Answer::Done),
+            Op::Sync { .. } | Op::AddWatch { .. } | Op::RemoveWatches { .. } => Ok(Answer::Done),
             Op::GetAcl { .. } | Op::SetAcl { .. } | Op::Multi { .. } | Op::Close => {
                 unreachable!("not drawn")
             }

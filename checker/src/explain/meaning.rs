@@ -33,7 +33,9 @@ pub fn promise(property: Property) -> &'static str {
         Property::WatchBeforeData => {
             "A client hears of a change through its watch before it sees any state as new as the change."
         }
-        Property::WatchOneShot => "One registration of a watch gives at most one notification.",
+        Property::WatchOneShot => {
+            "One registration of a watch gives at most one notification; one that stays gives one for every change, in order."
+        }
         Property::WatchNotSpurious => {
             "A notification has a registration that is still live and a transaction of its type."
         }

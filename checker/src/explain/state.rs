@@ -74,6 +74,8 @@ fn reads(op: &Op) -> bool {
         | Op::SetAcl { .. }
         | Op::Check { .. }
         | Op::Sync { .. }
+        | Op::AddWatch { .. }
+        | Op::RemoveWatches { .. }
         | Op::Multi { .. }
         | Op::Close => false,
     }

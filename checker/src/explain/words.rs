@@ -7,7 +7,7 @@
 //! Answers to: `consistency.md` 3.5 ("session 2 read /a=1 at zxid 5 after …").
 
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, Lapse, Op, Record, SessionEvent, StartNode, Stat,
+    Acl, Answer, Body, ErrorCode, Lapse, Op, Record, SessionEvent, StartNode, Stat, WatchMode,
 };
 use std::fmt::Write as _;
 
@@ -107,6 +107,8 @@ pub fn op(op: &Op) -> String {
             words.push_str(" of ");
             words.push_str(&list(ops, "; ", self::op));
         }
+        Op::AddWatch { mode, .. } => add(&mut words, format_args!(", {}", mode.name())),
+        Op::RemoveWatches { watches, .. } => add(&mut words, format_args!(", {}", watches.name())),
         Op::GetAcl { .. } | Op::Sync { .. } | Op::Close => {}
     }
     words
@@ -292,12 +294,20 @@ fn session(event: &SessionEvent) -> String {
             data,
             exist,
             child,
-        } => format!(
-            "registers watches again relative to {relative_zxid:#x}: {} data, {} exist, {} child",
-            data.len(),
-            exist.len(),
-            child.len()
-        ),
+            stays,
+        } => {
+            let (data, exist, child) = (data.len(), exist.len(), child.len());
+            let mut words = format!(
+                "registers watches again relative to {relative_zxid:#x}: {data} data, {exist} exist, {child} child"
+            );
+            for mode in [WatchMode::Persistent, WatchMode::Recursive] {
+                match mode.among(stays).count() {
+                    0 => {}
+                    count => add(&mut words, format_args!(", {count} {}", mode.name())),
+                }
+            }
+            words
+        }
         SessionEvent::SetWatchesDone { zxid } => {
             format!("has its watches registered again at {zxid:#x}")
         }

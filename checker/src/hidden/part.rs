@@ -64,9 +64,9 @@ impl Part {
         let wanted: FxHashSet<PathId> = paths.flatten().map(|&path| ties.top(path)).collect();
         let mut kept = FxHashSet::default();
         for (index, paths) in touched.iter().enumerate() {
-            // Closes and syncs concern every path.
+            // Closes and syncs concern every path, and watches more than the one they name.
             let keep = match (paths.first(), case.requests[index].op) {
-                (_, Op::Close | Op::Sync { .. }) => true,
+                (_, op) if matches!(op, Op::Close) || op.asks_no_node() => true,
                 (Some(&path), _) => wanted.contains(&ties.top(path)),
                 (None, _) => false,
             };
@@ -118,7 +118,7 @@ fn touches<'h>(op: &'h Op, paths: &mut Paths<'h>, touched: &mut Vec<PathId>) {
         ops.iter().for_each(|op| touches(op, paths, touched));
     }
     // A sync's path means nothing.
-    if let (Some(path), false) = (op.path(), matches!(op, Op::Sync { .. })) {
+    if let (Some(path), false) = (op.path(), op.asks_no_node()) {
         let id = paths.id(path);
         let both = [id, paths.parent(id)];
         touched.extend(both.into_iter().filter(|&path| path != NO_PATH));
@@ -139,7 +139,11 @@ fn looks_at_root(op: &Op) -> bool {
         | Op::GetAcl { path }
         | Op::SetAcl { path, .. }
         | Op::Check { path, .. } => &**path == "/",
-        Op::Multi { .. } | Op::Sync { .. } | Op::Close => false,
+        Op::Multi { .. }
+        | Op::Sync { .. }
+        | Op::AddWatch { .. }
+        | Op::RemoveWatches { .. }
+        | Op::Close => false,
     }
 }
 

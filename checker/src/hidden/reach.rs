@@ -146,7 +146,7 @@ impl Surveyor {
         if let Op::Multi { ops } = op {
             ops.iter().for_each(|op| self.reach(op, paths, reach));
         }
-        let Some(path) = op.path().filter(|_| !matches!(op, Op::Sync { .. })) else {
+        let Some(path) = op.path().filter(|_| !op.asks_no_node()) else {
             return;
         };
         let id = paths.id(path);
@@ -172,7 +172,11 @@ impl Surveyor {
             | Op::Children { .. }
             | Op::GetAcl { .. }
             | Op::Check { .. } => reach.looks.extend(numbered.then_some(parent)),
-            Op::Multi { .. } | Op::Sync { .. } | Op::Close => {}
+            Op::Multi { .. }
+            | Op::Sync { .. }
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. }
+            | Op::Close => {}
         }
     }
 }

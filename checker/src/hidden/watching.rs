@@ -9,7 +9,8 @@
 //! Weaker than the walk on purpose, so that what is impossible here is impossible: notifications
 //! of one transaction may come in any order; whatever setWatches or a lost read may have registered
 //! may be told at any time; nothing has to be told of a node that not everybody may read, on a
-//! connection that is gone, or after a client stopped taking watches down; and who was told of a
+//! connection that is gone, or to a client that has watches which stay, or stopped taking watches
+//! down; and who was told of a
 //! change may still be answered from before it, since R2 is of answers.
 //!
 //! Answers to: `consistency.md` 3.4, P10 to P12.
@@ -172,8 +173,15 @@ impl Watching {
                     });
                 }
                 Body::Session(SessionEvent::SetWatches {
-                    data, exist, child, ..
+                    data,
+                    exist,
+                    child,
+                    stays,
+                    ..
                 }) => {
+                    if !stays.is_empty() {
+                        deaf.insert(session);
+                    }
                     let wishes = data.iter().chain(exist).chain(child);
                     let wishes = wishes.filter_map(|path| paths.find(path));
                     free.extend(wishes.map(|path| (session, path)));
@@ -192,11 +200,14 @@ impl Watching {
                     SessionEvent::SetWatchesDone { .. }
                     | SessionEvent::Auth { .. }
                     | SessionEvent::AuthDone { .. },
-                )
-                | Body::Invoke { .. }
-                | Body::Lost { .. }
-                | Body::Ping { .. }
-                | Body::Final => {}
+                ) => {}
+                Body::Invoke { op, .. } => {
+                    // What stays fires too often to be followed here.
+                    if op.arranges_watches() {
+                        deaf.insert(session);
+                    }
+                }
+                Body::Lost { .. } | Body::Ping { .. } | Body::Final => {}
             }
         }
         // Who stopped taking watches down is asked nothing about any.

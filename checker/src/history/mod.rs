@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use binary::{BinaryWriter, write_binary};
 pub use digest::digest_identity;
 pub use json::{LINE_BYTES_MAX, Writer, write};
-pub use op::{Acl, Answer, ErrorCode, Identity, Lapse, Op, Stat, SubAnswer};
+pub use op::{Acl, Answer, ErrorCode, Identity, Lapse, Op, Stat, SubAnswer, WatchKind, WatchMode};
 pub use reader::{Batch, Entry, ReadError, Reader, read, read_each};
 pub use value::Value;
 
@@ -417,6 +417,8 @@ pub enum SessionEvent {
         exist: Vec<Path>,
         /// Child watches.
         child: Vec<Path>,
+        /// Watches that stay (setWatches2), the recursive ones last.
+        stays: Vec<(Path, WatchMode)>,
     },
     /// The oldest unanswered [`SessionEvent::SetWatches`] of this connection was answered.
     SetWatchesDone {

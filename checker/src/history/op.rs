@@ -94,6 +94,20 @@ pub enum Op {
         /// Path (without meaning).
         path: Path,
     },
+    /// addWatch: a watch that stays when it fires.
+    AddWatch {
+        /// Path, of a node that need not be there.
+        path: Path,
+        /// What it waits for.
+        mode: WatchMode,
+    },
+    /// removeWatches
+    RemoveWatches {
+        /// Path.
+        path: Path,
+        /// Which of those there.
+        watches: WatchKind,
+    },
     /// multi: create, delete, set, check; all or nothing.
     Multi {
         /// The parts, in order.
@@ -119,6 +133,8 @@ impl Op {
             Op::SetAcl { .. } => "set_acl",
             Op::Check { .. } => "check",
             Op::Sync { .. } => "sync",
+            Op::AddWatch { .. } => "add_watch",
+            Op::RemoveWatches { .. } => "remove_watches",
             Op::Multi { .. } => "multi",
             Op::Close => "close",
         }
@@ -145,7 +161,9 @@ impl Op {
             | Op::GetAcl { path }
             | Op::SetAcl { path, .. }
             | Op::Check { path, .. }
-            | Op::Sync { path } => Some(path),
+            | Op::Sync { path }
+            | Op::AddWatch { path, .. }
+            | Op::RemoveWatches { path, .. } => Some(path),
             Op::Multi { .. } | Op::Close => None,
         }
     }
@@ -164,8 +182,123 @@ impl Op {
             | Op::Get { .. }
             | Op::Children { .. }
             | Op::GetAcl { .. }
-            | Op::Sync { .. } => false,
+            | Op::Sync { .. }
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. } => false,
         }
+    }
+
+    /// True if it says which watches there shall be, and nothing else.
+    pub fn arranges_watches(&self) -> bool {
+        matches!(self, Op::AddWatch { .. } | Op::RemoveWatches { .. })
+    }
+
+    /// True if nothing of the tree decides the answer: what the path names need not be there,
+    /// and nobody is asked for leave.
+    pub fn asks_no_node(&self) -> bool {
+        self.arranges_watches() || matches!(self, Op::Sync { .. })
+    }
+}
+
+/// What a watch that stays waits for (`AddWatchMode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchMode {
+    /// 0: for all that happens to the node and to the list of its children.
+    Persistent,
+    /// 1: for all that happens to the node and to every node below it, but not to lists.
+    Recursive,
+}
+
+impl WatchMode {
+    /// The name in the format.
+    pub fn name(self) -> &'static str {
+        match self {
+            WatchMode::Persistent => "persistent",
+            WatchMode::Recursive => "recursive",
+        }
+    }
+
+    /// By the name in the format.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [WatchMode::Persistent, WatchMode::Recursive];
+        all.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// Those of a list that are of this mode.
+    pub fn among(self, stays: &[(Path, WatchMode)]) -> impl Iterator<Item = &Path> {
+        let own = stays.iter().filter(move |(_, mode)| *mode == self);
+        own.map(|(path, _)| path)
+    }
+
+    /// One list of two, the recursive ones last.
+    pub fn join(persistent: Vec<Path>, recursive: Vec<Path>) -> Vec<(Path, WatchMode)> {
+        let persistent = persistent
+            .into_iter()
+            .map(|path| (path, WatchMode::Persistent));
+        let recursive = recursive
+            .into_iter()
+            .map(|path| (path, WatchMode::Recursive));
+        persistent.chain(recursive).collect()
+    }
+
+    /// By number on the wire.
+    pub fn of_number(number: i32) -> Option<Self> {
+        match number {
+            0 => Some(WatchMode::Persistent),
+            1 => Some(WatchMode::Recursive),
+            _ => None,
+        }
+    }
+}
+
+/// Which watches on a path are taken away (`WatcherType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchKind {
+    /// 1: those of getChildren; before 3.9 whatever waits for changes of the list.
+    Children,
+    /// 2: those of getData and exists; before 3.9 whatever waits for changes of the node.
+    Data,
+    /// 3: all.
+    Any,
+    /// 4, since 3.9: those of addWatch that are not recursive.
+    Persistent,
+    /// 5, since 3.9: those of addWatch that are.
+    Recursive,
+}
+
+impl WatchKind {
+    const ALL: [WatchKind; 5] = [
+        WatchKind::Children,
+        WatchKind::Data,
+        WatchKind::Any,
+        WatchKind::Persistent,
+        WatchKind::Recursive,
+    ];
+
+    /// The name in the format.
+    pub fn name(self) -> &'static str {
+        match self {
+            WatchKind::Children => "children",
+            WatchKind::Data => "data",
+            WatchKind::Any => "any",
+            WatchKind::Persistent => "persistent",
+            WatchKind::Recursive => "recursive",
+        }
+    }
+
+    /// By the name in the format.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The number on the wire.
+    pub fn number(self) -> i32 {
+        self as i32 + 1
+    }
+
+    /// By number on the wire.
+    pub fn of_number(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 }
 
@@ -223,7 +356,7 @@ impl Lapse {
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Header only: delete, close, check; sync too, whose path says nothing.
+    /// Nothing: delete, close, check, addWatch, removeWatches; sync too, whose path says nothing.
     Done,
     /// create: the path made.
     Path(Path),
@@ -401,6 +534,8 @@ codes! {
     SESSION_MOVED = -118, "SessionMoved";
     /// Write on a read-only server.
     NOT_READ_ONLY = -119, "NotReadOnly";
+    /// removeWatches found none.
+    NO_WATCHER = -121, "NoWatcher";
     /// Quota exceeded.
     QUOTA_EXCEEDED = -125, "QuotaExceeded";
     /// Refused by the throttle before it was tried.

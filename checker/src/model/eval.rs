@@ -281,6 +281,12 @@ impl Tree<'_> {
     /// # Errors
     /// The first difference.
     pub fn read(&mut self, ask: &Ask<'_>, exists_needs_read: bool) -> Result<(), Diff> {
+        if ask.op.asks_no_node() {
+            return match ask.answer {
+                Ok(Answer::Done) => Ok(()),
+                Ok(_) | Err(_) => Err(Diff::Kind),
+            };
+        }
         self.next_generation();
         let node = self.node(ask.path);
         match ask.answer {

@@ -126,6 +126,12 @@ impl<'h> Paths<'h> {
         self.parents.get(id as usize).copied().unwrap_or(NO_PATH)
     }
 
+    /// A path and every path above it.
+    pub fn upwards(&self, id: PathId) -> impl Iterator<Item = PathId> + '_ {
+        let next = |&id: &PathId| Some(self.parent(id)).filter(|&above| above != NO_PATH);
+        std::iter::successors(Some(id).filter(|&id| id != NO_PATH), next)
+    }
+
     /// How many there are; numbers run from 0.
     pub fn len(&self) -> usize {
         self.names.len()

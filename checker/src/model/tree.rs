@@ -118,6 +118,8 @@ pub struct Tree<'h> {
     pub(super) zxid: i64,
     /// Events of watched paths in the order of transactions.
     pub(super) events: FxHashMap<PathId, Vec<Event>>,
+    /// Paths below which everything is watched.
+    pub(super) below: Vec<PathId>,
     /// Every state of traced paths, with the zxid from which it held.
     pub(super) traces: FxHashMap<PathId, Vec<(i64, Node)>>,
     /// Events of the transaction applied last.
@@ -212,6 +214,7 @@ impl<'h> Tree<'h> {
             in_multi: false,
             zxid: 0,
             events: FxHashMap::default(),
+            below: Vec::new(),
             traces: FxHashMap::default(),
             fired: Vec::new(),
             closed: FxHashSet::default(),
@@ -274,6 +277,20 @@ impl<'h> Tree<'h> {
     /// Remember the events of a path, for watches.
     pub fn watch(&mut self, id: PathId) {
         self.events.entry(id).or_default();
+    }
+
+    /// Remember the events of a path and of every path below it, for watches that see those.
+    pub fn watch_below(&mut self, id: PathId) {
+        self.watch(id);
+        if !self.below.contains(&id) {
+            self.below.push(id);
+        }
+    }
+
+    /// The watched paths of which something is remembered, at or below a path.
+    pub fn watched_below(&self, id: PathId) -> impl Iterator<Item = PathId> + '_ {
+        let paths = self.events.keys().copied();
+        paths.filter(move |&path| self.paths.upwards(path).any(|above| above == id))
     }
 
     /// Remember every state of a path, for reads whose prefix is not known.

@@ -73,7 +73,9 @@ impl Tree<'_> {
             | Op::Get { .. }
             | Op::Children { .. }
             | Op::GetAcl { .. }
-            | Op::Sync { .. } => Ok(id),
+            | Op::Sync { .. }
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. } => Ok(id),
         }
     }
 
@@ -353,6 +355,10 @@ impl Tree<'_> {
         self.fired.push((event, id));
         if self.events.is_empty() {
             return;
+        }
+        let below = &self.below;
+        if !below.is_empty() && self.paths.upwards(id).any(|above| below.contains(&above)) {
+            self.watch(id);
         }
         if let Some(events) = self.events.get_mut(&id) {
             events.push(Event {

@@ -126,7 +126,7 @@ fn is_nearer(before: &Diff, after: &Result<(), Diff>) -> bool {
 impl<R: Borrow<Record>> Stream<R> {
     /// Something was said of the paths of a request.
     pub(super) fn saw_paths(&mut self, op: &Op, path: PathId, zxid: i64, failed: bool) {
-        if !self.room.is_kept() || matches!(op, Op::Sync { .. }) {
+        if !self.room.is_kept() || op.asks_no_node() {
             return;
         }
         self.saw_path(op, path, zxid, failed);
@@ -447,9 +447,9 @@ impl<R: Borrow<Record>> Stream<R> {
         guess: Guess,
     ) -> Result<(), Doubt> {
         self.room.take(zxid);
-        let waiting = self.watches.count();
+        let fired = self.watches.fired();
         self.resolved(zxid, found, invoke)?;
-        if self.watches.count() == waiting && !guess.parents.is_empty() {
+        if self.watches.fired() == fired && !guess.parents.is_empty() {
             self.guesses.insert(zxid, guess);
             if self.guesses.len() > GUESSES_MAX {
                 self.guesses.pop_first();

@@ -24,6 +24,8 @@
 //! | `guess` | numbers chosen for that, which may still change |
 //! | `room` | where there is room for that in what has gone by |
 //! | `watches` | registrations and notifications along the order |
+//! | `again` | watches registered again on another connection |
+//! | `standing` | registrations that stay when they fire |
 //! | `nameless` | notifications that name no transaction |
 //! | `order` | records in the order of time |
 //! | `acquit` | a whole history in memory |
@@ -31,6 +33,7 @@
 //! Answers to: `consistency.md` 3.2, "Complexity" (streaming).
 
 mod acquit;
+mod again;
 mod clients;
 mod events;
 mod guess;
@@ -41,6 +44,7 @@ mod room;
 mod roster;
 mod seen;
 mod settle;
+mod standing;
 mod watches;
 mod window;
 
@@ -478,7 +482,7 @@ impl<R: Borrow<Record>> Stream<R> {
         self.shown.note(time, zxid, role == Role::Transaction)?;
         let client = self.client(seen.process);
         client.shown.answered(zxid)?;
-        client.shown.waits |= watches::registers(op).is_some();
+        client.shown.waits |= watches::registers(op).is_some() || op.arranges_watches();
         let connection = client.shown.id;
         match role {
             Role::Transaction => self.summary.transactions += 1,

@@ -118,10 +118,7 @@ impl Nameless {
             waiting.told.push_back(told);
             return Ok(None);
         };
-        let due = waiting.owed[of].clone();
-        waiting
-            .owed
-            .retain(|other| other.fired.zxid != due.fired.zxid || !told.tells(other));
+        let due = waiting.owed.remove(of);
         waiting.claim(&told, &due, acls)?;
         let left = waiting.owed.iter().filter(|due| due.fired.must);
         Ok(Some(
@@ -142,15 +139,15 @@ impl Nameless {
         let Some(waiting) = self.connections.get_mut(&connection) else {
             return Ok(None);
         };
-        let Some(at) = waiting.told.iter().position(|told| told.tells(due)) else {
+        let claimed = &mut self.claimed;
+        let free = |at: &usize| !claimed.contains(&(connection, *at));
+        let mut tells = (0..waiting.told.len()).filter(|&at| waiting.told[at].tells(due));
+        let Some(at) = tells.find(free) else {
             return Ok(None);
         };
         let told = waiting.told[at].clone();
-        self.claimed.push((connection, at));
-        // A node that goes fires two watches of one client, which is told once.
-        if waiting.last != (due.fired.zxid, told.arrived) {
-            waiting.claim(&told, due, acls)?;
-        }
+        claimed.push((connection, at));
+        waiting.claim(&told, due, acls)?;
         Ok(Some(told.time))
     }
 

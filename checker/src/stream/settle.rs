@@ -10,12 +10,10 @@
 
 use super::clients::{Open, closes};
 use super::late::{Question, happens};
-use super::watches::{ConnectionId, Fired, Table, registers};
+use super::watches::{ConnectionId, Fired, registers};
 use super::window::{Key, Place};
 use super::{Doubt, OPAQUE, PATHS_SLACK, Placed, Stream};
-use crate::history::{
-    Answer, Body, ErrorCode, EventType, Op, Path, Record, SessionEvent, Stat, Txn, TxnKind,
-};
+use crate::history::{Answer, Body, ErrorCode, EventType, Op, Path, Record, Stat, Txn, TxnKind};
 use crate::model::{Access, Ask, Diff, NO_PATH, PathId, READ, SessionIndex, Who};
 use std::borrow::Borrow;
 
@@ -345,7 +343,7 @@ impl<R: Borrow<Record>> Stream<R> {
                     false => self.tree.write(&ask),
                 }
             }
-            false if matches!(op, Op::Sync { .. }) => Ok(()),
+            false if op.asks_no_node() => Ok(()),
             false => self.tree.read(&ask, self.options.exists_needs_read),
         };
         let agrees = match agrees {
@@ -381,6 +379,18 @@ impl<R: Borrow<Record>> Stream<R> {
         {
             let (connection, arrived) = (answered.connection, answered.arrived);
             self.watches.register(connection, table, path, arrived)?;
+        }
+        let connection = answered.connection;
+        match (op, result) {
+            (Op::AddWatch { path, mode }, Ok(_)) => {
+                let (asked, zxid) = ((path, *mode), place.zxid());
+                self.watches
+                    .stay(connection, asked, zxid, answered.arrived)?;
+            }
+            (Op::RemoveWatches { path, watches }, Ok(_)) => {
+                self.watches.remove(connection, path, *watches);
+            }
+            (_, _) => {}
         }
         self.exhibited(match place.is_transaction() {
             true => Placed::Request(answered.number, place.zxid()),
@@ -436,7 +446,7 @@ impl<R: Borrow<Record>> Stream<R> {
             } => {
                 self.look_again(place, frame.borrow(), &told)?;
                 self.watches.caught_up(connection, told);
-                self.watch_again(connection, frame.borrow(), arrived)?;
+                self.watch_again(connection, frame.borrow(), place.zxid(), arrived)?;
                 match last {
                     true => self.watches.settled(connection),
                     false => Ok(()),
@@ -448,89 +458,6 @@ impl<R: Borrow<Record>> Stream<R> {
                 Ok(())
             }
         }
-    }
-
-    /// What was told for the sake of a setWatches had happened by now, though nobody else may
-    /// have been told.
-    fn look_again(
-        &mut self,
-        place: Place,
-        frame: &Record,
-        told: &[(EventType, Path)],
-    ) -> Result<(), Doubt> {
-        let Body::Session(SessionEvent::SetWatches {
-            relative_zxid,
-            data,
-            exist,
-            child,
-        }) = &frame.body
-        else {
-            return Ok(());
-        };
-        if !self.room.is_kept() {
-            return Ok(());
-        }
-        for (event, path) in told {
-            let id = self.tree.paths.id_shared(path);
-            let question = Question::Again(*event, id, *relative_zxid);
-            if let Err(diff) = self.ask_tree(place, question) {
-                // Else setWatches told what had not happened, which is seen below.
-                let _ = self.mend(place, question, diff)?;
-            }
-        }
-        self.guesses.clear();
-        for path in data.iter().chain(exist).chain(child) {
-            let id = self.tree.paths.id_shared(path);
-            self.room.saw(id, place.zxid());
-        }
-        Ok(())
-    }
-
-    /// A setWatches was answered in the state as it is: what had changed has been told, the
-    /// rest is registered.
-    fn watch_again(
-        &mut self,
-        connection: ConnectionId,
-        frame: &Record,
-        arrived: usize,
-    ) -> Result<(), Doubt> {
-        let Body::Session(SessionEvent::SetWatches {
-            relative_zxid,
-            data,
-            exist,
-            child,
-        }) = &frame.body
-        else {
-            return Ok(());
-        };
-        let lists = [
-            (data, Table::Data, false),
-            (exist, Table::Data, true),
-            (child, Table::Child, false),
-        ];
-        let mut due: Vec<(EventType, &Path)> = Vec::new();
-        for (list, table, for_creation) in lists {
-            for path in list {
-                let id = self.tree.paths.id_shared(path);
-                let node = self.tree.node(id);
-                let (changed, event) = match table {
-                    Table::Data => (node.mzxid, EventType::NodeDataChanged),
-                    Table::Child => (node.pzxid, EventType::NodeChildrenChanged),
-                };
-                match (node.exists, for_creation) {
-                    (true, true) => due.push((EventType::NodeCreated, path)),
-                    (false, false) => due.push((EventType::NodeDeleted, path)),
-                    (true, false) if changed > *relative_zxid => {
-                        if changed <= self.start_zxid {
-                            return Err(Doubt::because("setWatches from before the history"));
-                        }
-                        due.push((event, path));
-                    }
-                    (_, _) => self.watches.register(connection, table, path, arrived)?,
-                }
-            }
-        }
-        self.watches.make_up(connection, &due)
     }
 }
 

@@ -12,7 +12,8 @@
 
 use super::Doubt;
 use super::nameless::Nameless;
-use crate::history::{EventType, Op, Path};
+use super::standing::{Fires, Standing};
+use crate::history::{EventType, Op, Path, WatchKind, WatchMode};
 use crate::model::{AclId, AclTable};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -78,6 +79,9 @@ type Registration = (ConnectionId, Table, usize);
 pub struct Watches {
     live: FxHashMap<Path, Vec<Registration>>,
     count: usize,
+    standing: Standing,
+    /// How many have fired.
+    fired: u64,
     /// What fired with the last transaction and was not told yet.
     due: Vec<(ConnectionId, Due)>,
     /// What setWatches has to make up for, told before its answer.
@@ -91,12 +95,12 @@ pub struct Watches {
 impl Watches {
     /// True if nobody waits for anything.
     pub fn is_idle(&self) -> bool {
-        self.live.is_empty()
+        self.live.is_empty() && self.standing.count() == 0
     }
 
-    /// How many registrations there are.
-    pub fn count(&self) -> usize {
-        self.count
+    /// How many have fired so far.
+    pub fn fired(&self) -> u64 {
+        self.fired
     }
 
     /// True if somebody was to be told of the last transaction.
@@ -118,9 +122,8 @@ impl Watches {
         if self.left_out.contains(&connection) {
             return Ok(());
         }
-        if self.count >= REGISTRATIONS_MAX {
-            return Err(Doubt::because("too many watches"));
-        }
+        self.check_room()?;
+        self.standing.meets(connection, path, table);
         let list = self.live.entry(path.clone()).or_default();
         let mut known = list.iter();
         if !known.any(|&(other, of, _)| (other, of) == (connection, table)) {
@@ -130,29 +133,92 @@ impl Watches {
         Ok(())
     }
 
-    /// A transaction did something at `path`: every watch on it fires, and is used up. True if
-    /// there was one.
+    fn check_room(&self) -> Result<(), Doubt> {
+        match self.count + self.standing.count() >= REGISTRATIONS_MAX {
+            true => Err(Doubt::because("too many watches")),
+            false => Ok(()),
+        }
+    }
+
+    /// A watch that stays is registered at a prefix, as record `since` tells.
+    ///
+    /// # Errors
+    /// There are too many; or a list that was watched for once may not be any more.
+    pub fn stay(
+        &mut self,
+        connection: ConnectionId,
+        (path, mode): (&Path, WatchMode),
+        zxid: i64,
+        since: usize,
+    ) -> Result<(), Doubt> {
+        if self.left_out.contains(&connection) {
+            return Ok(());
+        }
+        self.check_room()?;
+        let lists =
+            |&(other, table, _): &Registration| (other, table) == (connection, Table::Child);
+        let replaces = mode == WatchMode::Recursive;
+        if replaces && (self.live.get(path).into_iter().flatten()).any(lists) {
+            return Err(Doubt::because("watches of two modes on one path"));
+        }
+        self.standing.add(connection, (path, mode), zxid, since);
+        Ok(())
+    }
+
+    /// removeWatches did what it was asked to.
+    pub fn remove(&mut self, connection: ConnectionId, path: &Path, kind: WatchKind) {
+        self.standing.remove(connection, path, kind);
+        let gone = |table: Table| match kind {
+            WatchKind::Any => true,
+            WatchKind::Data => table == Table::Data,
+            WatchKind::Children => table == Table::Child,
+            WatchKind::Persistent | WatchKind::Recursive => false,
+        };
+        let Some(list) = self.live.get_mut(path) else {
+            return;
+        };
+        let before = list.len();
+        list.retain(|&(other, table, _)| other != connection || !gone(table));
+        self.count -= before - list.len();
+        if list.is_empty() {
+            self.live.remove(path);
+        }
+    }
+
+    /// A transaction did something at `path`: every watch on it fires, once for each
+    /// connection, and is used up unless it stays. True if there was one.
     pub fn fire(&mut self, fired: Fired, path: &str) -> bool {
-        let Some((path, list)) = self.live.get_key_value(path) else {
-            return false;
-        };
-        let (path, before) = (path.clone(), list.len());
-        let mut left = list.clone();
-        left.retain(|&(connection, table, since)| {
-            let fires = tables_of(fired.event).contains(&table);
-            if fires {
-                let path = path.clone();
-                self.due.push((connection, Due { fired, path, since }));
-            }
-            !fires
-        });
-        let used_up = before - left.len();
-        self.count -= used_up;
-        match left.is_empty() {
-            true => self.live.remove(&path),
-            false => self.live.insert(path, left),
-        };
-        used_up > 0
+        let mut fires = self.standing.fired(fired.event, path, fired.zxid);
+        let mut shared = None;
+        if let Some((path, list)) = self.live.get_key_value(path) {
+            let (path, before) = (path.clone(), list.len());
+            let mut left = list.clone();
+            left.retain(|&(connection, table, since)| {
+                let now = tables_of(fired.event).contains(&table);
+                if now {
+                    also(&mut fires, connection, since);
+                }
+                !now
+            });
+            self.count -= before - left.len();
+            shared = Some(path.clone());
+            match left.is_empty() {
+                true => self.live.remove(&path),
+                false => self.live.insert(path, left),
+            };
+        }
+        let some = !fires.is_empty();
+        self.fired += fires.len() as u64;
+        let shared = shared.filter(|_| some);
+        let path = some.then(|| shared.unwrap_or_else(|| path.into()));
+        for (fires, path) in fires.into_iter().zip(path.iter().cycle()) {
+            let must = fired.must && fires.sure;
+            let (fired, path) = (Fired { must, ..fired }, path.clone());
+            let since = fires.since;
+            self.due
+                .push((fires.connection, Due { fired, path, since }));
+        }
+        some
     }
 
     /// A notification of the last transaction came as record `index`.
@@ -166,14 +232,14 @@ impl Watches {
         path: &Path,
         index: usize,
     ) -> Result<(), Doubt> {
-        let before = self.due.len();
-        self.due.retain(|(other, due)| {
+        let of = self.due.iter().position(|(other, due)| {
             let told = *other == connection && due.fired.event == event && due.path == *path;
-            !told || due.since > index
+            told && due.since <= index
         });
-        match self.due.len() < before || self.left_out.contains(&connection) {
-            true => Ok(()),
-            false => Err(Doubt::because("a notification that nothing explains")),
+        match of.map(|of| self.due.remove(of)) {
+            Some(_) => Ok(()),
+            None if self.left_out.contains(&connection) => Ok(()),
+            None => Err(Doubt::because("a notification that nothing explains")),
         }
     }
 
@@ -276,5 +342,24 @@ impl Watches {
             !list.is_empty()
         });
         self.count = count;
+        self.standing.forget(connection);
+    }
+}
+
+/// A watch that is used up fires with those that stay: its client is told once.
+fn also(fires: &mut Vec<Fires>, connection: ConnectionId, since: usize) {
+    match fires
+        .iter_mut()
+        .find(|other| other.connection == connection)
+    {
+        Some(other) => {
+            other.since = other.since.max(since);
+            other.sure = true;
+        }
+        None => fires.push(Fires {
+            connection,
+            since,
+            sure: true,
+        }),
     }
 }

@@ -205,14 +205,15 @@ impl<R: Borrow<Record>> Reading<R> {
                 });
                 Ok(None)
             }
-            Body::Return { xid, result, .. } => {
+            Body::Return { xid, zxid, result } => {
                 let Some(number) = client.open.remove(*xid) else {
                     return Ok(None);
                 };
                 let Some(asked) = self.waiting.get_mut(number) else {
                     return refuse("form", index, "what was placed as lost is answered");
                 };
-                if result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
+                let nowhere = asked.op().arranges_watches() && *zxid <= 0;
+                if nowhere || result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
                     self.waiting.remove(number);
                     return Ok(None);
                 }

@@ -202,7 +202,9 @@ impl<'h> Causes<'h> {
             | Op::Children { .. }
             | Op::GetAcl { .. }
             | Op::Check { .. }
-            | Op::Sync { .. } => {}
+            | Op::Sync { .. }
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. } => {}
         }
     }
 
@@ -225,6 +227,11 @@ impl<'h> Causes<'h> {
             .and_then(|end| path.get(..end));
         let unnamed = stem.is_some_and(|stem| self.murky_prefixes.contains(stem));
         !unnamed && !self.murky.contains(path) && !self.secret.contains(path)
+    }
+
+    /// Every path that has causes.
+    pub fn paths(&self) -> impl Iterator<Item = &'h str> + '_ {
+        self.events.keys().copied()
     }
 
     /// The causes on a path, in order.

@@ -7,7 +7,7 @@
 //! | rule | says |
 //! |---|---|
 //! | N1 | a notification comes before any answer as new as its cause |
-//! | N2 | one registration, one notification |
+//! | N2 | one registration, one notification; one for each cause if it stays |
 //! | N3 | a notification has a live registration, and the first cause since is of its type and zxid; they come in the order of causes |
 //! | R2 | a client that comes back names all it has seen |
 //! | W2 | answers of a connection come in the order asked |
@@ -18,10 +18,13 @@
 //! Answers to: `consistency.md` P3, P5, P10 to P12.
 
 use super::causes::{Cause, Causes};
+use super::posts::{Heard, Posts};
 use super::told::Request;
 use super::{Refusal, refuse};
 use crate::certificate::Step;
-use crate::history::{Body, ErrorCode, EventType, History, Op, Record, SessionEvent};
+use crate::history::{
+    Body, ErrorCode, EventType, History, Op, Record, SessionEvent, WatchKind, WatchMode,
+};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -51,11 +54,15 @@ struct Line<'h> {
     due: BTreeSet<(i64, Wait<'h>)>,
     spent: BTreeSet<Wait<'h>>,
     perhaps: BTreeSet<Wait<'h>>,
+    /// Watches that stay.
+    posts: Posts<'h>,
     frames: VecDeque<usize>,
     /// The record that answered the last of them.
     again: usize,
     /// Notifications that only a setWatches on its way can explain.
     made_up: Vec<(EventType, &'h str, usize)>,
+    /// Those that a watch that stays explains as well.
+    made_up_perhaps: Vec<(EventType, &'h str)>,
     last_cause: i64,
     /// The greatest zxid that an answer showed.
     shown: i64,
@@ -64,6 +71,31 @@ struct Line<'h> {
 }
 
 impl<'h> Line<'h> {
+    /// A watch that stays is registered. Of a list that was watched for once it may be the only
+    /// one now.
+    fn stay(
+        &mut self,
+        causes: &Causes<'h>,
+        (path, mode): (&'h str, WatchMode),
+        zxid: i64,
+        again: bool,
+    ) {
+        if self.silent {
+            return;
+        }
+        self.posts.add(causes, (path, mode), zxid, again);
+        let list = (path, For::Children);
+        if mode == WatchMode::Recursive && self.forget(list) {
+            self.perhaps.insert(list);
+        }
+    }
+
+    /// Takes a wait back that has not ended; true if there was one.
+    fn forget(&mut self, wait: Wait<'h>) -> bool {
+        self.due.retain(|(_, other)| *other != wait);
+        self.waits.remove(&wait).is_some()
+    }
+
     fn end(&mut self, wait: Wait<'h>, cause: Option<Cause>) {
         self.waits.remove(&wait);
         self.spent.insert(wait);
@@ -144,6 +176,7 @@ impl<'h> Ear<'_, 'h> {
         let line = self.lines.entry(process).or_default();
         let Some((zxid, result)) = asked.answer else {
             line.perhaps.extend(waits_for(op));
+            self.arrange(process, op, None);
             return Ok(());
         };
         if asked.invoke < line.answered {
@@ -166,10 +199,22 @@ impl<'h> Ear<'_, 'h> {
                 );
                 return refuse("N1", index, reason);
             }
+            if let Err(untold) = line.posts.pass(zxid, asked.invoke > line.again) {
+                let reason = format!(
+                    "it shows {zxid:#x}, but the watch on {} hears of {} at {:#x} and nothing was told",
+                    untold.post, untold.path, untold.zxid
+                );
+                return refuse("N1", index, reason);
+            }
+        }
+        if result.is_ok() && op.arranges_watches() {
+            self.arrange(process, op, Some(zxid));
+            return Ok(());
         }
         if matches!((op, result), (Op::Close, Ok(_))) {
             // Until the connection ends they may still be told.
             line.due.clear();
+            line.posts.loosen_all();
             line.perhaps
                 .extend(std::mem::take(&mut line.waits).into_keys());
         }
@@ -197,6 +242,7 @@ impl<'h> Ear<'_, 'h> {
         if line.silent {
             return;
         }
+        line.posts.meet(wait.0, wait.1 == For::Children);
         line.waits.entry(wait).or_insert_with(|| {
             line.due.extend(first.map(|cause| (cause.zxid, wait)));
             Made {
@@ -205,6 +251,37 @@ impl<'h> Ear<'_, 'h> {
                 again,
             }
         });
+    }
+
+    /// addWatch or removeWatches was answered in the state after a zxid, 0 if that is not known;
+    /// None if it never was.
+    fn arrange(&mut self, process: u32, op: &'h Op, answered: Option<i64>) {
+        let causes = self.causes;
+        let line = self.lines.entry(process).or_default();
+        match op {
+            _ if line.silent => {}
+            Op::AddWatch { path, mode } => {
+                line.stay(causes, (path, *mode), answered.unwrap_or(0), false);
+            }
+            Op::RemoveWatches { path, watches } => {
+                line.posts.remove(path, *watches, answered.is_some());
+                let once: &[For] = match watches {
+                    WatchKind::Any => &[For::Node, For::Children],
+                    WatchKind::Data => &[For::Node],
+                    WatchKind::Children => &[For::Children],
+                    WatchKind::Persistent | WatchKind::Recursive => &[],
+                };
+                for &waiting in once {
+                    let there = line.forget((path, waiting));
+                    if there && answered.is_none() {
+                        line.perhaps.insert((path, waiting));
+                    } else if answered.is_some() {
+                        line.perhaps.remove(&(&**path, waiting));
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     fn notification(
@@ -218,7 +295,8 @@ impl<'h> Ear<'_, 'h> {
         if self.lines.get(&process).is_some_and(|line| line.silent) {
             return Ok(());
         }
-        let clear = self.causes.is_clear(path);
+        let causes = self.causes;
+        let clear = causes.is_clear(path);
         let waits = ended_by(event).iter().map(|&waiting| (path, waiting));
         let firsts: Vec<(Wait<'h>, Option<Cause>, bool)> = waits
             .map(|wait| {
@@ -243,8 +321,16 @@ impl<'h> Ear<'_, 'h> {
                 perhaps = true;
             }
         }
-        let mut cause = None;
-        let mut told = false;
+        let made_up = zxid <= 0 && !line.frames.is_empty();
+        let heard = line.posts.hear(causes, (zxid, event, path), made_up);
+        let mut cause = match heard {
+            Heard::Of(cause) => Some(cause),
+            Heard::Nothing | Heard::Perhaps => None,
+        };
+        let mut told = heard != Heard::Nothing;
+        if told && made_up {
+            line.made_up_perhaps.push((event, path));
+        }
         for (wait, first, _) in firsts.iter().filter(|(_, _, fits)| *fits) {
             line.end(*wait, *first);
             (cause, told) = (cause.or(*first), true);
@@ -252,6 +338,10 @@ impl<'h> Ear<'_, 'h> {
         if let Some(cause) = cause {
             let order = (line.last_cause, line.due.first().map(|(due, _)| *due));
             line.last_cause = cause.zxid;
+            if let Err(untold) = line.posts.pass(cause.zxid - 1, true) {
+                let reason = format!("{:#x} was not told before it", untold.zxid);
+                return refuse("N1", index, reason);
+            }
             return match order {
                 (last, _) if cause.zxid < last => refuse(
                     "N3",
@@ -344,6 +434,7 @@ impl<'h> Ear<'_, 'h> {
             data,
             exist,
             child,
+            stays,
         }) = &self.history.records[frame].body
         else {
             return Ok(());
@@ -363,10 +454,15 @@ impl<'h> Ear<'_, 'h> {
                 None => self.wait(process, (path, waiting), zxid, index, true),
             }
         }
+        let causes = self.causes;
         let line = self.lines.entry(process).or_default();
+        for (path, mode) in stays {
+            line.stay(causes, (path, *mode), zxid, true);
+        }
         for &(event, path) in &owed {
             let told = |&(seen, at, _): &(EventType, &str, usize)| (seen, at) == (event, path);
-            if !line.made_up.iter().any(told) {
+            let perhaps = line.made_up_perhaps.contains(&(event, path));
+            if !perhaps && !line.made_up.iter().any(told) {
                 let reason = format!("{} of {path} was never made up for", event.name());
                 return refuse("N1", index, reason);
             }

@@ -37,7 +37,7 @@
 //! | `bounds` | the running maxima of W1, W2 and R2 to R4 |
 //! | `tree`, `znode`, `rights` | what each request does (W3, R1) |
 //! | `free` | free writes, where others wrote too (F) |
-//! | `heard`, `causes` | what clients heard besides answers, and what caused it (N1 to N3) |
+//! | `heard`, `posts`, `causes` | what clients heard besides answers, by watches that fire once and that stay, and what caused it (N1 to N3) |
 //! | `told` | which record answers which, in a history in memory |
 //! | `waiting` | requests that have no place yet |
 //! | `texts` | paths and names as numbers, so that no other thread's are touched |
@@ -50,6 +50,7 @@ mod causes;
 mod free;
 mod heard;
 mod lives;
+mod posts;
 mod rights;
 mod texts;
 mod told;

@@ -302,7 +302,7 @@ impl Tree {
             }
             Op::GetAcl { .. } => by.may(self.get(at)?, READ | ADMIN)?,
             Op::Close => self.end(by.session, by.zxid),
-            Op::Sync { .. } => {}
+            Op::Sync { .. } | Op::AddWatch { .. } | Op::RemoveWatches { .. } => {}
             // A multi in a multi is no request; one on its own comes part by part.
             Op::Multi { .. } => return Err(ErrorCode::MARSHALLING_ERROR),
         }
@@ -404,9 +404,8 @@ impl Tree {
             node.is_some_and(|node| node.has_stat(stat, by))
         };
         match (op, answer) {
-            (Op::Delete { .. } | Op::Check { .. } | Op::Close | Op::Sync { .. }, Answer::Done) => {
-                true
-            }
+            (Op::Delete { .. } | Op::Check { .. } | Op::Close, Answer::Done) => true,
+            (op, Answer::Done) if op.asks_no_node() => true,
             (Op::Create { .. }, Answer::Created { path, stat }) => {
                 self.at_shared(path) == at && has_stat(self, stat)
             }

@@ -454,6 +454,7 @@ pub fn role(op: &Op, zxid: i64, result: &Result<Answer, ErrorCode>) -> Role {
         (true, false, _) => Role::Transaction,
         (false, false, Op::Sync { .. }) => Role::Sync,
         (false, false, _) if zxid > 0 => Role::Read,
+        (false, false, op) if op.asks_no_node() => Role::Nothing,
         (false, false, _) => Role::ReadSomewhere,
     }
 }

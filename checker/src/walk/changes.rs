@@ -156,6 +156,8 @@ pub fn each_change<'h>(op: &'h Op, paths: &mut Paths<'h>, visit: &mut impl FnMut
         | Op::Check { .. }
         | Op::Multi { .. }
         | Op::Sync { .. }
+        | Op::AddWatch { .. }
+        | Op::RemoveWatches { .. }
         | Op::Close => {}
     }
 }

@@ -44,6 +44,8 @@ pub fn hangs_on<'h>(op: &'h Op, paths: &mut Paths<'h>, needed: &mut Vec<Aspect>)
         | Op::GetAcl { .. }
         | Op::Multi { .. }
         | Op::Sync { .. }
+        | Op::AddWatch { .. }
+        | Op::RemoveWatches { .. }
         | Op::Close => {}
     }
 }

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 mod session;
+mod stays;
 mod tree;
 mod wishes;
 
@@ -76,6 +77,9 @@ struct Client {
     my_data: BTreeSet<String>,
     my_exist: BTreeSet<String>,
     my_child: BTreeSet<String>,
+    /// What its server keeps, and what it knows of.
+    stays: stays::Stays,
+    my_stays: stays::Wanted,
 }
 
 /// What the toy does and how much.
@@ -89,7 +93,10 @@ pub struct Shape {
     /// One read in so many watches; 0 never.
     pub watches: usize,
     pub acls: bool,
-    /// Notifications carry their zxid.
+    /// One read in so many is addWatch or removeWatches instead; 0 never.
+    pub stay: usize,
+    /// Notifications carry their zxid, and one path of a connection has room for watches of
+    /// several modes, as since 3.9.
     pub notify_zxid: bool,
 }
 
@@ -102,6 +109,7 @@ impl Default for Shape {
             losses: 40,
             watches: 3,
             acls: true,
+            stay: 0,
             notify_zxid: true,
         }
     }
@@ -325,6 +333,7 @@ impl Toy {
                 self.record(client, Body::Session(SessionEvent::SetWatchesDone { zxid }));
             }
             Message::Answer { xid, zxid, result } => {
+                let one_mode = !self.shape.notify_zxid;
                 let me = &mut self.clients[client];
                 let pending = me.pending.pop_front().expect("answers come in order");
                 assert_eq!(pending.xid, xid);
@@ -345,6 +354,7 @@ impl Toy {
                     ) => {
                         me.my_child.insert(path.to_string());
                     }
+                    (op, Ok(_)) if op.arranges_watches() => me.told_to_stay(op, one_mode),
                     _ => {}
                 }
                 let closed = pending.op == Op::Close;
@@ -417,6 +427,7 @@ impl Toy {
                     }
                     EventType::NodeChildrenChanged => me.child_watches.remove(&path),
                 };
+                let wanted = wanted | me.stays.sees(event, &path);
                 let readable = only.is_none() || only == me.identity;
                 if wanted && readable {
                     me.inbox.push_back(Message::Notify { zxid, event, path });

@@ -56,6 +56,7 @@ impl Toy {
         me.connected = false;
         me.data_watches.clear();
         me.child_watches.clear();
+        me.stays = Default::default();
         let pending: Vec<Pending> = me.pending.drain(..).collect();
         // What no server had taken yet may still be on its way to the leader, in order.
         let underway = pending
@@ -156,7 +157,9 @@ impl Toy {
                 .collect::<Vec<Path>>()
         };
         let (data, exist, child) = (list(&me.my_data), list(&me.my_exist), list(&me.my_child));
-        if data.is_empty() && exist.is_empty() && child.is_empty() {
+        let stays = WatchMode::join(list(&me.my_stays.persistent), list(&me.my_stays.recursive));
+        let once = data.len() + exist.len() + child.len();
+        if once + stays.len() == 0 {
             return;
         }
         let (tree, at) = (
@@ -195,6 +198,10 @@ impl Toy {
                 Some(_) => drop(me.child_watches.insert(path.to_string())),
             }
         }
+        let one_mode = !self.shape.notify_zxid;
+        for (path, mode) in &stays {
+            me.add_watch(path, *mode, one_mode, false);
+        }
         me.inbox.push_back(Message::SetWatchesDone { zxid: at });
         self.record(
             client,
@@ -203,6 +210,7 @@ impl Toy {
                 data,
                 exist,
                 child,
+                stays,
             }),
         );
     }

@@ -10,9 +10,15 @@ impl Toy {
     }
 
     pub(super) fn read(&mut self, client: usize, op: &Op) -> Result<Answer, ErrorCode> {
+        if op.arranges_watches() {
+            let one_mode = !self.shape.notify_zxid;
+            let older = one_mode && self.dice.one_in(2);
+            return self.clients[client].arrange(op, one_mode, older);
+        }
         let Some(path) = op.path().filter(|_| !matches!(op, Op::Sync { .. })) else {
             return Ok(Answer::Done);
         };
+        let one_mode = !self.shape.notify_zxid;
         let tree = self.log[self.clients[client].position].tree.clone();
         let found = tree.get(&**path);
         let may = found.is_none_or(|node| self.may(client, node));
@@ -21,6 +27,7 @@ impl Toy {
             && may
         {
             me.data_watches.insert(path.to_string());
+            me.stays.replaced(path, false, one_mode);
         }
         let node = found.ok_or(ErrorCode::NO_NODE)?;
         if !may {
@@ -43,6 +50,7 @@ impl Toy {
             Op::Get { watch, .. } => {
                 if *watch {
                     me.data_watches.insert(path.to_string());
+                    me.stays.replaced(path, false, one_mode);
                 }
                 Answer::Data {
                     data: node.data.clone(),
@@ -56,6 +64,7 @@ impl Toy {
             } => {
                 if *watch {
                     me.child_watches.insert(path.to_string());
+                    me.stays.replaced(path, true, one_mode);
                 }
                 match with_stat {
                     true => Answer::NamesStat {

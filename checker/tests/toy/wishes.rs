@@ -76,6 +76,9 @@ impl Toy {
     }
 
     pub(super) fn read_op(&mut self) -> Op {
+        if self.shape.stay > 0 && self.dice.one_in(self.shape.stay) {
+            return self.stay_op();
+        }
         let path: Path = self.path().as_str().into();
         let watch = self.shape.watches > 0 && self.dice.one_in(self.shape.watches);
         match self.dice.below(10) {
@@ -88,6 +91,28 @@ impl Toy {
             },
             8 => Op::GetAcl { path },
             _ => Op::Sync { path },
+        }
+    }
+
+    fn stay_op(&mut self) -> Op {
+        let path: Path = match self.dice.below(6) {
+            0 => "/".into(),
+            _ => self.path().as_str().into(),
+        };
+        let kinds = if self.shape.notify_zxid { 5 } else { 3 };
+        match self.dice.below(4) {
+            0 => Op::RemoveWatches {
+                path,
+                watches: WatchKind::of_number(1 + self.dice.below(kinds) as i32).unwrap(),
+            },
+            1 => Op::AddWatch {
+                path,
+                mode: WatchMode::Recursive,
+            },
+            _ => Op::AddWatch {
+                path,
+                mode: WatchMode::Persistent,
+            },
         }
     }
 

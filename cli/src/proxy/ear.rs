@@ -11,6 +11,7 @@
 //!
 //! Answers to: `protocol.md` sections 2 to 5 and 12, `ClientCnxn.SendThread.readResponse`.
 
+use super::stays;
 use bytes::Bytes;
 use gamekeeper_checker::history::{self as seen, Answer, Identity, Op, SessionEvent};
 use gamekeeper_client::frame::{BadLength, FrameCutter};
@@ -91,7 +92,7 @@ pub enum Heard {
         /// To which node.
         path: seen::Path,
     },
-    /// A request on watches that the format has no word for: from here on those of this
+    /// A request on watches that nobody can tell the fate of: from here on those of this
     /// connection are not known.
     WatchesLeftOut {
         /// Its operation's number.
@@ -183,6 +184,8 @@ enum What {
     Auth,
     /// setWatches.
     Watches,
+    /// addWatch, removeWatches: nothing that matters is in the body.
+    Arranged,
     /// Something whose answer does not matter.
     LeftOut,
 }
@@ -298,7 +301,7 @@ impl Ear {
         }
         let request = match Request::decode(header.op, body) {
             Ok(request) => request,
-            Err(_) => return self.without_a_word(header),
+            Err(_) => return self.unknown_to_servers(header, body),
         };
         let what = match &request {
             Request::Auth(_) => What::Auth,
@@ -320,6 +323,7 @@ impl Ear {
                 data: r.data,
                 exist: r.exist,
                 child: r.child,
+                stays: Vec::new(),
             }),
             request => Heard::Invoke {
                 xid: header.xid,
@@ -353,6 +357,26 @@ impl Ear {
                 }
             }
             Err(_) => Heard::LeftOut(Why::Foreign),
+        }
+    }
+
+    /// A request that our own servers do not take, though the history may have a word for it.
+    fn unknown_to_servers(&mut self, header: RequestHeader, body: &[u8]) -> Heard {
+        let (what, said) = match OpCode::from_wire(header.op) {
+            Some(code @ (OpCode::AddWatch | OpCode::RemoveWatches)) => {
+                let op = stays::request(code, body);
+                let xid = header.xid;
+                (What::Arranged, op.map(|op| Heard::Invoke { xid, op }))
+            }
+            Some(OpCode::SetWatches2) => {
+                let event = stays::set_again(body);
+                (What::Watches, event.map(Heard::Session))
+            }
+            Some(_) | None => (What::LeftOut, None),
+        };
+        match said {
+            Some(said) => self.await_answer(header.xid, what).err().unwrap_or(said),
+            None => self.without_a_word(header),
         }
     }
 
@@ -462,6 +486,7 @@ impl Ear {
         };
         let op = match waiting.what {
             What::Op(op) => op,
+            What::Arranged => return Some(arranged(&header)),
             What::Auth => return Some(auth_done(&header)),
             What::Watches => return Some(watches_set(&header)),
             What::LeftOut => return None,
@@ -484,6 +509,18 @@ impl Ear {
 
 fn garbled(what: &'static str) -> Heard {
     Heard::LeftOut(Why::Garbled(what))
+}
+
+fn arranged(header: &ReplyHeader) -> Heard {
+    Heard::Return {
+        xid: header.xid,
+        zxid: header.zxid.max(0),
+        result: match header.err {
+            0 => Ok(Answer::Done),
+            code => Err(seen::ErrorCode(code)),
+        },
+        closes: false,
+    }
 }
 
 fn auth_done(header: &ReplyHeader) -> Heard {

@@ -18,6 +18,7 @@ pub mod ear;
 pub mod ledger;
 mod relay;
 mod start;
+mod stays;
 
 pub use ledger::Tally;
 

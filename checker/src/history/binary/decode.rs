@@ -7,7 +7,7 @@ use super::{CODE_MAX, NULL, Tag};
 use crate::history::reader::{Batch, Interner};
 use crate::history::{
     Acl, Answer, Body, ErrorCode, EventType, Identity, Lapse, Op, Path, Record, SessionEvent, Stat,
-    SubAnswer, Txn, TxnKind,
+    SubAnswer, Txn, TxnKind, WatchKind, WatchMode,
 };
 use std::sync::Arc;
 
@@ -402,6 +402,16 @@ impl<'b> Decoder<'b> {
                 let version = self.i32()?;
                 place.put(Op::Check { path, version });
             }
+            14 => {
+                let mode = WatchMode::of_number(self.u8()?.into());
+                let mode = mode.ok_or("holds an unknown mode of a watch")?;
+                place.put(Op::AddWatch { path, mode });
+            }
+            15 => {
+                let watches = WatchKind::of_number(self.u8()?.into());
+                let watches = watches.ok_or("holds an unknown kind of watches")?;
+                place.put(Op::RemoveWatches { path, watches });
+            }
             _ => place.put(Op::Sync { path }),
         }
         Ok(())
@@ -494,11 +504,15 @@ impl<'b> Decoder<'b> {
             4 => SessionEvent::Abandoned {
                 session: self.i64()?,
             },
-            5 => SessionEvent::SetWatches {
+            kind @ (5 | 10) => SessionEvent::SetWatches {
                 relative_zxid: self.i64()?,
                 data: self.texts()?,
                 exist: self.texts()?,
                 child: self.texts()?,
+                stays: match kind {
+                    10 => WatchMode::join(self.texts()?, self.texts()?),
+                    _ => Vec::new(),
+                },
             },
             6 => SessionEvent::SetWatchesDone { zxid: self.i64()? },
             7 => SessionEvent::Auth {

@@ -3,7 +3,7 @@
 use super::{CODE_MAX, NULL, Tag};
 use crate::history::{
     Acl, Answer, Body, ErrorCode, EventType, Identity, Lapse, Op, Path, Record, SessionEvent, Stat,
-    Txn, TxnKind, Value,
+    Txn, TxnKind, Value, WatchMode,
 };
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -141,6 +141,8 @@ impl Payload {
             | Op::GetAcl { .. }
             | Op::Check { .. }
             | Op::Sync { .. }
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. }
             | Op::Close => {}
         }
     }
@@ -167,9 +169,14 @@ impl Payload {
                 ..
             } => self.learn(address),
             SessionEvent::SetWatches {
-                data, exist, child, ..
+                data,
+                exist,
+                child,
+                stays,
+                ..
             } => {
-                let paths = data.iter().chain(exist).chain(child);
+                let once = [data, exist, child].into_iter().flatten();
+                let paths = once.chain(stays.iter().map(|(path, _)| path));
                 paths.for_each(|path| self.learn(path));
             }
             SessionEvent::Auth { identity } => self.introduce_identity(identity),
@@ -293,6 +300,8 @@ impl Payload {
                 self.u32(ops.len() as u32);
                 ops.iter().for_each(|op| self.op(op));
             }
+            Op::AddWatch { mode, .. } => self.bytes.push(*mode as u8),
+            Op::RemoveWatches { watches, .. } => self.bytes.push(watches.number() as u8),
             Op::GetAcl { .. } | Op::Sync { .. } | Op::Close => {}
         }
     }
@@ -390,12 +399,18 @@ impl Payload {
                 data,
                 exist,
                 child,
+                stays,
             } => {
-                self.bytes.push(5);
+                self.bytes.push(if stays.is_empty() { 5 } else { 10 });
                 self.i64(*relative_zxid);
-                [data, exist, child]
-                    .into_iter()
-                    .for_each(|list| self.texts(list));
+                let lists = [data, exist, child];
+                lists.into_iter().for_each(|list| self.texts(list));
+                if !stays.is_empty() {
+                    for mode in [WatchMode::Persistent, WatchMode::Recursive] {
+                        self.u32(mode.among(stays).count() as u32);
+                        mode.among(stays).for_each(|path| self.text(path));
+                    }
+                }
             }
             SessionEvent::SetWatchesDone { zxid } => {
                 self.bytes.push(6);
@@ -440,5 +455,7 @@ fn op_code(op: &Op) -> u8 {
         Op::Sync { .. } => 11,
         Op::Multi { .. } => 12,
         Op::Close => 13,
+        Op::AddWatch { .. } => 14,
+        Op::RemoveWatches { .. } => 15,
     }
 }

@@ -40,7 +40,7 @@ const BLOCK_BYTES_MAX: usize = 32 << 20;
 const NULL: u32 = u32::MAX;
 
 /// Largest code of an operation.
-const CODE_MAX: u8 = 13;
+const CODE_MAX: u8 = 15;
 
 /// What an entry of a block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -131,6 +131,10 @@ struct Line<'a> {
     version: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     watch: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    mode: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    watches: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ephemeral: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +167,10 @@ struct Line<'a> {
     exist: Option<Vec<Text<'a>>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     child: Option<Vec<Text<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    persistent: Option<Vec<Text<'a>>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    recursive: Option<Vec<Text<'a>>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     scheme: Option<Text<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,8 @@
 use super::scan::Scanner;
 use crate::history::reader::Interner;
 use crate::history::{
-    Acl, Answer, Body, ErrorCode, Lapse, Op, Path, Record, Stat, SubAnswer, Value,
+    Acl, Answer, Body, ErrorCode, Lapse, Op, Path, Record, Stat, SubAnswer, Value, WatchKind,
+    WatchMode,
 };
 
 /// What a line says; None if it is not exactly as our writer would have written it.
@@ -141,6 +142,16 @@ impl<'a> Quick<'a, '_> {
             },
             "get_acl" => Op::GetAcl { path },
             "sync" => Op::Sync { path },
+            "add_watch" => {
+                self.must(b",\"mode\":\"")?;
+                let mode = WatchMode::of_name(self.scanner.rest_of_string()?)?;
+                Op::AddWatch { path, mode }
+            }
+            "remove_watches" => {
+                self.must(b",\"watches\":\"")?;
+                let watches = WatchKind::of_name(self.scanner.rest_of_string()?)?;
+                Op::RemoveWatches { path, watches }
+            }
             _ => return None,
         })
     }

@@ -4,7 +4,7 @@ use super::{Fault, Line, Text};
 use crate::history::reader::{Batch, Interner};
 use crate::history::{
     Acl, Answer, Body, ErrorCode, EventType, Identity, Lapse, Op, Record, SessionEvent, Txn,
-    TxnKind,
+    TxnKind, WatchKind, WatchMode,
 };
 use std::sync::Arc;
 
@@ -186,6 +186,22 @@ fn op_of(line: &Line<'_>, interner: &mut Interner, inside_multi: bool) -> Result
         },
         "check" => Op::Check { path, version },
         "sync" => Op::Sync { path },
+        "add_watch" => {
+            let name = need_text(&line.mode, "mode")?;
+            Op::AddWatch {
+                path,
+                mode: WatchMode::of_name(name)
+                    .ok_or_else(|| ("mode", format!("no mode of a watch: {name:?}")))?,
+            }
+        }
+        "remove_watches" => {
+            let name = need_text(&line.watches, "watches")?;
+            Op::RemoveWatches {
+                path,
+                watches: WatchKind::of_name(name)
+                    .ok_or_else(|| ("watches", format!("no kind of watches: {name:?}")))?,
+            }
+        }
         other => return Err(("f", format!("no operation: {other:?}"))),
     })
 }
@@ -265,6 +281,11 @@ fn session_event_of(line: &Line<'_>, interner: &mut Interner) -> Result<SessionE
             data: paths(interner, &line.data),
             exist: paths(interner, &line.exist),
             child: paths(interner, &line.child),
+            stays: {
+                let persistent = paths(interner, &line.persistent);
+                let recursive = paths(interner, &line.recursive);
+                WatchMode::join(persistent, recursive)
+            },
         },
         "set_watches_done" => SessionEvent::SetWatchesDone {
             zxid: need(line.zxid, "zxid")?,

@@ -112,6 +112,8 @@ impl<'a> Scanner<'a> {
             "value" => once(&mut line.value, self.string().map(Value::from)),
             "version" => once(&mut line.version, self.narrow_signed()),
             "watch" => once(&mut line.watch, self.flag()),
+            "mode" => once(&mut line.mode, self.text()),
+            "watches" => once(&mut line.watches, self.text()),
             "ephemeral" => once(&mut line.ephemeral, self.flag()),
             "sequential" => once(&mut line.sequential, self.flag()),
             "container" => once(&mut line.container, self.flag()),

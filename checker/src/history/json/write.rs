@@ -3,7 +3,7 @@
 use super::{AclLine, HeaderLine, Line, StartLine, StartNodeLine, Text};
 use crate::history::{
     Acl, Answer, Body, ErrorCode, FORMAT_VERSION, Header, History, Lapse, Op, Path, Piece, Record,
-    SessionEvent, Start, SyncPromise, Txn, World,
+    SessionEvent, Start, SyncPromise, Txn, WatchMode, World,
 };
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -125,12 +125,12 @@ fn text(text: &str) -> Option<Text<'_>> {
 }
 
 fn texts(paths: &[Path]) -> Option<Vec<Text<'_>>> {
-    Some(
-        paths
-            .iter()
-            .map(|path| Text(Cow::Borrowed(&**path)))
-            .collect(),
-    )
+    Some(texts_of(paths))
+}
+
+fn texts_of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<Text<'a>> {
+    let texts = paths.into_iter().map(|path| Text(Cow::Borrowed(&**path)));
+    texts.collect()
 }
 
 fn session_text<'a>(session: i64) -> Option<Text<'a>> {
@@ -220,6 +220,8 @@ fn op_into<'a>(op: &'a Op, line: &mut Line<'a>) {
             };
             line.ops = Some(ops.iter().map(part_of).collect());
         }
+        Op::AddWatch { mode, .. } => line.mode = text(mode.name()),
+        Op::RemoveWatches { watches, .. } => line.watches = text(watches.name()),
         Op::GetAcl { .. } | Op::Sync { .. } | Op::Close => {}
     }
 }
@@ -302,9 +304,16 @@ fn session_event_into<'a>(event: &'a SessionEvent, line: &mut Line<'a>) {
             data,
             exist,
             child,
+            stays,
         } => {
             line.last_zxid = Some(*relative_zxid);
             (line.data, line.exist, line.child) = (texts(data), texts(exist), texts(child));
+            let of = |mode: WatchMode| {
+                let list = texts_of(mode.among(stays));
+                (!list.is_empty()).then_some(list)
+            };
+            line.persistent = of(WatchMode::Persistent);
+            line.recursive = of(WatchMode::Recursive);
             "set_watches"
         }
         SessionEvent::SetWatchesDone { zxid } => {

@@ -20,7 +20,7 @@
 //! | P7 | one mzxid, one value, and that which was written if the write was recorded; nothing recorded is seen before it was sent | values that no recorded client wrote: a stranger did |
 //! | P9 | a node seen before and after was there in between, in lists too; a recorded change of children shows in every later Stat of the parent | a node gone for good: a stranger may delete |
 //! | P10 | a registration must have fired by the first change that a recorded write, a Stat or another client's notification proves, where the ACL is known to have let the client read; a notification never follows an answer that shows its zxid | changes that left no trace; nodes whose ACL may have been changed |
-//! | P11 | all: one registration, one notification | persistent watches are no part of the format |
+//! | P11 | one registration, one notification; a watch that stays is told of every recorded change, and of each that a Stat or another client's notification proves, where the ACL is known to have let the client read | changes that left no trace |
 //! | P12 | a registration of that kind, on a node that was (or was not) there, made before; a recorded request at its zxid did it; zxids never fall; what setWatches made up for had been asked for | whether a stranger's write with that zxid exists |
 //! | P13 | after a recorded close no ephemeral of the session, and no transaction | ends by expiry: their zxid is not known |
 //! | P14 | nobody is told of an expiry too early, or served after it | an ephemeral gone early: a stranger may delete it |
@@ -41,10 +41,12 @@
 //! | `numbers` | sequence numbers and counters of children |
 //! | `rights` | ACLs, as far as they are known |
 //! | `events` | what watches must have fired by |
+//! | `courses` | what watches that stay must be told |
 //!
 //! Answers to: `consistency.md` 3.2, open world ("Stats chain"); 3.4.
 
 mod chain;
+mod courses;
 mod deeds;
 mod events;
 mod listings;
@@ -59,6 +61,7 @@ use super::times::records;
 use crate::model::{AclTable, PathId, Paths};
 use crate::verdict::{Class, Property, Violation};
 use chain::Life;
+use courses::Certain;
 use deeds::Deeds;
 use events::Events;
 use rights::Rights;
@@ -83,6 +86,7 @@ pub struct Overheard<'c, 'h> {
     lives: FxHashMap<PathId, Vec<Life>>,
     rights: Rights,
     events: Events,
+    certain: Certain,
 }
 
 /// Judges what no stranger's write can excuse, notifications apart.
@@ -107,6 +111,7 @@ pub fn check<'c, 'h>(
         lives: FxHashMap::default(),
         rights: Rights::default(),
         events: Events::default(),
+        certain: Certain::default(),
     };
     open.claim()?;
     for (index, request) in open.case.requests.iter().enumerate() {
@@ -124,6 +129,7 @@ pub fn check<'c, 'h>(
     open.check_refusals()?;
     open.check_rights()?;
     open.gather_events()?;
+    open.gather_courses();
     Ok((case, open))
 }
 

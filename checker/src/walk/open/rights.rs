@@ -170,7 +170,11 @@ impl<'h> Overheard<'_, 'h> {
             Op::GetAcl { .. } => Some((path, READ | ADMIN)),
             Op::Set { .. } => Some((path, WRITE)),
             Op::SetAcl { .. } => Some((path, ADMIN)),
-            Op::Sync { .. } | Op::Multi { .. } | Op::Close => None,
+            Op::Sync { .. }
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. }
+            | Op::Multi { .. }
+            | Op::Close => None,
         }
     }
 
@@ -211,10 +215,19 @@ impl<'h> Overheard<'_, 'h> {
     }
 
     /// The ACL of a path after a zxid, if it is known.
-    fn acl_at(&self, path: PathId, zxid: i64) -> Option<(AclId, Option<RequestIndex>)> {
+    pub(super) fn acl_at(&self, path: PathId, zxid: i64) -> Option<(AclId, Option<RequestIndex>)> {
         let steady = self.steady(path, zxid, AVERSION)?;
         let place = (path, steady.life, steady.value);
         self.rights.known.get(&place).copied()
+    }
+
+    /// The ACL with which a node was made at `zxid`.
+    pub(super) fn acl_of_newborn(
+        &self,
+        path: PathId,
+        zxid: i64,
+    ) -> Option<(AclId, Option<RequestIndex>)> {
+        self.rights.known.get(&(path, zxid, 0)).copied()
     }
 
     /// True if `who` surely may read the node of that life and aversion.
@@ -229,7 +242,7 @@ impl<'h> Overheard<'_, 'h> {
             return false;
         };
         let known = match event {
-            EventType::NodeCreated => self.rights.known.get(&(path, zxid, 0)).copied(),
+            EventType::NodeCreated => self.acl_of_newborn(path, zxid),
             EventType::NodeDataChanged | EventType::NodeChildrenChanged => self.acl_at(path, zxid),
             // As it was before; nobody can say who was the last to change it.
             EventType::NodeDeleted => None,

@@ -4,6 +4,7 @@
 
 use super::connection::{Connection, Found, Table, tables_of};
 use super::known::Known;
+use super::stays::Wanted;
 use super::{Registration, Watcher};
 use crate::history::{Body, EventType, Path, SessionEvent};
 use crate::model::Who;
@@ -69,6 +70,7 @@ impl<'h> Watcher<'_, 'h> {
             | SessionEvent::Abandoned { .. } => {
                 *connection = Connection {
                     begun: true,
+                    names_zxids: self.naming.contains(&(process, index)),
                     ..Connection::default()
                 }
             }
@@ -100,9 +102,19 @@ impl<'h> Watcher<'_, 'h> {
             data,
             exist,
             child,
+            stays,
         }) = &self.case.history.records[sent as usize].body
         else {
             return Ok(());
+        };
+        let wanted = |path: &'h Path, mode| Wanted {
+            path,
+            mode,
+            zxid,
+            record: index,
+            who: Who::default(),
+            sure: zxid > 0,
+            again: true,
         };
         let mut due = Vec::new();
         for wish in wishes(data, exist, child) {
@@ -132,11 +144,14 @@ impl<'h> Watcher<'_, 'h> {
                 }
             }
         }
+        // What stays makes up for nothing.
+        for (path, mode) in stays {
+            self.stay(process, &wanted(path, *mode));
+        }
         let connection = self.connections.entry(process).or_default();
         for &(event, path) in &due {
-            let told = connection
-                .caught_up
-                .iter()
+            let told = (connection.caught_up.iter())
+                .chain(&connection.caught_up_perhaps)
                 .any(|&(seen, at, _)| (seen, at) == (event, path));
             if !told {
                 let reason = format!(

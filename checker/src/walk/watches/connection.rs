@@ -5,7 +5,8 @@
 //!
 //! Answers to: `protocol.md` section 12.
 
-use crate::history::{ErrorCode, EventType, Op};
+use super::standing::{Post, Scope, Standing};
+use crate::history::{ErrorCode, EventType, Op, WatchKind, WatchMode};
 use crate::model::{Event, Who};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -73,6 +74,15 @@ pub struct Connection<'h> {
     pub live: BTreeMap<Key<'h>, Live<'h>>,
     /// Registrations by the zxid at which they fire.
     pub due: BTreeSet<(i64, Key<'h>)>,
+    /// Registrations that stay.
+    pub standing: BTreeMap<Post<'h>, Standing>,
+    /// Those by the zxid at which their client must be told something.
+    pub standing_due: BTreeSet<(i64, Post<'h>)>,
+    /// Those of which it is not known how far their client was told.
+    pub unclear: BTreeSet<Post<'h>>,
+    /// Its server names transactions in notifications, as those do that keep several modes of
+    /// watches on one path.
+    pub names_zxids: bool,
     /// What has fired and was not registered since.
     pub used_up: BTreeSet<Key<'h>>,
     /// Perhaps registered: the request was lost, or its prefix is not known.
@@ -85,6 +95,8 @@ pub struct Connection<'h> {
     pub heard: BTreeSet<&'h str>,
     /// Notifications that only a setWatches on its way explains.
     pub caught_up: Vec<(EventType, &'h str, u32)>,
+    /// Notifications that a setWatches on its way explains, and a watch that stays as well.
+    pub caught_up_perhaps: Vec<(EventType, &'h str, u32)>,
     /// The zxid of the last notification.
     pub last_zxid: i64,
     /// The answer that showed most so far: its zxid and record.
@@ -99,6 +111,8 @@ impl<'h> Connection<'h> {
         self.left_out = true;
         self.live.clear();
         self.due.clear();
+        self.standing.clear();
+        self.standing_due.clear();
         self.again.clear();
         self.caught_up.clear();
     }
@@ -108,6 +122,94 @@ impl<'h> Connection<'h> {
         self.due.clear();
         let live = std::mem::take(&mut self.live);
         self.perhaps.extend(live.into_keys());
+        self.standing_due.clear();
+        for standing in self.standing.values_mut() {
+            standing.sure = false;
+        }
+    }
+
+    /// Takes a registration that stays out, to be changed and put back.
+    pub fn lift(&mut self, post: Post<'h>) -> Option<Standing> {
+        let standing = self.standing.remove(&post)?;
+        if let Some(due) = standing.due() {
+            self.standing_due.remove(&(due.zxid, post));
+        }
+        self.unclear.remove(&post);
+        Some(standing)
+    }
+
+    /// Puts a registration that stays in.
+    pub fn stand(&mut self, post: Post<'h>, standing: Standing) {
+        if let Some(due) = standing.due() {
+            self.standing_due.insert((due.zxid, post));
+        }
+        if standing.is_unclear() {
+            self.unclear.insert(post);
+        }
+        self.standing.insert(post, standing);
+    }
+
+    /// From here on nothing is asked of a registration that stays, if there is one.
+    pub fn doubt(&mut self, post: Post<'h>) {
+        if let Some(mut standing) = self.lift(post) {
+            standing.sure = false;
+            self.stand(post, standing);
+        }
+    }
+
+    /// A one-shot watch was registered: where only one mode has room it is the only one now.
+    pub fn meets(&mut self, (table, path): Key<'h>) {
+        for scope in [Scope::Node, Scope::List, Scope::Below] {
+            if scope.table() == table && !self.names_zxids {
+                self.doubt((scope, path));
+            }
+        }
+    }
+
+    /// A watch that stays is registered: which others may be gone where only one mode has room.
+    pub fn meets_standing(&mut self, path: &'h str, mode: WatchMode) {
+        if self.names_zxids {
+            return;
+        }
+        match mode {
+            WatchMode::Persistent => self.doubt((Scope::Below, path)),
+            WatchMode::Recursive => {
+                // What changes the node is told by either, what changes the list is not.
+                self.doubt((Scope::List, path));
+                let list = (Table::Child, path);
+                if self.remove(list).is_some() {
+                    self.perhaps.insert(list);
+                }
+            }
+        }
+    }
+
+    /// removeWatches did what it was asked to.
+    pub fn take_away(&mut self, path: &'h str, kind: WatchKind) {
+        let (tables, scopes): (&[Table], &[Scope]) = match kind {
+            WatchKind::Any => (
+                &[Table::Data, Table::Child],
+                &[Scope::Node, Scope::List, Scope::Below],
+            ),
+            WatchKind::Data => (&[Table::Data], &[Scope::Node, Scope::Below]),
+            WatchKind::Children => (&[Table::Child], &[Scope::List]),
+            WatchKind::Persistent => (&[], &[Scope::Node, Scope::List]),
+            WatchKind::Recursive => (&[], &[Scope::Below]),
+        };
+        for &table in tables {
+            self.remove((table, path));
+            self.used_up.remove(&(table, path));
+            self.perhaps.remove(&(table, path));
+        }
+        // A kind that names a table takes away whatever is in it, or what fires once only.
+        let perhaps = matches!(kind, WatchKind::Data | WatchKind::Children);
+        for &scope in scopes {
+            match perhaps {
+                true if self.names_zxids => {}
+                true => self.doubt((scope, path)),
+                false => drop(self.lift((scope, path))),
+            }
+        }
     }
 
     /// Takes a registration out; it counts as fired.

@@ -9,8 +9,9 @@
 //! Answers to: `consistency.md` P10 to P12, P20.
 
 use super::connection::{Key, Table, tables_of};
+use super::standing::{Course, Post, Scope, Told, Trigger};
 use crate::history::EventType;
-use crate::model::{Access, Event, Who};
+use crate::model::{Access, AclId, Event, NO_PATH, PathId, Who};
 use crate::walk::open::Overheard;
 use crate::walk::replay::Replay;
 
@@ -103,17 +104,57 @@ impl<'c, 'h> Known<'c, 'h> {
     }
 
     /// True if `event` on a path surely happened, and where the walk has it.
-    pub fn surely_fired(self, event: Event, path: &str) -> bool {
+    pub fn surely_fired(self, (zxid, event): (i64, EventType), path: &str) -> bool {
         self.walk().is_some_and(|replay| {
             let path = replay.tree.paths.find(path);
-            path.is_some_and(|path| replay.surely_fired(event.zxid, event.event, path))
+            path.is_some_and(|path| replay.surely_fired(zxid, event, path))
         })
     }
 
     /// True if `who` may surely not be told of an event of the walk.
-    pub fn forbids(self, event: Event, who: Who) -> bool {
+    pub fn forbids(self, acl: AclId, who: Who) -> bool {
         self.walk()
-            .is_some_and(|replay| replay.tree.acls.access(event.acl, READ, who) == Access::No)
+            .is_some_and(|replay| replay.tree.acls.access(acl, READ, who) == Access::No)
+    }
+
+    /// Everything known of that a watch which stays fires on, for a client that is `who`.
+    pub fn course(self, post: Post<'_>, who: Who) -> Course {
+        match self {
+            Known::Nothing => Course::default(),
+            Known::Walked(replay) => course_of_walk(replay, post),
+            Known::Overheard(overheard) => Course::new(overheard.course(post, who)),
+        }
+    }
+
+    /// The number of a path; [`NO_PATH`] if nothing is known of it.
+    pub fn path(self, path: &str) -> PathId {
+        let found = match self {
+            Known::Nothing => None,
+            Known::Walked(replay) => replay.tree.paths.find(path),
+            Known::Overheard(overheard) => overheard.path(path),
+        };
+        found.unwrap_or(NO_PATH)
+    }
+
+    /// The name of a path that a course holds.
+    pub fn name(self, path: PathId) -> &'c str {
+        match self {
+            Known::Nothing => "",
+            Known::Walked(replay) => replay.tree.paths.name(path),
+            Known::Overheard(overheard) => overheard.name(path),
+        }
+    }
+
+    /// True if a notification can be of something that no course knows.
+    pub fn may_be_unseen(self, told: Told, path: &str) -> bool {
+        match self {
+            Known::Nothing => true,
+            Known::Walked(replay) => {
+                let named = told.zxid > 0 && replay.transaction_at(told.zxid).is_some();
+                !named && self.could_have_fired(told.event, path)
+            }
+            Known::Overheard(overheard) => !overheard.knows_all_of(told.zxid),
+        }
     }
 
     /// The event that setWatches makes up for, in the state after `zxid`; None if the watch
@@ -161,6 +202,32 @@ impl<'c, 'h> Known<'c, 'h> {
                 .then_some(EventType::NodeChildrenChanged),
         }
     }
+}
+
+fn course_of_walk(replay: &Replay<'_, '_>, (scope, path): Post<'_>) -> Course {
+    let tree = &replay.tree;
+    let Some(path) = tree.paths.find(path) else {
+        return Course::default();
+    };
+    let paths: Vec<PathId> = match scope {
+        Scope::Node | Scope::List => vec![path],
+        Scope::Below => tree.watched_below(path).collect(),
+    };
+    let mut triggers = Vec::new();
+    for path in paths {
+        let name = tree.paths.name(path);
+        let events = tree.events(path).iter();
+        let seen = events.filter(|event| scope.fires(event.event));
+        triggers.extend(seen.map(|event| Trigger {
+            zxid: event.zxid,
+            event: event.event,
+            path,
+            acl: Some(event.acl),
+            must: must_arrive(replay, *event, name),
+        }));
+    }
+    triggers.sort_by_key(|trigger| (trigger.zxid, trigger.path));
+    Course::new(triggers)
 }
 
 /// True if an event must reach whoever waits for it: it surely happened, and surely

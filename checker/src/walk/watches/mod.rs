@@ -12,6 +12,8 @@
 //! | `connection` | what is registered on a connection |
 //! | `known` | what is known of the events: nothing, the walk's, or what was overheard |
 //! | `told` | a notification came |
+//! | `standing` | watches that stay when they fire |
+//! | `stays` | addWatch, removeWatches, and what those were told |
 //! | `again` | connections, and watches registered again with setWatches |
 //!
 //! Answers to: `consistency.md` P10 to P12, P20; `protocol.md` section 12.
@@ -19,24 +21,35 @@
 mod again;
 mod connection;
 mod known;
+mod standing;
+mod stays;
 mod told;
 
 use super::case::{Case, Request, Role};
 use super::open::Overheard;
 use super::replay::Replay;
 use super::times::records;
-use crate::history::{Body, Op, Record, SessionEvent};
+use crate::history::{Body, Op, Record, SessionEvent, WatchMode};
 use crate::model::Who;
 use crate::verdict::{Class, Property, Violation};
 use connection::{Connection, Found, Key, Live, found};
 pub use connection::{Table, registers, tables_of};
 use known::Known;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use standing::Course;
+pub use standing::{Post, Scope, Trigger};
+use stays::naming;
+use std::rc::Rc;
 
 struct Watcher<'c, 'h> {
     case: &'c Case<'h>,
     known: Known<'c, 'h>,
     connections: FxHashMap<u32, Connection<'h>>,
+    /// What watches that stay fire on, of those that were asked for last.
+    courses: FxHashMap<Post<'h>, (Who, Rc<Course>)>,
+    /// The records with which connections begin whose server names transactions in
+    /// notifications, by process; 0 if the beginning was not recorded.
+    naming: FxHashSet<(u32, u32)>,
     matched: usize,
 }
 
@@ -59,17 +72,25 @@ pub fn watch_paths(replay: &mut Replay<'_, '_>) {
         if registers(request.op).is_some() {
             replay.tree.watch(request.path);
         }
+        if let Op::AddWatch { mode, .. } = request.op {
+            watch_all(replay, request.op.path().map(|path| &**path), *mode);
+        }
     }
     for record in &case.history.records {
         match &record.body {
             Body::Notify { path, .. } => watch(replay, path),
             Body::Session(SessionEvent::SetWatches {
-                data, exist, child, ..
+                data,
+                exist,
+                child,
+                stays,
+                ..
             }) => {
-                data.iter()
-                    .chain(exist)
-                    .chain(child)
-                    .for_each(|path| watch(replay, path));
+                let lists = [data, exist, child].into_iter().flatten();
+                lists.for_each(|path| watch(replay, path));
+                for (path, mode) in stays {
+                    watch_all(replay, Some(path), *mode);
+                }
             }
             Body::Invoke { .. }
             | Body::Return { .. }
@@ -84,6 +105,16 @@ pub fn watch_paths(replay: &mut Replay<'_, '_>) {
 fn watch<'h>(replay: &mut Replay<'_, 'h>, path: &'h str) {
     let path = replay.tree.paths.id(path);
     replay.tree.watch(path);
+}
+
+fn watch_all<'h>(replay: &mut Replay<'_, 'h>, path: Option<&'h str>, mode: WatchMode) {
+    let Some(path) = path.map(|path| replay.tree.paths.id(path)) else {
+        return;
+    };
+    match mode {
+        WatchMode::Persistent => replay.tree.watch(path),
+        WatchMode::Recursive => replay.tree.watch_below(path),
+    }
 }
 
 /// The first pass: P11 and P12 by counting.
@@ -121,11 +152,17 @@ impl<'c, 'h> Watcher<'c, 'h> {
             case,
             known,
             connections: FxHashMap::default(),
+            courses: FxHashMap::default(),
+            naming: naming(case.history),
             matched: 0,
         }
     }
 
     fn run(mut self) -> Result<usize, Box<Violation>> {
+        for &(process, _) in self.naming.iter().filter(|(_, begin)| *begin == 0) {
+            let connection = self.connections.entry(process).or_default();
+            connection.names_zxids = true;
+        }
         let history = self.case.history;
         for (index, record) in history.records.iter().enumerate() {
             self.take(index as u32, record)?;
@@ -158,6 +195,10 @@ impl<'c, 'h> Watcher<'c, 'h> {
         connection.who = Some(request.who);
         if matches!((request.op, request.answer), (Op::Close, Some(Ok(_)))) {
             connection.close();
+        }
+        if request.op.arranges_watches() {
+            self.arranged(index, process, request);
+            return Ok(());
         }
         let (Some(table), Some(path)) = (registers(request.op), request.op.path()) else {
             return Ok(());
@@ -219,7 +260,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
             .take_while(|(zxid, _)| *zxid <= request.zxid);
         let mut overdue = overdue.filter(|(_, key)| after_again || !connection.live[key].again);
         let Some(&(zxid, key)) = overdue.next() else {
-            return Ok(());
+            return self.check_standing_due(index, process, request, after_again);
         };
         let live = connection.live[&key];
         let reason = format!(
@@ -256,6 +297,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
         if let Some(known) = connection.live.get(&key).copied() {
             // One that fired unseen, because the node was not to be read, is used up.
             if by_walk && known.fires.is_none_or(|event| event.zxid > zxid) {
+                connection.meets(key);
                 return;
             }
             connection.remove(key);
@@ -273,6 +315,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
             }
         }
         connection.put(key, live);
+        connection.meets(key);
     }
 
     fn violation(&self, property: Property, indices: &[u32], reason: String) -> Box<Violation> {

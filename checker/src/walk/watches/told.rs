@@ -5,7 +5,9 @@
 use super::Watcher;
 use super::connection::{Key, Live, tables_of};
 use super::known::Known;
+use super::standing::Trigger;
 use crate::history::EventType;
+use crate::model::AclId;
 use crate::verdict::{Property, Violation};
 
 impl<'h> Watcher<'_, 'h> {
@@ -27,6 +29,7 @@ impl<'h> Watcher<'_, 'h> {
         self.matched += 1;
         self.check_in_time(index, process, zxid, path)?;
         self.check_deed(index, process, zxid, event, path)?;
+        let stays = self.tell_standing(process, zxid, event, path);
         let known = self.known;
         let connection = self.connections.entry(process).or_default();
         connection.heard.insert(path);
@@ -73,6 +76,12 @@ impl<'h> Watcher<'_, 'h> {
             return Ok(());
         }
         let connection = self.connections.entry(process).or_default();
+        if let Some((record, of)) = stays {
+            if !connection.again.is_empty() {
+                connection.caught_up_perhaps.push((event, path, index));
+            }
+            return self.check_standing(index, process, zxid, (record, of));
+        }
         if perhaps {
             return Ok(());
         }
@@ -80,7 +89,7 @@ impl<'h> Watcher<'_, 'h> {
             connection.caught_up.push((event, path, index));
             return Ok(());
         }
-        self.unexplained(index, process, event, path)
+        self.unexplained(index, process, zxid, event, path)
     }
 
     /// P10 for a notification that names its transaction, whoever asked for it and when: a
@@ -147,6 +156,7 @@ impl<'h> Watcher<'_, 'h> {
         &mut self,
         index: u32,
         process: u32,
+        zxid: i64,
         event: EventType,
         path: &'h str,
     ) -> Result<(), Box<Violation>> {
@@ -154,6 +164,10 @@ impl<'h> Watcher<'_, 'h> {
         // What was registered before the recording began is not known.
         if self.known.overheard().is_some() && !connection.begun {
             return Ok(());
+        }
+        if let Some((record, property, reason)) = self.why_not_standing(process, zxid, event, path)
+        {
+            return Err(self.violation(property, &[record, index], reason));
         }
         let mut keys = tables_of(event).iter().map(|&table| (table, path));
         let live = keys.clone().find_map(|key| connection.live.get(&key));
@@ -201,20 +215,62 @@ impl<'h> Watcher<'_, 'h> {
         let zxid = match (self.known, live.fires) {
             (Known::Nothing, _) | (Known::Walked(_), None) => return Ok(()),
             // Where the transaction was only placed by the walk, its number proves nothing.
-            (Known::Walked(_), Some(fires)) if !self.known.surely_fired(fires, live.path) => {
+            (Known::Walked(_), Some(fires))
+                if !(self.known).surely_fired((fires.zxid, fires.event), live.path) =>
+            {
+                return Ok(());
+            }
+            // What nobody was told of may have fired it before, if it does not say which.
+            (Known::Walked(_), Some(fires))
+                if told <= 0 && (self.known).could_have_fired(fires.event, live.path) =>
+            {
                 return Ok(());
             }
             (Known::Walked(_), Some(fires)) => fires.zxid,
             (Known::Overheard(_), _) if told <= 0 => return Ok(()),
             (Known::Overheard(_), _) => told,
         };
+        let acl = live.fires.map(|fires| fires.acl);
+        self.in_order(index, process, zxid, (live.record, acl))
+    }
+
+    /// As [`Watcher::check_order`], for a watch that stays.
+    fn check_standing(
+        &mut self,
+        index: u32,
+        process: u32,
+        told: i64,
+        (record, of): (u32, Option<Trigger>),
+    ) -> Result<(), Box<Violation>> {
+        let surely = |of: &Trigger| {
+            let known = self.known;
+            let path = known.name(of.path);
+            known.surely_fired((of.zxid, of.event), path)
+        };
+        let zxid = match (self.known, of.filter(surely)) {
+            (Known::Nothing, _) | (Known::Walked(_), None) => return Ok(()),
+            (Known::Walked(_), Some(of)) => of.zxid,
+            (Known::Overheard(_), _) if told <= 0 => return Ok(()),
+            (Known::Overheard(_), _) => told,
+        };
+        let acl = of.and_then(|of| of.acl);
+        self.in_order(index, process, zxid, (record, acl))
+    }
+
+    fn in_order(
+        &mut self,
+        index: u32,
+        process: u32,
+        zxid: i64,
+        (record, acl): (u32, Option<AclId>),
+    ) -> Result<(), Box<Violation>> {
         let connection = self.connections.entry(process).or_default();
         if zxid < connection.last_zxid {
             let reason = format!(
                 "a notification of {zxid:#x} came after one of {:#x}",
                 connection.last_zxid
             );
-            return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
+            return Err(self.violation(Property::WatchNotSpurious, &[record, index], reason));
         }
         connection.last_zxid = zxid;
         let who = connection.who;
@@ -228,11 +284,12 @@ impl<'h> Watcher<'_, 'h> {
             );
             return Err(self.violation(Property::WatchBeforeData, &[other.record, index], reason));
         }
-        if let (Some(who), Some(fires)) = (who, live.fires)
-            && self.known.forbids(fires, who)
+        self.check_standing_order(index, process, zxid)?;
+        if let (Some(who), Some(acl)) = (who, acl)
+            && self.known.forbids(acl, who)
         {
             let reason = "a client was notified of a node that it may not read".to_string();
-            return Err(self.violation(Property::AccessControl, &[live.record, index], reason));
+            return Err(self.violation(Property::AccessControl, &[record, index], reason));
         }
         Ok(())
     }
