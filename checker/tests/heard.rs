@@ -155,6 +155,46 @@ fn no_forged_notification_is_confirmed() {
     }
 }
 
+/// The same of watches that stay, but for those that may be gone, of which nothing is asked.
+#[test]
+fn hardly_a_forged_notification_of_watches_that_stay_is_confirmed() {
+    let mut refused: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for seed in 0..16 {
+        let shape = Shape {
+            losses: 0,
+            watches: 0,
+            acls: false,
+            stay: 4,
+            ..Shape::default()
+        };
+        let history = valid_history(seed, shape);
+        let honest = certified(&history, seed);
+        assert_eq!(rule_against(&history, &honest), None, "seed {seed}");
+        let told = history.records.iter().enumerate();
+        let told = told.filter(|(_, record)| matches!(record.body, Body::Notify { .. }));
+        for (at, _) in told {
+            for (name, broken, by, allowed) in spoiled(&history, at) {
+                let count = refused.entry(name).or_default();
+                match rule_against(&broken, &moved(&honest, at, by)) {
+                    Some(rule) => {
+                        assert!(allowed.contains(&rule), "{name} by {rule}");
+                        count.0 += 1;
+                    }
+                    None => count.1 += 1,
+                }
+            }
+        }
+    }
+    println!("{refused:?}");
+    assert_eq!(refused.len(), 5);
+    for (name, (found, confirmed)) in refused {
+        assert!(
+            found > 30 && found > 4 * confirmed,
+            "{name}: {found}, {confirmed}"
+        );
+    }
+}
+
 /// What the judge names in a broken life, the second opinion refuses in a forged certificate.
 #[test]
 fn a_notification_that_comes_too_late_is_refused() {

@@ -9,6 +9,7 @@
 mod node;
 mod order;
 mod read;
+mod stays;
 mod watch;
 
 pub use crate::dice::Dice;
@@ -146,6 +147,35 @@ pub const MUTATORS: [(Property, &str, Mutator); 25] = [
         Property::AccessControl,
         "a read is allowed what it may not",
         node::allowed,
+    ),
+];
+
+/// What can be broken where watches stay when they fire, which the simulator's clients have not.
+pub const OF_STAYING: [(Property, &str, Mutator); 5] = [
+    (
+        Property::WatchBeforeData,
+        "a watch that stays is told after newer data",
+        stays::too_late,
+    ),
+    (
+        Property::WatchOneShot,
+        "a watch that stays skips a change",
+        stays::skipped,
+    ),
+    (
+        Property::WatchOneShot,
+        "a watch that stays is told twice",
+        stays::twice,
+    ),
+    (
+        Property::WatchNotSpurious,
+        "a watch that stays is told of nothing",
+        stays::of_nothing,
+    ),
+    (
+        Property::WatchNotSpurious,
+        "a recursive watch is told of a list",
+        stays::of_a_list,
     ),
 ];
 
