@@ -60,7 +60,8 @@ server.1=127.0.0.1:22881:23881
 server.2=127.0.0.1:22882:23882
 server.3=127.0.0.1:22883:23883
 CFG
-  java -Xmx192m -cp "$jar:$log" org.apache.zookeeper.server.quorum.QuorumPeerMain "$dir/zoo.cfg" \
+  java -Xmx192m -Dzookeeper.extendedTypesEnabled=true -Dznode.container.checkIntervalMs=500 \
+    -cp "$jar:$log" org.apache.zookeeper.server.quorum.QuorumPeerMain "$dir/zoo.cfg" \
     >> "$dir/out.log" 2>&1 &
   server[$n]=$!
 }

@@ -4,8 +4,8 @@
 //
 // Three clients at a time, each alive for some seconds: counters by compare-and-set, nodes of every
 // kind, transactions, watches and their removal, ACLs, requests by the dozen without waiting,
-// sessions closed and sessions left behind. With "also", what a closed history cannot hold:
-// containers, nodes with a time to live, persistent watches. Errors are what it is for.
+// containers and nodes with a time to live, sessions closed and sessions left behind. With "also",
+// what a closed history cannot hold: reconfigurations, persistent watches. Errors are what it is for.
 
 import java.util.*;
 import java.util.concurrent.*;
@@ -159,13 +159,33 @@ public class Load {
         zk.removeAllWatches("/java/left", Watcher.WatcherType.Any, false);
     }
 
-    void strange() throws KeeperException, InterruptedException {
-        switch (draw.nextInt(4)) {
-            case 0 -> zk.create("/java/c" + draw.nextInt(3), value(), OPEN, CreateMode.CONTAINER);
-            case 1 -> zk.create("/java/c" + draw.nextInt(3) + "/n-", value(), OPEN, CreateMode.PERSISTENT_SEQUENTIAL);
-            case 2 -> zk.create("/java/t" + draw.nextInt(3), value(), OPEN, CreateMode.PERSISTENT_WITH_TTL, new Stat(), 1000);
-            default -> zk.reconfigure((String) null, "9", null, -1, new Stat());
+    /** Nodes that the servers remove by themselves. */
+    void passing() throws KeeperException, InterruptedException {
+        String container = "/java/c" + draw.nextInt(3), shortly = "/java/t" + draw.nextInt(3);
+        long ttl = 300 + draw.nextInt(1200);
+        switch (draw.nextInt(9)) {
+            case 0 -> zk.create(container, value(), OPEN, CreateMode.CONTAINER);
+            case 1 -> zk.create(container + "/n-", value(), OPEN, CreateMode.PERSISTENT_SEQUENTIAL);
+            case 2, 3 -> {
+                for (String child : zk.getChildren(container, draw.nextBoolean())) {
+                    zk.delete(container + "/" + child, -1);
+                }
+            }
+            case 4 -> zk.create(shortly, value(), OPEN, CreateMode.PERSISTENT_WITH_TTL, new Stat(), ttl);
+            case 5 -> zk.setData(shortly, value(), -1);
+            case 6 -> zk.create("/java/s-", value(), OPEN, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL, new Stat(), ttl);
+            case 7 -> zk.multi(List.of(
+                Op.create(container, value(), OPEN, CreateMode.CONTAINER),
+                Op.create(container + "/t", value(), OPEN, CreateMode.PERSISTENT_WITH_TTL, ttl)));
+            default -> {
+                zk.exists(container, draw.nextBoolean());
+                zk.getData(shortly, draw.nextBoolean(), new Stat());
+            }
         }
+    }
+
+    void strange() throws KeeperException, InterruptedException {
+        zk.reconfigure((String) null, "9", null, -1, new Stat());
     }
 
     void looks() throws KeeperException, InterruptedException {
@@ -188,7 +208,7 @@ public class Load {
     }
 
     void step() throws InterruptedException {
-        switch (draw.nextInt(also ? 15 : 12)) {
+        switch (draw.nextInt(also ? 17 : 14)) {
             case 0 -> counted("increment", this::increment);
             case 1 -> counted("pair", this::pair);
             case 2 -> counted("move", this::movings);
@@ -199,8 +219,9 @@ public class Load {
             case 8, 9 -> counted("watch", this::watched);
             case 10 -> counted("sync", this::synced);
             case 11 -> counted("look", this::looks);
-            case 12 -> counted("persistent", this::persistent);
-            case 13 -> counted("unwatch", this::unwatched);
+            case 12, 13 -> counted("passing", this::passing);
+            case 14 -> counted("persistent", this::persistent);
+            case 15 -> counted("unwatch", this::unwatched);
             default -> counted("strange", this::strange);
         }
     }

@@ -1,11 +1,13 @@
 //! What the proxy's ear makes of bytes: conversations, and anything else.
 
-use gamekeeper_checker::history::{Answer, ErrorCode, Op, SessionEvent, WatchKind, WatchMode};
+use gamekeeper_checker::history::{
+    Acl, Answer, ErrorCode, Lapse, Op, SessionEvent, WatchKind, WatchMode,
+};
 use gamekeeper_cli::proxy::ear::{Ear, Heard, Password, Why};
 use gamekeeper_core::base::{SessionId, Zxid};
 use gamekeeper_core::jute::{Record, Writer};
 use gamekeeper_core::proto::{
-    AuthPacket, ConnectRequest, ConnectResponse, ErrorCode as Code, ReplyHeader, Request,
+    self, AuthPacket, ConnectRequest, ConnectResponse, ErrorCode as Code, ReplyHeader, Request,
     RequestHeader, Response, SetWatches, WatchRequest, WatcherEvent, xid,
 };
 use proptest::prelude::*;
@@ -213,6 +215,143 @@ fn what_the_format_has_no_word_for_is_left_out_one_by_one() {
         ear.from_server(&refused(30, Code::NoAuth))[..],
         [Heard::Return { xid: 30, .. }]
     ));
+}
+
+/// The body of a create with such flags, and a time to live if it has one.
+fn create(path: &str, flags: i32, ttl_ms: Option<i64>) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.string(path);
+    out.buffer(Some(b"x"));
+    out.records(Some(&proto::Acl::open()));
+    out.int(flags);
+    ttl_ms.into_iter().for_each(|ttl_ms| out.long(ttl_ms));
+    out.finish().to_vec()
+}
+
+fn made(path: &str, sequential: bool, lapse: Option<Lapse>, stat: bool) -> Op {
+    Op::Create {
+        path: path.into(),
+        data: Some("x".into()),
+        acl: Acl::open(),
+        ephemeral: false,
+        lapse,
+        sequential,
+        stat,
+    }
+}
+
+#[test]
+fn containers_and_ttl_nodes_are_heard() {
+    let mut ear = open();
+    let ttl = Some(Lapse::Ttl(5000));
+    for (number, op, body, wanted) in [
+        (
+            1,
+            19,
+            create("/c", 4, None),
+            made("/c", false, Some(Lapse::Container), true),
+        ),
+        // The code makes it a container, whatever the flags; these say how it is called.
+        (
+            2,
+            19,
+            create("/c", 3, None),
+            made("/c", true, Some(Lapse::Container), true),
+        ),
+        (
+            3,
+            21,
+            create("/t", 5, Some(5000)),
+            made("/t", false, ttl, true),
+        ),
+        (
+            4,
+            21,
+            create("/t", 6, Some(5000)),
+            made("/t", true, ttl, true),
+        ),
+    ] {
+        let heard = ear.from_client(&raw(number, op, &body));
+        assert_eq!(
+            heard,
+            [Heard::Invoke {
+                xid: number,
+                op: wanted
+            }]
+        );
+    }
+    let mut answer = Writer::new();
+    ReplyHeader::new(1, Zxid::from_wire(12), Code::Ok).write(&mut answer);
+    answer.string("/c");
+    let stat = proto::Stat::default();
+    stat.write(&mut answer);
+    let heard = ear.from_server(&framed(&answer.finish()));
+    let [
+        Heard::Return {
+            result: Ok(Answer::Created { path, .. }),
+            ..
+        },
+    ] = &heard[..]
+    else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(&**path, "/c");
+    // Flags and times to live that nothing may have: refused, or worse.
+    for (op, body) in [
+        (19, create("/c", 5, None)),
+        (21, create("/t", 0, Some(-1))),
+        (21, create("/t", 5, Some(0))),
+        (21, create("/t", 5, Some(1 << 40))),
+        (21, create("/t", 5, None)),
+    ] {
+        let heard = ear.from_client(&raw(9, op, &body));
+        assert_eq!(heard, [Heard::Skipped { writes: true, op }]);
+    }
+}
+
+#[test]
+fn within_a_multi_the_flags_say_what_is_made() {
+    let part = |op: i32, body: &[u8], out: &mut Writer| {
+        out.int(op);
+        out.bool(op == -1);
+        out.int(-1);
+        out.raw(body);
+    };
+    let multi = |parts: &[(i32, Vec<u8>)]| {
+        let mut out = Writer::new();
+        parts
+            .iter()
+            .for_each(|(op, body)| part(*op, body, &mut out));
+        part(-1, &[], &mut out);
+        out.finish().to_vec()
+    };
+    let mut ear = open();
+    let parts = [
+        (1, create("/c", 4, None)),
+        (19, create("/p", 2, None)),
+        (21, create("/t", 5, Some(7))),
+    ];
+    let heard = ear.from_client(&raw(1, 14, &multi(&parts)));
+    let ops = vec![
+        made("/c", false, Some(Lapse::Container), true),
+        made("/p", true, None, true),
+        made("/t", false, Some(Lapse::Ttl(7)), true),
+    ];
+    assert_eq!(
+        heard,
+        [Heard::Invoke {
+            xid: 1,
+            op: Op::Multi { ops }
+        }]
+    );
+    let heard = ear.from_client(&raw(2, 14, &multi(&[(1, create("/t", 5, None))])));
+    assert_eq!(
+        heard,
+        [Heard::Skipped {
+            writes: true,
+            op: 14
+        }]
+    );
 }
 
 #[test]

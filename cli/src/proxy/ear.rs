@@ -11,7 +11,7 @@
 //!
 //! Answers to: `protocol.md` sections 2 to 5 and 12, `ClientCnxn.SendThread.readResponse`.
 
-use super::stays;
+use super::{lapsing, stays};
 use bytes::Bytes;
 use gamekeeper_checker::history::{self as seen, Answer, Identity, Op, SessionEvent};
 use gamekeeper_client::frame::{BadLength, FrameCutter};
@@ -372,7 +372,16 @@ impl Ear {
                 let event = stays::set_again(body);
                 (What::Watches, event.map(Heard::Session))
             }
-            Some(_) | None => (What::LeftOut, None),
+            Some(_) | None => {
+                let op = lapsing::op(header.op, body);
+                let answered_as = match op {
+                    Some(Op::Multi { .. }) => OpCode::Multi,
+                    _ => OpCode::Create2,
+                };
+                let xid = header.xid;
+                let said = op.map(|op| Heard::Invoke { xid, op });
+                (What::Op(answered_as), said)
+            }
         };
         match said {
             Some(said) => self.await_answer(header.xid, what).err().unwrap_or(said),

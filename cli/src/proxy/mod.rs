@@ -7,6 +7,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`ear`] | bytes to words, pure |
+//! | `lapsing` | creates of containers and TTL nodes, for the ear |
 //! | [`ledger`] | who is who, and the history |
 //! | `relay` | one connection |
 //! | `start` | the tree before the first record |
@@ -15,6 +16,7 @@
 //! `ip` see the proxy's).
 
 pub mod ear;
+mod lapsing;
 pub mod ledger;
 mod relay;
 mod start;
