@@ -99,6 +99,7 @@ impl Question<'_, '_> {
 enum Deed {
     End(SessionIndex),
     Lost(SessionIndex, i32),
+    Lapse(PathId),
 }
 
 /// True if a deed left less to explain.
@@ -182,6 +183,7 @@ impl<R: Borrow<Record>> Stream<R> {
             for deed in suspects.into_iter().filter(|deed| tried.insert(*deed)) {
                 found = match deed {
                     Deed::End(session) => self.end_late(session, place, question, &diff)?,
+                    Deed::Lapse(path) => self.lapse_late(path, place, question, &diff)?,
                     Deed::Lost(session, xid) => {
                         self.write_late((session, xid), place, question, &diff)?
                     }
@@ -234,6 +236,8 @@ impl<R: Borrow<Record>> Stream<R> {
             gone.sort_by_key(|session| sessions.get(*session).may_end_from(judging));
             suspects.extend(gone.into_iter().map(Deed::End));
         }
+        let gone = self.may_have_gone(question, diff);
+        suspects.extend(gone.into_iter().map(Deed::Lapse));
         let (name, exact) = (
             self.tree.paths.name(whose),
             match diff {
@@ -354,6 +358,7 @@ impl<R: Borrow<Record>> Stream<R> {
         };
         let known = self.sessions.get(open.session);
         (known.placed, known.last_placed) = (open.number + 1, zxid);
+        self.lapses.placed(open.sent);
         self.saw_paths(op, path, zxid, false);
         let found = (Placed::Request(open.number, 0), Some(open.invoke));
         self.put_between(zxid, place, found, guess)?;
@@ -380,7 +385,7 @@ impl<R: Borrow<Record>> Stream<R> {
     /// A number for what touches these paths, after `low` and not shown before `time`, and when
     /// anything as new was shown. Where what was told names a number, that; else rather before
     /// a change that is known than after it.
-    fn number_for(
+    pub(super) fn number_for(
         &self,
         paths: &[PathId],
         low: i64,
@@ -419,7 +424,7 @@ impl<R: Borrow<Record>> Stream<R> {
 
     /// Does something at a number in the past; what is left to explain, if that is less. Else
     /// nothing is done.
-    fn try_between(
+    pub(super) fn try_between(
         &mut self,
         zxid: i64,
         place: Place,
@@ -439,7 +444,7 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     /// What was done at a number in the past is told, and fires.
-    fn put_between(
+    pub(super) fn put_between(
         &mut self,
         zxid: i64,
         place: Place,

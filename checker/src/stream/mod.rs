@@ -21,6 +21,7 @@
 //! | `settle` | what has left the window, against the tree |
 //! | `seen` | what of unknown fate happened, by what is seen ahead in the window |
 //! | `late` | what happened long before it shows |
+//! | `lapse` | containers and TTL nodes that go by themselves |
 //! | `guess` | numbers chosen for that, which may still change |
 //! | `room` | where there is room for that in what has gone by |
 //! | `watches` | registrations and notifications along the order |
@@ -37,6 +38,7 @@ mod again;
 mod clients;
 mod events;
 mod guess;
+mod lapse;
 mod late;
 mod nameless;
 mod order;
@@ -48,14 +50,15 @@ mod standing;
 mod watches;
 mod window;
 
-use crate::history::{Answer, Body, Header, Record, SessionEvent, Start, SyncPromise, Txn};
+use crate::history::{Answer, Body, Header, Path, Record, SessionEvent, Start, SyncPromise, Txn};
 use crate::model::{AclTable, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::Summary;
 use crate::verify::{Refusal, Verifier};
-use crate::walk::{Options, Role, lag_ns, role};
+use crate::walk::{Options, Role, lag_ns, makes_lapsing, role};
 pub use acquit::{acquit, acquit_verified};
 use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
 use guess::Guess;
+use lapse::Lapses;
 pub use order::{InOrder, in_order_of_time};
 use room::Room;
 use roster::Roster;
@@ -125,12 +128,14 @@ impl std::fmt::Display for Doubt {
 }
 
 /// What has found its place in the order, as [`crate::verify`] wants to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placed {
     /// A request, by its number in the order asked, at this zxid.
     Request(u64, i64),
     /// The end of a session, told to nobody, at this zxid.
     End(i64, i64),
+    /// The end of the container or TTL node at this path, told to nobody, at this zxid.
+    Lapse(Path, i64),
     /// A read, or a sync, that saw what was placed before, by its number in the order asked.
     Sight(u64),
 }
@@ -144,6 +149,7 @@ impl Placed {
         match self {
             Placed::Request(number, zxid) => verifier.place(number, zxid),
             Placed::End(session, zxid) => verifier.end(session, zxid),
+            Placed::Lapse(path, zxid) => verifier.lapse(&path, zxid),
             Placed::Sight(number) => verifier.see(number),
         }
     }
@@ -181,6 +187,8 @@ pub struct Stream<R> {
     room: Room,
     /// Numbers that were chosen for some of that, as long as nobody told of them.
     guesses: BTreeMap<i64, Guess>,
+    /// Containers and TTL nodes.
+    lapses: Lapses,
     /// What the window holds that no answer in it claims.
     seen: Seen,
     /// The last transaction in the order.
@@ -236,6 +244,7 @@ impl<R: Borrow<Record>> Stream<R> {
             left: BTreeSet::new(),
             room: Room::default(),
             guesses: BTreeMap::new(),
+            lapses: Lapses::given(&header.start, &tree),
             seen: Seen::new(),
             last: start_zxid,
             settled_to: start_zxid,
@@ -408,6 +417,9 @@ impl<R: Borrow<Record>> Stream<R> {
             (id, Some(own)) if self.sessions.get(own).id == id => own,
             (id, Some(_) | None) => self.session(id),
         };
+        if makes_lapsing(op) {
+            self.lapses.expect();
+        }
         if closes(op) {
             let known = self.sessions.get(session);
             known.close_sent.get_or_insert(seen.time);

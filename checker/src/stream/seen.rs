@@ -40,8 +40,16 @@ pub type Seen = BTreeMap<i64, Vec<(Path, Sight)>>;
 pub struct Sight(Deed);
 
 impl Sight {
+    /// True if it says of a path only that its children changed.
+    pub fn is_of_children(&self) -> bool {
+        matches!(
+            self.0,
+            Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged)
+        )
+    }
+
     /// True if the transaction that the tree did last, `zxid`, did this to a path.
-    fn holds(&self, tree: &Tree<'_>, path: &Path, zxid: i64) -> bool {
+    pub fn holds(&self, tree: &Tree<'_>, path: &Path, zxid: i64) -> bool {
         self.differs(tree, path, zxid).is_ok()
     }
 
@@ -146,7 +154,8 @@ impl Gatherer {
 impl<R: Borrow<Record>> Stream<R> {
     /// True if something can have happened that neither an answer nor the log tells of.
     pub(super) fn may_look_ahead(&self) -> bool {
-        self.logged == 0 && (self.left_behind || !self.lost.is_empty())
+        let unseen = self.left_behind || !self.lost.is_empty() || self.lapses.is_any();
+        self.logged == 0 && unseen
     }
 
     /// Looks ahead, if anything can have happened that no answer tells of.
@@ -201,12 +210,13 @@ impl<R: Borrow<Record>> Stream<R> {
             }
         }
         let mut ends = self.ends_for(zxid, sights).into_iter();
+        let mut gone = self.lapses_for(zxid, sights).into_iter();
         let mut does = does.into_iter();
         // That children changed, many may have done; who looks at them later may know whom.
         let vague = sights
             .iter()
             .all(|(_, sight)| sight.0 == Deed::ChildChanged);
-        if vague && does.len() + ends.len() > 1 {
+        if vague && does.len() + ends.len() + gone.len() > 1 {
             return Ok(());
         }
         if let Some(key) = does.next() {
@@ -214,6 +224,9 @@ impl<R: Borrow<Record>> Stream<R> {
         }
         if let Some(session) = ends.next() {
             return self.explain_by_end(session, zxid);
+        }
+        if let Some(path) = gone.next() {
+            return self.explain_by_lapse(path, zxid);
         }
         // One of several in a row, of which only the last was seen.
         for (key, diff) in nearly {
@@ -279,6 +292,7 @@ impl<R: Borrow<Record>> Stream<R> {
         self.go_on_to(zxid)?;
         let known = self.sessions.get(open.session);
         (known.placed, known.last_placed) = (open.number + 1, zxid);
+        self.lapses.placed(open.sent);
         self.saw_paths(attempt.op, attempt.path, zxid, false);
         let found = Placed::Request(open.number, zxid);
         self.resolved(zxid, found, Some(open.invoke))

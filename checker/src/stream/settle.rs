@@ -90,7 +90,7 @@ impl<R: Borrow<Record>> Stream<R> {
             self.settled_to = self.settled_to.max(last);
         }
         if self.tree.paths.len() > self.paths_max {
-            self.tree.forget_absent();
+            self.forget_absent();
             self.guesses.clear();
             self.room
                 .forget_paths(last.unwrap_or(self.last).max(self.last));
@@ -209,6 +209,7 @@ impl<R: Borrow<Record>> Stream<R> {
         }
         (known.placed, known.last_placed) = (asked.number + 1, zxid);
         let path = self.path_of(op);
+        self.lapses.placed(asked.sent);
         self.begin(zxid)?;
         let done = happens(&mut self.tree, op, path, (asked.session, asked.who));
         let found = Placed::Request(asked.number, zxid);
@@ -231,6 +232,7 @@ impl<R: Borrow<Record>> Stream<R> {
         invoke: Option<usize>,
     ) -> Result<(), Doubt> {
         self.summary.resolved += 1;
+        self.note_lapsing();
         invoke.map_or(Ok(()), |invoke| self.watches.nameless.is_before(invoke))?;
         for (event, path) in self.tree.fired() {
             if *event != EventType::NodeChildrenChanged {
@@ -238,8 +240,8 @@ impl<R: Borrow<Record>> Stream<R> {
             }
         }
         let told = self.fire(zxid)?;
-        if let (Placed::End(id, _), Some(time)) = (found, told)
-            && let Some(session) = self.sessions.find(id)
+        if let (Placed::End(id, _), Some(time)) = (&found, told)
+            && let Some(session) = self.sessions.find(*id)
         {
             let known = self.sessions.get(session);
             let shown = known.ended_by.unwrap_or(u64::MAX).min(time);
@@ -363,6 +365,8 @@ impl<R: Borrow<Record>> Stream<R> {
             ..Doubt::because(reason_of(&diff))
         })?;
         if place.is_transaction() {
+            self.lapses.placed(answered.call.borrow().time);
+            self.note_lapsing();
             self.fire(place.zxid())?;
         }
         let failed = match result {
@@ -492,6 +496,7 @@ struct Asked {
     session: SessionIndex,
     number: u64,
     who: Who,
+    sent: u64,
     shown_before: i64,
 }
 
@@ -500,6 +505,7 @@ fn asked_of<R>(open: &Open<R>) -> Asked {
         session: open.session,
         number: open.number,
         who: open.who,
+        sent: open.sent,
         shown_before: open.shown_before,
     }
 }

@@ -48,7 +48,7 @@ use case::RequestIndex;
 pub(crate) use case::lag_ns;
 pub use case::{Role, role};
 pub(crate) use choices::makes_ephemeral;
-pub(crate) use lapses::may_lapse;
+pub(crate) use lapses::{makes_lapsing, may_lapse, patience_ns};
 pub(crate) use left::{Left, left_by};
 use replay::Replay;
 use times::Times;
