@@ -36,6 +36,7 @@ mod puzzle;
 mod reach;
 mod recall;
 mod search;
+mod shadow;
 mod sights;
 mod watching;
 
@@ -53,6 +54,7 @@ use reach::Reaches;
 use recall::{NO_HINT, Recalled};
 use rustc_hash::FxHashMap;
 use search::{Allowance, Deed, Outcome, Search, Sights};
+use shadow::{Focus, Shadows};
 use std::rc::Rc;
 use watching::Watching;
 
@@ -70,6 +72,9 @@ const FOLLOW_STEPS_PER_ITEM_MAX: u64 = 20;
 
 /// As [`Options::steps_min`], for the same walk.
 const FOLLOW_STEPS_MIN: u64 = 100_000;
+
+/// Of the configurations, one in so many may be spent on each shadow.
+const SHADOW_SHARE: u64 = 4;
 
 /// Of the configurations, one in so many may be spent on a small part before the whole.
 const PART_SHARE: u64 = 4;
@@ -157,6 +162,13 @@ fn class_of(
         Err(circle) => return inconsistent(&circle.reason),
     };
     let convicting: Vec<usize> = violation.records.iter().map(|&(index, _)| index).collect();
+    let shadows = Shadows::of(&case);
+    for focus in shadows.near(&convicting) {
+        let mut left = configurations / SHADOW_SHARE;
+        if let Some(reason) = dark(&shadows, &focus, options, &mut left) {
+            return inconsistent(&reason);
+        }
+    }
     let times = convicting
         .iter()
         .filter_map(|&index| history.records.get(index));
@@ -181,6 +193,9 @@ fn class_of(
     }
     let finding = match hidden.recall(&convicting, configurations) {
         Finding::Open(_) => {
+            if let Some(reason) = dark_anywhere(hidden.case, options, configurations) {
+                return inconsistent(&reason);
+            }
             hidden.allowance.configurations += configurations - configurations / PART_SHARE;
             hidden.decide(&Part::whole())
         }
@@ -191,6 +206,56 @@ fn class_of(
         Finding::Impossible(_) => inconsistent(&hidden.words_of_search()),
         Finding::Open(reason) => (Class::Undetermined, reason),
     }
+}
+
+/// Why the shadow on some nodes has no order, and so the history has none; None if that is not
+/// known.
+fn dark(
+    shadows: &Shadows<'_, '_>,
+    focus: &Focus<'_>,
+    options: &Options,
+    configurations: &mut u64,
+) -> Option<String> {
+    let shadow = shadows.cast(focus)?;
+    let mut case = case::cut(&shadow).ok()?;
+    let about = match focus {
+        Focus::Node(path) => path.to_string(),
+        Focus::Family(path) => format!("{path} and its children"),
+    };
+    let Ok(known) = find_out(&mut case) else {
+        return Some(format!(
+            "what was answered about {about} contradicts itself"
+        ));
+    };
+    // Whether a node is there may have been told by a list of its parent's children.
+    let options = Options {
+        exists_needs_read: false,
+        ..options.clone()
+    };
+    let mut hidden = Hidden::new(&mut case, known, &options, *configurations);
+    let impossible = hidden.is_impossible(&Part::whole());
+    *configurations = hidden.allowance.configurations;
+    impossible.then(|| {
+        format!(
+            "none of the orders that time allows explains what was answered about {about} ({} configurations)",
+            hidden.allowance.spent
+        )
+    })
+}
+
+/// The same of any node at all, since a walk that has many places to choose from convicts what
+/// suffers, not what is wrong.
+fn dark_anywhere(case: &Case<'_>, options: &Options, configurations: u64) -> Option<String> {
+    let mut left = configurations;
+    let shadows = Shadows::of(case);
+    let mut foci = shadows.everywhere().into_iter();
+    foci.find_map(|focus| {
+        let share = left.min(configurations / SHADOW_SHARE);
+        let mut of_share = share;
+        let reason = dark(&shadows, &focus, options, &mut of_share);
+        left -= share - of_share;
+        reason
+    })
 }
 
 fn dishonest(summary: &Summary) -> (Class, String) {

@@ -87,7 +87,8 @@ pub fn sights_of(case: &mut Case<'_>) -> (Sights, FxHashSet<PathId>) {
     (look.sights, look.mortal)
 }
 
-fn is_numbered(name: &str, prefix: &str) -> bool {
+/// True if a sequential create of `prefix` may make a node of this name.
+pub fn is_numbered(name: &str, prefix: &str) -> bool {
     let number = name.strip_prefix(prefix);
     number.is_some_and(|number| {
         number.len() >= SEQUENCE_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit())
