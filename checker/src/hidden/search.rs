@@ -11,8 +11,11 @@
 //!    only loosens what follows. A read may lie long before it was called, for a server may
 //!    lag; a sync waits for all that had been answered before it (R4).
 //! 3. *No configuration is tried twice.* What the rest of the search can do depends on where
-//!    each session stands, which requests of unknown fate took effect, and the tree without
-//!    its zxids: 128 bits for all of it are remembered.
+//!    each session stands, and on the tree without its zxids: 128 bits for all of it are
+//!    remembered. Of two that are the same, the one that used up no more requests of unknown
+//!    fate can do all that the other can; those whose turn is over make no difference.
+//! 4. *What changes nothing never branches.* A refused transaction stands as early as it is right
+//!    and in turn, for the reason that a read does.
 //!
 //! Requests of unknown fate, and ends of sessions, are tried where nothing answered can come
 //! next or all of that failed, so the latest place that mends a dead end is tried first; and
@@ -28,10 +31,10 @@
 
 mod hearing;
 
-use super::puzzle::{Place, Puzzle};
+use super::puzzle::{Lost, Place, Puzzle};
 use super::reach::{Reach, Reached};
 use super::watching::{Ears, Watching};
-use crate::history::Op;
+use crate::history::{Answer, Op};
 use crate::model::{PathId, Tree};
 use crate::walk::case::{Request, RequestIndex, Role};
 use hearing::Choice;
@@ -40,6 +43,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// Sessions and requests of unknown fate that are looked at for the price of a configuration:
 /// where there are more, each costs accordingly.
 const PIECES_A_CONFIGURATION: usize = 256;
+
+/// Configurations that are remembered which differ in nothing but in what was used up of
+/// requests of unknown fate.
+const SPENT_MAX: usize = 64;
 
 /// What is put next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +103,13 @@ struct Frame {
     /// What was known of watches before it.
     ears: Ears,
     key: u128,
+    /// What its line had used up of unknown fate before it.
+    last_lost: usize,
 }
+
+/// Of each line the last request of unknown fate that took effect, as far as that still keeps
+/// others from it: those that were sent before it and may yet be in turn.
+type Spent = Vec<(usize, usize)>;
 
 /// The search; borrow a blind tree in its start state.
 pub struct Search<'p, 'c, 'h> {
@@ -107,11 +120,14 @@ pub struct Search<'p, 'c, 'h> {
     exists_needs_read: bool,
     places: Vec<Place>,
     lost_done: Vec<bool>,
+    /// For each line, one past the last of its requests of unknown fate that took effect.
+    last_lost: Vec<usize>,
     ended: Vec<bool>,
     /// What tells configurations apart.
     key: u128,
     digests: Vec<u128>,
-    visited: FxHashSet<u128>,
+    /// By all but the requests of unknown fate that took effect: which did.
+    visited: FxHashMap<u128, Vec<Spent>>,
     farthest: (usize, Vec<RequestIndex>),
 }
 
@@ -131,10 +147,11 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             exists_needs_read: false,
             places: vec![0; puzzle.lines.len()],
             lost_done: vec![false; puzzle.lost.len()],
+            last_lost: vec![0; puzzle.lines.len()],
             ended: vec![false; puzzle.ends.len()],
             key: 0,
             digests: Vec::new(),
-            visited: FxHashSet::default(),
+            visited: FxHashMap::default(),
             farthest: (0, Vec::new()),
             puzzle,
             tree,
@@ -213,7 +230,11 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             self.ears = ears;
             return None;
         }
-        let key = self.key;
+        let (key, puzzle) = (self.key, self.puzzle);
+        let last_lost = match deed {
+            Deed::Lost(number) => self.last_lost[puzzle.lost[number].line],
+            Deed::Next(_) | Deed::End(_) | Deed::See(_) | Deed::Pass(_) => 0,
+        };
         self.recognise(undo);
         let mut moved = Vec::new();
         match deed {
@@ -225,7 +246,10 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
                 self.tree.undo_to(undo);
                 return None;
             }
-            Deed::Lost(number) => self.lost_done[number] = true,
+            Deed::Lost(number) => {
+                self.lost_done[number] = true;
+                self.last_lost[puzzle.lost[number].line] = number + 1;
+            }
             Deed::End(number) => self.ended[number] = true,
         }
         self.key ^= self.mark_of(deed);
@@ -237,8 +261,9 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             moved,
             ears,
             key,
+            last_lost,
         };
-        if !self.visited.insert(self.key ^ self.mark_of_ears()) {
+        if !self.is_new() {
             self.take_back(frame);
             return None;
         }
@@ -254,7 +279,30 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             moved,
             ears: self.ears.clone(),
             key: 0,
+            last_lost: 0,
         }
+    }
+
+    /// True if no configuration was visited that can do all that this one can: the same, of
+    /// which no more requests of unknown fate are used up.
+    fn is_new(&mut self) -> bool {
+        let mut spent = Spent::new();
+        for (line, &last) in self.last_lost.iter().enumerate() {
+            let kept = last.checked_sub(1).map(|number| &self.puzzle.lost[number]);
+            if kept.is_some_and(|lost| lost.fence >= self.places[line]) {
+                spent.push((line, last));
+            }
+        }
+        let key = self.key ^ self.mark_of_ears();
+        let known = self.visited.entry(key).or_default();
+        if known.iter().any(|less| is_within(less, &spent)) {
+            return false;
+        }
+        known.retain(|more| !is_within(&spent, more));
+        if known.len() < SPENT_MAX {
+            known.push(spent);
+        }
+        true
     }
 
     fn take_back(&mut self, frame: Frame) {
@@ -267,7 +315,10 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
             self.places[line] = place;
         }
         match frame.deed {
-            Some(Deed::Lost(number)) => self.lost_done[number] = false,
+            Some(Deed::Lost(number)) => {
+                self.lost_done[number] = false;
+                self.last_lost[self.puzzle.lost[number].line] = frame.last_lost;
+            }
             Some(Deed::End(number)) => self.ended[number] = false,
             Some(Deed::Next(_) | Deed::See(_) | Deed::Pass(_)) | None => {}
         }
@@ -289,11 +340,11 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         }
     }
 
-    /// What sets a configuration in which this happened apart; of a line its place does.
+    /// What sets a configuration in which this happened apart; of a line its place does, of
+    /// requests of unknown fate [`Search::is_new`] knows.
     fn mark_of(&self, deed: Deed) -> u128 {
         match deed {
-            Deed::Next(_) | Deed::See(_) | Deed::Pass(_) => 0,
-            Deed::Lost(number) => mark(1, number, 0),
+            Deed::Next(_) | Deed::Lost(_) | Deed::See(_) | Deed::Pass(_) => 0,
             Deed::End(number) => mark(2, number, 0),
         }
     }
@@ -417,6 +468,9 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         let watching = self.watching;
         let heard = watching.map_or(u64::MAX, |watching| watching.soonest(&self.ears));
         let soonest = puzzle.soonest(&self.places).min(heard);
+        if let Some(line) = self.refused_here(soonest) {
+            return vec![Deed::Next(line)];
+        }
         let mut stuck = Vec::new();
         let mut deeds: Vec<(i64, Deed)> = Vec::new();
         for line in 0..puzzle.lines.len() {
@@ -452,6 +506,30 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
         };
         deeds.sort_by_cached_key(|&(hint, deed)| (std::cmp::Reverse(hint), helps(deed)));
         deeds.into_iter().map(|(_, deed)| deed).collect()
+    }
+
+    /// A line whose next transaction was refused, rightly so here, and may stand here. Not where
+    /// its session sent something of unknown fate before that it would then come too late for.
+    fn refused_here(&mut self, soonest: u64) -> Option<usize> {
+        let puzzle = self.puzzle;
+        if self.watching.is_some() {
+            return None;
+        }
+        (0..puzzle.lines.len()).find(|&line| {
+            let Some(number) = puzzle.next(line, &self.places) else {
+                return false;
+            };
+            let request = &puzzle.case.requests[number as usize];
+            let fits = request.role == Role::Transaction
+                && request.call <= soonest
+                && changes_nothing(request)
+                && self.tree.ended(request.session).is_none();
+            let place = self.places[line];
+            let fenced = |(number, lost): (usize, &Lost)| {
+                lost.line == line && lost.fence == place && !self.is_passed(number)
+            };
+            fits && !puzzle.lost.iter().enumerate().any(fenced) && self.is_right_here(request)
+        })
     }
 
     /// True if the next answer of a line is not what the tree says, and nothing that may still
@@ -556,12 +634,28 @@ impl<'p, 'c, 'h> Search<'p, 'c, 'h> {
 
     /// True if a request of unknown fate took effect, or one that its session sent later.
     fn is_passed(&self, number: usize) -> bool {
-        let line = self.puzzle.lost[number].line;
-        let later = self.puzzle.lost.iter().zip(&self.lost_done).skip(number);
-        later
-            .into_iter()
-            .any(|(lost, &done)| done && lost.line == line)
+        number < self.last_lost[self.puzzle.lost[number].line]
     }
+}
+
+/// True if a transaction was answered that nothing came of it.
+fn changes_nothing(request: &Request<'_>) -> bool {
+    match request.answer {
+        Some(Ok(Answer::Multi(results))) => {
+            results.is_empty() || results.iter().any(Result::is_err)
+        }
+        Some(Err(_)) => true,
+        Some(Ok(_)) | None => false,
+    }
+}
+
+/// True if of each line no more is used up in one than in the other; both in order of lines.
+fn is_within(less: &Spent, more: &Spent) -> bool {
+    let mut more = more.iter();
+    less.iter().all(|&(line, last)| {
+        let same = more.find(|&&(other, _)| other >= line);
+        same.is_some_and(|&(other, used)| other == line && used >= last)
+    })
 }
 
 /// 128 bits for one fact (splitmix64, twice).
