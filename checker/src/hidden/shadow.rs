@@ -50,6 +50,8 @@ pub struct Shadows<'c, 'h> {
     by_path: FxHashMap<&'h str, Vec<RequestIndex>>,
     by_session: FxHashMap<SessionIndex, Vec<RequestIndex>>,
     children: FxHashMap<&'h str, BTreeSet<&'h str>>,
+    /// By client, the records of what became of its sessions.
+    events: FxHashMap<u32, Vec<u32>>,
 }
 
 impl<'c, 'h> Shadows<'c, 'h> {
@@ -60,7 +62,13 @@ impl<'c, 'h> Shadows<'c, 'h> {
             by_path: FxHashMap::default(),
             by_session: FxHashMap::default(),
             children: FxHashMap::default(),
+            events: FxHashMap::default(),
         };
+        for (index, record) in (0..).zip(&case.history.records) {
+            if tells_of_sessions(&record.body) {
+                shadows.events.entry(record.process).or_default().push(index);
+            }
+        }
         for (number, request) in (0..).zip(&case.requests) {
             for path in paths_of(request) {
                 let known = shadows.by_path.entry(path).or_default();
@@ -173,8 +181,8 @@ impl<'c, 'h> Shadows<'c, 'h> {
             .collect()
     }
 
-    /// Adds the syncs and closes of all sessions that take part, and all transactions of those that
-    /// may own a node.
+    /// Adds the syncs of all sessions that take part, and all transactions, closes too, of those
+    /// that may own a node.
     fn add_sessions(
         &self,
         owners: &FxHashSet<SessionIndex>,
@@ -191,10 +199,10 @@ impl<'c, 'h> Shadows<'c, 'h> {
             .filter_map(|session| self.by_session.get(session));
         for &number in own.flatten().filter(|number| !kept.contains(number)) {
             let request = &requests[number as usize];
-            let stays = matches!(request.op, Op::Close) || request.role == Role::Sync;
-            if stays {
+            let own = owners.contains(&request.session);
+            if matches!(request.op, Op::Close) && own || request.role == Role::Sync {
                 told.push((number, request.op.clone(), request.answer.cloned()));
-            } else if request.role == Role::Transaction && owners.contains(&request.session) {
+            } else if request.role == Role::Transaction && own {
                 let nothing = Op::Multi { ops: Vec::new() };
                 told.push((number, nothing, Some(Ok(Answer::Multi(Vec::new())))));
             }
@@ -228,37 +236,46 @@ impl<'c, 'h> Shadows<'c, 'h> {
             };
             bodies.insert(request.done, done);
         }
-        let mut shadow = History::new(header);
-        for (index, record) in (0..).zip(&history.records) {
-            let body = match &record.body {
-                Body::Session(
-                    event @ (SessionEvent::Connecting { .. }
-                    | SessionEvent::Connected { .. }
-                    | SessionEvent::Disconnected
-                    | SessionEvent::Expired { .. }
-                    | SessionEvent::Abandoned { .. }
-                    | SessionEvent::Auth { .. }
-                    | SessionEvent::AuthDone { .. }),
-                ) if processes.contains(&record.process) => Some(Body::Session(event.clone())),
-                Body::Ping { sent } if processes.contains(&record.process) => {
-                    Some(Body::Ping { sent: *sent })
-                }
-                Body::Invoke { .. } | Body::Return { .. } | Body::Lost { .. } => {
-                    bodies.remove(&index)
-                }
-                Body::Session(_) | Body::Notify { .. } | Body::Ping { .. } | Body::Final => None,
-            };
-            if let Some(body) = body {
-                let (process, time, server) = (record.process, record.time, record.server);
-                shadow.records.push(Record {
-                    process,
-                    time,
-                    server,
-                    body,
-                });
-            }
+        for event in processes.iter().flat_map(|process| self.events.get(process)).flatten() {
+            bodies.insert(*event, history.records[*event as usize].body.clone());
         }
+        let mut bodies: Vec<(u32, Body)> = bodies.into_iter().collect();
+        bodies.sort_unstable_by_key(|&(index, _)| index);
+        let mut shadow = History::new(header);
+        shadow.records.extend(bodies.into_iter().map(|(index, body)| {
+            let record = &history.records[index as usize];
+            Record {
+                process: record.process,
+                time: record.time,
+                server: record.server,
+                body,
+            }
+        }));
         shadow
+    }
+}
+
+/// True of what says when sessions lived, and who their clients were.
+fn tells_of_sessions(body: &Body) -> bool {
+    match body {
+        Body::Session(event) => match event {
+            SessionEvent::Connecting { .. }
+            | SessionEvent::Connected { .. }
+            | SessionEvent::Disconnected
+            | SessionEvent::Expired { .. }
+            | SessionEvent::Abandoned { .. }
+            | SessionEvent::Auth { .. }
+            | SessionEvent::AuthDone { .. } => true,
+            SessionEvent::SetWatches { .. }
+            | SessionEvent::SetWatchesDone { .. }
+            | SessionEvent::WatchesLeftOut => false,
+        },
+        Body::Ping { .. } => true,
+        Body::Invoke { .. }
+        | Body::Return { .. }
+        | Body::Lost { .. }
+        | Body::Notify { .. }
+        | Body::Final => false,
     }
 }
 
