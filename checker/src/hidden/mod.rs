@@ -378,12 +378,15 @@ impl<'c, 'h> Hidden<'c, 'h> {
     fn recall(&mut self, convicting: &[usize], configurations: u64) -> Finding {
         let mut tried: Vec<Recalled> = Vec::new();
         let (left, spared) = (self.allowance.configurations, self.spared);
-        for ring in recall::rings(self.case, convicting) {
-            let recalled = recall::forgetting(self.case, ring, self.options);
-            let Some(recalled) = recalled.filter(|recalled| !tried.contains(recalled)) else {
+        let (case, options) = (self.case, self.options);
+        let rings = recall::rings(case, convicting).into_iter();
+        let near = rings.map(|ring| recall::forgetting(case, ring, options));
+        let untimed = std::iter::once_with(|| recall::without_time(case, options));
+        for recalled in near.chain(untimed).flatten() {
+            if tried.contains(&recalled) {
                 continue;
-            };
-            let known = with_hints(self.case, &self.known, &recalled);
+            }
+            let known = with_hints(case, &self.known, &recalled);
             let before = std::mem::replace(&mut self.known, Rc::new(known));
             (self.allowance.configurations, self.spared) = (configurations, configurations);
             let finding = self.decide(&Part::whole());

@@ -66,7 +66,11 @@ impl<'c, 'h> Shadows<'c, 'h> {
         };
         for (index, record) in (0..).zip(&case.history.records) {
             if tells_of_sessions(&record.body) {
-                shadows.events.entry(record.process).or_default().push(index);
+                shadows
+                    .events
+                    .entry(record.process)
+                    .or_default()
+                    .push(index);
             }
         }
         for (number, request) in (0..).zip(&case.requests) {
@@ -236,21 +240,27 @@ impl<'c, 'h> Shadows<'c, 'h> {
             };
             bodies.insert(request.done, done);
         }
-        for event in processes.iter().flat_map(|process| self.events.get(process)).flatten() {
+        for event in processes
+            .iter()
+            .flat_map(|process| self.events.get(process))
+            .flatten()
+        {
             bodies.insert(*event, history.records[*event as usize].body.clone());
         }
         let mut bodies: Vec<(u32, Body)> = bodies.into_iter().collect();
         bodies.sort_unstable_by_key(|&(index, _)| index);
         let mut shadow = History::new(header);
-        shadow.records.extend(bodies.into_iter().map(|(index, body)| {
-            let record = &history.records[index as usize];
-            Record {
-                process: record.process,
-                time: record.time,
-                server: record.server,
-                body,
-            }
-        }));
+        shadow
+            .records
+            .extend(bodies.into_iter().map(|(index, body)| {
+                let record = &history.records[index as usize];
+                Record {
+                    process: record.process,
+                    time: record.time,
+                    server: record.server,
+                    body,
+                }
+            }));
         shadow
     }
 }
