@@ -16,9 +16,12 @@
 //! | step | room | does |
 //! |---|---|---|
 //! | sort | `graph`, `sights` | what must come before what by versions, counters, time and sessions; a circle convicts (L1) |
+//! | class | `class` | in which order all this is tried after a conviction |
+//! | shade | `shadow` | what is said of a few nodes alone, which may be impossible by itself |
 //! | cut | `part` | leaves out what cannot have caused the conviction |
 //! | lay out | `puzzle` | what has to be ordered, and what waits for what |
 //! | tell apart | `reach` | which requests can be exchanged |
+//! | recall | `recall` | where the zxids of all but what convicts put what nobody was told of: what to try first |
 //! | search | `search` | transactions in order of time, reads as early as they fit (L3) |
 //! | listen | `watching` | the same along notifications, where an order was refused for their sake |
 //! | prove | `fill` | an order as a history with honest zxids, for the ordinary judges |
@@ -29,6 +32,7 @@
 //!
 //! Answers to: `consistency.md` 3.2 ("Rejecting"), 3.3 and 6.
 
+mod class;
 mod fill;
 mod graph;
 mod part;
@@ -39,6 +43,8 @@ mod search;
 mod shadow;
 mod sights;
 mod watching;
+
+pub use class::{CLASS_CONFIGURATIONS, classify};
 
 use crate::history::History;
 use crate::model::{AclTable, Paths, Tree};
@@ -54,12 +60,8 @@ use reach::Reaches;
 use recall::{NO_HINT, Recalled};
 use rustc_hash::FxHashMap;
 use search::{Allowance, Deed, Outcome, Search, Sights};
-use shadow::{Focus, Shadows};
 use std::rc::Rc;
 use watching::Watching;
-
-/// Configurations that [`classify`] may look at if nobody says otherwise: a second or so.
-pub const CLASS_CONFIGURATIONS: u64 = 50_000;
 
 /// Configurations that [`judge_without_zxids`] may look at if nobody says otherwise.
 pub const CONFIGURATIONS: u64 = 5_000_000;
@@ -72,12 +74,6 @@ const FOLLOW_STEPS_PER_ITEM_MAX: u64 = 20;
 
 /// As [`Options::steps_min`], for the same walk.
 const FOLLOW_STEPS_MIN: u64 = 100_000;
-
-/// Of the configurations, one in so many may be spent on each shadow.
-const SHADOW_SHARE: u64 = 4;
-
-/// Of the configurations, one in so many may be spent on a small part before the whole.
-const PART_SHARE: u64 = 4;
 
 /// Why nothing is decided where containers or TTL nodes were made.
 const BY_THEMSELVES: &str =
@@ -120,150 +116,6 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
         Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck)),
         Finding::Open(reason) => Verdict::Unknown(reason),
     }
-}
-
-/// Tells whether what a history was convicted of is wrong whatever the zxids (class A), or
-/// would be right with other ones (class B), and writes it into the violation.
-///
-/// Looks at no more than so many configurations; where they do not suffice, and in an open
-/// world, the class stays undetermined and the reason says so.
-pub fn classify(
-    history: &History,
-    options: &Options,
-    violation: &mut Violation,
-    configurations: u64,
-) {
-    let (class, reason) = class_of(history, options, violation, configurations);
-    (violation.class, violation.class_reason) = (class, reason);
-}
-
-fn class_of(
-    history: &History,
-    options: &Options,
-    violation: &Violation,
-    configurations: u64,
-) -> (Class, String) {
-    let options = &options.for_service(&history.header);
-    if options.open_world(history) {
-        let reason = "others wrote too, and without zxids nothing tells what";
-        return (Class::Undetermined, reason.into());
-    }
-    let Ok(mut case) = case::cut(history) else {
-        return (Class::Undetermined, "it is no history".into());
-    };
-    if check_without_zxids(&case, options).is_err() {
-        return inconsistent("no zxid is needed to see it");
-    }
-    if may_lapse(&case) {
-        return (Class::Undetermined, BY_THEMSELVES.into());
-    }
-    let known = match find_out(&mut case) {
-        Ok(known) => known,
-        Err(circle) => return inconsistent(&circle.reason),
-    };
-    let convicting: Vec<usize> = violation.records.iter().map(|&(index, _)| index).collect();
-    let shadows = Shadows::of(&case);
-    for focus in shadows.near(&convicting) {
-        let mut left = configurations / SHADOW_SHARE;
-        if let Some(reason) = dark(&shadows, &focus, options, &mut left) {
-            return inconsistent(&reason);
-        }
-    }
-    let times = convicting
-        .iter()
-        .filter_map(|&index| history.records.get(index));
-    let until = times.map(|record| record.time).max().unwrap_or(u64::MAX);
-    let part = Part::tied_to(&mut case, &convicting, until);
-    let mut hidden = Hidden::new(&mut case, known, options, configurations / PART_SHARE);
-    if let Some(part) = &part
-        && hidden.is_impossible(part)
-    {
-        return inconsistent(&hidden.words_of_search());
-    }
-    // What convicts a notification lies nearly always in the part alone.
-    if let (
-        Property::WatchBeforeData | Property::WatchOneShot | Property::WatchNotSpurious,
-        Some(part),
-    ) = (violation.property, &part)
-        && hidden.is_impossible_to_hear(part).is_some()
-    {
-        return inconsistent(
-            "along no order that time allows can the notifications have come when they came",
-        );
-    }
-    let finding = match hidden.recall(&convicting, configurations) {
-        Finding::Open(_) => {
-            if let Some(reason) = dark_anywhere(hidden.case, options, configurations) {
-                return inconsistent(&reason);
-            }
-            hidden.allowance.configurations += configurations - configurations / PART_SHARE;
-            hidden.decide(&Part::whole())
-        }
-        found @ (Finding::Proved(_) | Finding::Impossible(_)) => found,
-    };
-    match finding {
-        Finding::Proved(summary) => dishonest(&summary),
-        Finding::Impossible(_) => inconsistent(&hidden.words_of_search()),
-        Finding::Open(reason) => (Class::Undetermined, reason),
-    }
-}
-
-/// Why the shadow on some nodes has no order, and so the history has none; None if that is not
-/// known.
-fn dark(
-    shadows: &Shadows<'_, '_>,
-    focus: &Focus<'_>,
-    options: &Options,
-    configurations: &mut u64,
-) -> Option<String> {
-    let shadow = shadows.cast(focus)?;
-    let mut case = case::cut(&shadow).ok()?;
-    let about = match focus {
-        Focus::Node(path) => path.to_string(),
-        Focus::Family(path) => format!("{path} and its children"),
-    };
-    let Ok(known) = find_out(&mut case) else {
-        return Some(format!(
-            "what was answered about {about} contradicts itself"
-        ));
-    };
-    // Whether a node is there may have been told by a list of its parent's children.
-    let options = Options {
-        exists_needs_read: false,
-        ..options.clone()
-    };
-    let mut hidden = Hidden::new(&mut case, known, &options, *configurations);
-    let impossible = hidden.is_impossible(&Part::whole());
-    *configurations = hidden.allowance.configurations;
-    impossible.then(|| {
-        format!(
-            "none of the orders that time allows explains what was answered about {about} ({} configurations)",
-            hidden.allowance.spent
-        )
-    })
-}
-
-/// The same of any node at all, since a walk that has many places to choose from convicts what
-/// suffers, not what is wrong.
-fn dark_anywhere(case: &Case<'_>, options: &Options, configurations: u64) -> Option<String> {
-    let mut left = configurations;
-    let shadows = Shadows::of(case);
-    let mut foci = shadows.everywhere().into_iter();
-    foci.find_map(|focus| {
-        let share = left.min(configurations / SHADOW_SHARE);
-        let mut of_share = share;
-        let reason = dark(&shadows, &focus, options, &mut of_share);
-        left -= share - of_share;
-        reason
-    })
-}
-
-fn dishonest(summary: &Summary) -> (Class, String) {
-    let reason = format!(
-        "with the zxids left out, {} transactions have an order that explains every answer",
-        summary.transactions
-    );
-    (Class::ZxidNotHonest, reason)
 }
 
 fn inconsistent(reason: &str) -> (Class, String) {

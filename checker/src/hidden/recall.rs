@@ -23,10 +23,10 @@ const ROUNDS_MAX: usize = 12;
 const SINGLE_MAX: usize = 3;
 
 /// As [`Options::steps_min`], for a walk that should have little to search for.
-const STEPS_MIN: u64 = 100_000;
+const STEPS_MIN: u64 = 50_000;
 
 /// As [`Options::steps_per_item_max`], for the same walk.
-const STEPS_PER_ITEM_MAX: u64 = 20;
+const STEPS_PER_ITEM_MAX: u64 = 10;
 
 /// As [`Options::tries_max`], for the same walk.
 const TRIES_MAX: u64 = 20_000;
