@@ -207,7 +207,7 @@ mod tests {
             let history = crate::history::read(std::io::BufReader::new(open)).expect("a history");
             let options = Options::default();
             assert!(matches!(judge(&history, &options), Verdict::Valid(_)));
-            let case = case::cut(&history).ok().expect("a case");
+            let case = case::cut(&history).expect("a case");
             let shadows = Shadows::of(&case);
             let nodes = shadows.everywhere();
             let families = nodes.iter().filter_map(|focus| match focus {
