@@ -390,7 +390,11 @@ impl Lens<'_> {
             | Op::Set { .. }
             | Op::SetAcl { .. }
             | Op::Check { .. } => !seen,
-            Op::Sync { .. } | Op::Multi { .. } | Op::Close => true,
+            Op::Sync { .. }
+            | Op::Multi { .. }
+            | Op::Close
+            | Op::AddWatch { .. }
+            | Op::RemoveWatches { .. } => true,
         };
         Some((!hidden).then(|| {
             (
