@@ -3,11 +3,13 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions.
 
 use super::case::RequestIndex;
-use super::changes::{Aspect, Change, itself, kids, path_of};
-use super::evidence::Deed;
+use super::changes::{Aspect, Change, counter, itself, kids, path_of};
+use super::evidence::{Deed, Evidence};
 use super::lapses::makes_lapsing;
+use super::mend::Conflict;
 use super::replay::{Mismatch, Replay, What};
 use super::slots::Stretches;
+use super::sums::Where;
 use super::unanswered::{Candidate, CandidateIndex, Owned};
 use super::wants::{number_of, wants};
 use crate::history::{EventType, Op};
@@ -18,15 +20,24 @@ use std::cmp::Reverse;
 /// together.
 const BURST_MAX: i64 = 64;
 
+/// Whose ephemerals the end of a session takes away.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// Those that the tree has now: of no other can the end be missed.
+    Now,
+    /// Those that it ever had, whatever was placed.
+    Ever,
+}
+
 impl Replay<'_, '_> {
     /// What could be placed where to mend a mismatch at `place`; the best last. What stands
-    /// in the way is added to `relevant`.
+    /// in the way is added to `conflict`.
     pub(super) fn alternatives(
         &mut self,
         place: i64,
         what: What,
         why: &Mismatch,
-        relevant: &mut Vec<Aspect>,
+        conflict: &mut Conflict,
     ) -> Vec<(CandidateIndex, i64)> {
         let mut alternatives = Vec::new();
         let mut in_the_way = Vec::new();
@@ -35,10 +46,23 @@ impl Replay<'_, '_> {
             (What::Read(_), Mismatch::Differs(_)) => place.saturating_add(1),
             (_, _) => place,
         };
-        let wanted = self.wanted(place, what, why);
+        let mut wanted = self.wanted(place, what, why);
+        let sums = match self.search.thorough {
+            true => None,
+            false => self.missed(what, why),
+        };
+        let sums = sums
+            .and_then(|missed| Some((missed.path, self.addends(missed, place.saturating_add(1))?)));
+        let adds_up = |number: CandidateIndex, there: Where| {
+            sums.as_ref()
+                .is_none_or(|(_, addends)| addends.fits(number, there))
+        };
+        let before = wanted.len();
+        wanted.retain(|&(number, _)| adds_up(number, Where::Before));
+        let mut dropped = wanted.len() < before;
         let unlikely = match why {
             Mismatch::Differs(_) | Mismatch::OtherDeed(_) | Mismatch::Misplaced(_, Some(_)) => {
-                let mut others = self.changing(place, relevant);
+                let mut others = self.changing(place, &conflict.relevant);
                 others.retain(|(other, _)| wanted.iter().all(|(number, _)| number != other));
                 others
             }
@@ -68,12 +92,22 @@ impl Replay<'_, '_> {
             let far = self
                 .likely(number)
                 .map_or(0, |likely| (slot - likely).abs());
+            let due = self.due(number);
+            let turn = if due < i64::MAX {
+                number
+            } else {
+                CandidateIndex::MAX
+            };
             // Of equals what was sent first is tried first, so that the next finds room.
-            (Reverse(far), slot, Reverse(number))
+            (Reverse((due, turn, far)), slot, Reverse(number))
         });
         alternatives.dedup();
         if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
             for number in self.suspects(hole as usize) {
+                if self.is_idle(number, hole as usize) && !self.search.thorough {
+                    self.search.cut_short = true;
+                    continue;
+                }
                 if self.candidates.list[number as usize].assigned.is_some() {
                     if !self.claimed.contains_key(&number) {
                         in_the_way.push(number);
@@ -84,16 +118,25 @@ impl Replay<'_, '_> {
                 if place <= after || place >= before {
                     in_the_way.extend(self.placed_siblings(number));
                 } else if self.fits_hole(number, place, hole as usize) {
-                    alternatives.push((number, place));
+                    match adds_up(number, Where::There) {
+                        true => alternatives.push((number, place)),
+                        false => dropped = true,
+                    }
                 }
             }
         }
-        in_the_way.sort_unstable();
-        in_the_way.dedup();
-        for holder in in_the_way {
-            self.touched(holder, relevant);
+        conflict.holders.append(&mut in_the_way);
+        if dropped && let Some((path, _)) = sums {
+            self.search.cut_short = true;
+            conflict.relevant.extend([kids(path), counter(path)]);
         }
         alternatives
+    }
+
+    /// The zxid by which a candidate has happened, as far as what was seen tells.
+    fn due(&self, number: CandidateIndex) -> i64 {
+        let survey = self.survey.as_ref();
+        survey.map_or(i64::MAX, |survey| survey.due[number as usize])
     }
 
     /// Where a candidate lies if what its client sent on one connection took numbers without a
@@ -240,7 +283,7 @@ impl Replay<'_, '_> {
         }
         let (mut found, mut providers) = (Vec::new(), Vec::new());
         for change in self.wanted_changes(what, why) {
-            self.providers(change, &mut providers);
+            self.providers(change, Reach::Now, &mut providers);
             let floor = self.born(change.path(), place);
             found.extend(providers.drain(..).map(|each| (each, floor)));
         }
@@ -310,7 +353,7 @@ impl Replay<'_, '_> {
         (too_few || providers.iter().any(is_called_otherwise)).then_some(kids)
     }
 
-    fn providers(&self, want: Change, found: &mut Vec<CandidateIndex>) {
+    fn providers(&self, want: Change, reach: Reach, found: &mut Vec<CandidateIndex>) {
         found.extend(self.candidates.providing.get(&want).into_iter().flatten());
         match want {
             Change::Made(path) if path != NO_PATH => {
@@ -327,20 +370,25 @@ impl Replay<'_, '_> {
                 }));
             }
             Change::Gone(path) => {
-                self.ends(found, |ever| ever == path);
+                self.ends(found, reach, |ever| ever == path);
                 self.lapses_called(path, found);
             }
             Change::FewerKids(parent) => {
-                self.ends(found, |ever| self.tree.paths.parent(ever) == parent)
+                self.ends(found, reach, |ever| self.tree.paths.parent(ever) == parent)
             }
             Change::Made(_) | Change::Set(_) | Change::Acl(_) | Change::MoreKids(_) => {}
         }
     }
 
-    /// Ends of sessions that ever made an ephemeral at such a path.
-    fn ends(&self, found: &mut Vec<CandidateIndex>, at: impl Fn(PathId) -> bool) {
+    /// Ends of sessions that have an ephemeral at such a path, or ever had.
+    fn ends(&self, found: &mut Vec<CandidateIndex>, reach: Reach, at: impl Fn(PathId) -> bool) {
         for (session, &end) in self.candidates.end_of.iter().enumerate() {
-            if self.tree.ephemerals_ever(session as SessionIndex).any(&at) {
+            let session = session as SessionIndex;
+            let owns = match reach {
+                Reach::Now => self.tree.ephemerals_of(session).any(&at),
+                Reach::Ever => self.tree.ephemerals_ever(session).any(&at),
+            };
+            if owns {
                 found.push(end);
             }
         }
@@ -365,10 +413,27 @@ impl Replay<'_, '_> {
         };
         wants
             .iter()
-            .for_each(|&want| self.providers(want, &mut found));
+            .for_each(|&want| self.providers(want, Reach::Ever, &mut found));
         found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].low, number));
         found.dedup();
         found
+    }
+
+    /// True if a session's end would take away nothing of what was seen to go at a hole.
+    fn is_idle(&self, number: CandidateIndex, hole: usize) -> bool {
+        let candidate = &self.candidates.list[number as usize];
+        let gone = |evidence: &Evidence<'_>, path: PathId| match evidence.deed {
+            Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+                self.tree.paths.parent(path) == evidence.path
+            }
+            Deed::Fired(EventType::NodeDeleted) => path == evidence.path,
+            Deed::Created | Deed::Modified | Deed::Fired(_) => false,
+        };
+        candidate.is_end()
+            && self.holes[hole].1.iter().any(|evidence| {
+                let mut owned = self.tree.ephemerals_of(candidate.session);
+                !owned.any(|path| gone(evidence, path))
+            })
     }
 
     /// An unseen ephemeral may have to be made before the end of its session can explain a hole.
@@ -382,7 +447,7 @@ impl Replay<'_, '_> {
                 Deed::Fired(EventType::NodeDeleted) => Change::Made(evidence.path),
                 Deed::Created | Deed::Modified | Deed::Fired(_) => continue,
             };
-            self.providers(wants, &mut found);
+            self.providers(wants, Reach::Ever, &mut found);
         }
         found.retain(|&number| {
             let request = self.candidates.list[number as usize].request;
@@ -486,14 +551,14 @@ impl Replay<'_, '_> {
         let mut found = Vec::new();
         wants
             .iter()
-            .for_each(|&want| self.providers(want, &mut found));
+            .for_each(|&want| self.providers(want, Reach::Ever, &mut found));
         !found.is_empty()
     }
 
     /// True if something that nobody was told of could have changed the ACL of a path.
     pub fn could_have_acl(&self, path: PathId) -> bool {
         let mut found = Vec::new();
-        self.providers(Change::Acl(path), &mut found);
+        self.providers(Change::Acl(path), Reach::Ever, &mut found);
         !found.is_empty()
     }
 }

@@ -8,7 +8,7 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "mismatch".
 
 use super::blame;
-use super::changes::{Aspect, counter, itself, kids, life};
+use super::changes::{Aspect, counter, each_change, itself, kids, life};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
 use super::wants::{aspects, diff_hangs_on, hangs_on};
@@ -20,14 +20,51 @@ struct Decision {
     rest: Vec<(CandidateIndex, i64)>,
     /// The one being tried.
     current: Option<(CandidateIndex, i64)>,
-    /// What it has to do with; sorted.
-    relevant: Vec<Aspect>,
+    /// What the one being tried changes; sorted.
+    changed: Vec<Aspect>,
+    /// Why there is no way on, as far as is known.
+    conflict: Conflict,
     /// The item whose sake it is for.
     at: usize,
     /// How many placements for the sake of other placements led here.
     depth: u32,
     /// Not all that could be tried is: finding nothing here proves nothing.
     cut_short: bool,
+}
+
+/// What has to be different for there to be a way on: something placed that touches one of the
+/// aspects, or one of the candidates, which stand in the way where they are.
+#[derive(Default)]
+pub(super) struct Conflict {
+    /// What the mismatches hang on; sorted.
+    pub(super) relevant: Vec<Aspect>,
+    /// Candidates that hold a number, or a place in the order of their session; sorted.
+    pub(super) holders: Vec<CandidateIndex>,
+}
+
+impl Conflict {
+    fn join(&mut self, other: Conflict) {
+        self.relevant.extend(other.relevant);
+        self.holders.extend(other.holders);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.relevant.sort_unstable();
+        self.relevant.dedup();
+        self.holders.sort_unstable();
+        self.holders.dedup();
+    }
+}
+
+impl Decision {
+    /// True if what it placed has to do with a conflict.
+    fn is_to_blame(&self, conflict: &Conflict) -> bool {
+        self.current.is_some_and(|(number, _)| {
+            conflict.holders.binary_search(&number).is_ok()
+                || intersects(&self.changed, &conflict.relevant)
+        })
+    }
 }
 
 /// How one walk searches.
@@ -125,7 +162,7 @@ impl Replay<'_, '_> {
         if self.uncertain && self.survey() {
             return Ok(self.go_back(i64::MIN));
         }
-        let mut relevant = self.relevant(what, &why);
+        let mut conflict = self.conflict(what, &why);
         // What does not agree any more because of what was placed for the sake of a later
         // item asks for more to be placed: one deeper.
         let depth = self.search.decisions.last().map_or(0, |last| {
@@ -141,7 +178,7 @@ impl Replay<'_, '_> {
         self.search.cut_short = false;
         let mut rest = Vec::new();
         if depth <= self.search.depth_max {
-            rest = self.alternatives(place, what, &why, &mut relevant);
+            rest = self.alternatives(place, what, &why, &mut conflict);
         } else {
             self.search.cut_short = true;
         }
@@ -155,12 +192,12 @@ impl Replay<'_, '_> {
             let violation = blame::blame(self, place, what, &why);
             self.search.furthest = Some((at, violation));
         }
-        relevant.sort_unstable();
-        relevant.dedup();
+        conflict.sort();
         self.search.decisions.push(Decision {
             rest,
             current: None,
-            relevant,
+            changed: Vec::new(),
+            conflict,
             at,
             depth,
             cut_short: self.search.cut_short,
@@ -210,11 +247,9 @@ impl Replay<'_, '_> {
         };
         self.search.cut_short = hopeless.cut_short;
         while let Some(last) = self.search.decisions.last_mut() {
-            if intersects(&last.relevant, &hopeless.relevant) {
+            if last.is_to_blame(&hopeless.conflict) {
                 last.cut_short |= hopeless.cut_short;
-                last.relevant.extend(hopeless.relevant);
-                last.relevant.sort_unstable();
-                last.relevant.dedup();
+                last.conflict.join(hopeless.conflict);
                 return;
             }
             let undone = last.current.take();
@@ -227,13 +262,12 @@ impl Replay<'_, '_> {
     fn put(&mut self, number: CandidateIndex, place: i64) {
         self.assigned.insert(place, number);
         self.candidates.list[number as usize].assigned = Some(place);
-        let last = self.search.decisions.last_mut();
-        let mut relevant = last.map_or_else(Vec::new, |last| std::mem::take(&mut last.relevant));
-        self.touched(number, &mut relevant);
-        relevant.sort_unstable();
-        relevant.dedup();
+        let mut changed = Vec::new();
+        self.changed(number, &mut changed);
+        changed.sort_unstable();
+        changed.dedup();
         if let Some(last) = self.search.decisions.last_mut() {
-            last.relevant = relevant;
+            last.changed = changed;
         }
     }
 
@@ -254,12 +288,13 @@ impl Replay<'_, '_> {
     }
 
     /// What a mismatch hangs on: earlier choices about anything else are not to blame.
-    pub(super) fn relevant(&mut self, what: What, why: &Mismatch) -> Vec<Aspect> {
-        let mut relevant = Vec::new();
+    fn conflict(&mut self, what: What, why: &Mismatch) -> Conflict {
+        let (mut relevant, mut holders) = (Vec::new(), Vec::new());
         let case = self.case;
         match (why, what) {
             (Mismatch::Misplaced(number, _), _) => {
                 // The item after it is not to blame for it.
+                holders.push(*number);
                 let candidate = &self.candidates.list[*number as usize];
                 match &candidate.lapse {
                     Some(lapse) => self.lapse_touches(lapse, &mut relevant),
@@ -290,6 +325,7 @@ impl Replay<'_, '_> {
                     relevant.extend([counter(evidence.path), counter(parent)]);
                 }
                 if let Some(&number) = self.assigned.get(zxid) {
+                    holders.push(number);
                     self.touched(number, &mut relevant);
                 }
             }
@@ -299,7 +335,20 @@ impl Replay<'_, '_> {
                 unreachable!("only transactions come after an end, only holes are deeds")
             }
         }
-        relevant
+        Conflict { relevant, holders }
+    }
+
+    /// What a candidate changes.
+    fn changed(&mut self, number: CandidateIndex, changed: &mut Vec<Aspect>) {
+        match self.candidates.list[number as usize].request {
+            Some(request) => {
+                let op = self.case.requests[request as usize].op;
+                each_change(op, &mut self.tree.paths, &mut |change| {
+                    changed.extend(change.aspects());
+                });
+            }
+            None => self.touched(number, changed),
+        }
     }
 
     /// What a candidate changes or hangs on.

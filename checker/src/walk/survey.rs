@@ -5,6 +5,7 @@
 use super::case::Case;
 use super::changes::{Aspect, counter, each_change, itself, kids};
 use super::choices::makes_ephemeral;
+use super::musts;
 use super::quiet::Quiet;
 use super::replay::{Replay, What};
 use super::sightings;
@@ -25,6 +26,10 @@ pub struct Survey {
     /// For each candidate, what its client sent before and after it on the same connection,
     /// of unknown fate too.
     pub neighbours: Vec<[Option<CandidateIndex>; 2]>,
+    /// For each candidate, the zxid by which it has happened, if what was seen of it, or of
+    /// what its client sent after it on the same connection, is its doing; the greatest
+    /// number if nothing was seen.
+    pub due: Vec<i64>,
 }
 
 impl Replay<'_, '_> {
@@ -59,11 +64,21 @@ impl Replay<'_, '_> {
                 changing.entry(aspect).or_default().push(number);
             }
         }
+        let neighbours = self.neighbours();
+        let mut due = musts::seen_by(self.case, &mut self.tree.paths, &self.candidates);
+        self.candidates.precede(&due);
+        // What is sent on one connection arrives in that order or not at all.
+        for number in (0..due.len()).rev() {
+            if let Some(next) = neighbours[number][1] {
+                due[number] = due[number].min(due[next as usize]);
+            }
+        }
         self.survey = Some(Survey {
             quiet,
             marks: self.marks(),
             changing,
-            neighbours: self.neighbours(),
+            neighbours,
+            due,
         });
         self.claim_seen();
         true

@@ -40,6 +40,13 @@ pub struct Candidate {
     pub assigned: Option<i64>,
 }
 
+impl Candidate {
+    /// True if it is the end of its session.
+    pub fn is_end(&self) -> bool {
+        self.request.is_none() && self.lapse.is_none()
+    }
+}
+
 /// An ephemeral that surely exists after `from` and before `until`, unless its session has
 /// ended.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +102,23 @@ impl Candidates {
         for (&end, &seen) in self.end_of.iter().zip(seen) {
             let end = &mut self.list[end as usize];
             end.low = end.low.max(seen);
+        }
+    }
+
+    /// What was surely done by a zxid lies no later, and what its session had sent before it
+    /// lies before it.
+    pub fn precede(&mut self, seen: &[i64]) {
+        let mut before: FxHashMap<SessionIndex, i64> = FxHashMap::default();
+        for (candidate, &seen) in self.list.iter_mut().zip(seen).rev() {
+            if candidate.request.is_none() {
+                continue;
+            }
+            let before = before.entry(candidate.session).or_insert(i64::MAX);
+            candidate.high = candidate.high.min(*before);
+            if seen < candidate.high && candidate.low < seen {
+                candidate.high = seen + 1;
+                *before = seen;
+            }
         }
     }
 }

@@ -118,7 +118,8 @@ pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Change> {
             "aversion" if got > expected => vec![Change::Acl(path)],
             "children made" if got > expected => vec![Change::MoreKids(path)],
             "numChildren" if got > expected => vec![Change::MoreKids(path)],
-            "numChildren" | "cversion" => vec![Change::MoreKids(path), Change::FewerKids(path)],
+            "numChildren" => vec![Change::FewerKids(path)],
+            "cversion" => vec![Change::MoreKids(path), Change::FewerKids(path)],
             _ => Vec::new(),
         },
         Diff::Name {
