@@ -159,6 +159,9 @@ impl<'h> Connection<'h> {
 
     /// A one-shot watch was registered: where only one mode has room it is the only one now.
     pub fn meets(&mut self, (table, path): Key<'h>) {
+        if self.standing.is_empty() {
+            return;
+        }
         for scope in [Scope::Node, Scope::List, Scope::Below] {
             if scope.table() == table && !self.names_zxids {
                 self.doubt((scope, path));

@@ -167,6 +167,9 @@ impl<'h> Watcher<'_, 'h> {
         after_again: bool,
     ) -> Result<(), Box<Violation>> {
         let connection = self.connections.entry(process).or_default();
+        if connection.standing.is_empty() {
+            return Ok(());
+        }
         let convicts = |standing: &Standing| after_again || !standing.again;
         let due = connection.standing_due.iter();
         let mut overdue = due.take_while(|(zxid, _)| *zxid <= request.zxid);
