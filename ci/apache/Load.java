@@ -3,9 +3,9 @@
 // java -cp ZOOKEEPER_JAR ci/apache/Load.java HOSTS SECONDS SEED [also]
 //
 // Three clients at a time, each alive for some seconds: counters by compare-and-set, nodes of every
-// kind, transactions, watches and their removal, ACLs, requests by the dozen without waiting,
-// containers and nodes with a time to live, sessions closed and sessions left behind. With "also",
-// what a closed history cannot hold: reconfigurations, persistent watches. Errors are what it is for.
+// kind, transactions, watches (persistent ones too) and their removal, ACLs, requests by the dozen
+// without waiting, containers and nodes with a time to live, sessions closed and sessions left
+// behind. With "also", what a closed history cannot hold: reconfigurations. Errors are what it is for.
 
 import java.util.*;
 import java.util.concurrent.*;
@@ -208,7 +208,7 @@ public class Load {
     }
 
     void step() throws InterruptedException {
-        switch (draw.nextInt(also ? 17 : 14)) {
+        switch (draw.nextInt(also ? 17 : 16)) {
             case 0 -> counted("increment", this::increment);
             case 1 -> counted("pair", this::pair);
             case 2 -> counted("move", this::movings);
