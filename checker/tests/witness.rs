@@ -309,6 +309,18 @@ fn draw_keys(seed: u64) -> Case {
     case
 }
 
+/// Whether some order explains the answers of a convicted history.
+fn true_class(case: &Case) -> Class {
+    let hidden = Case {
+        zxids: vec![None; case.zxids.len()],
+        history: case.history.clone(),
+    };
+    match naive(&hidden) {
+        true => Class::ZxidNotHonest,
+        false => Class::Inconsistent,
+    }
+}
+
 /// How many of the drawn histories are valid and how many are not, enumerator and judge agreeing.
 fn agree(seeds: std::ops::Range<u64>, draw: fn(u64) -> Case) -> (u32, u32) {
     let (mut valid, mut invalid) = (0, 0);
@@ -322,10 +334,12 @@ fn agree(seeds: std::ops::Range<u64>, draw: fn(u64) -> Case) -> (u32, u32) {
             }
             Witnessed::Invalid {
                 property,
+                class,
                 reason,
                 operations,
                 ..
             } => {
+                assert_eq!(class, true_class(&case), "seed {seed}: {}", show(&case));
                 assert!(
                     !truth,
                     "seed {seed}: called invalid ({property:?}: {reason}): {}",

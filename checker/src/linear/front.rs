@@ -10,13 +10,18 @@
 //! * it has used no unanswered operation that the other has not.
 
 use super::mask::Mask;
+use rustc_hash::FxHashSet;
 
 /// No entry.
 const NONE: u32 = u32::MAX;
 
-/// How many configurations of one state are compared with a new one before only equal ones
-/// are looked for. A larger figure removes more and costs more per removal.
+/// How many configurations of one state a new one may make needless. A larger figure removes
+/// more and costs more per removal.
 const COMPARED_MAX: usize = 256;
+
+/// How many configurations of one state may make a new one needless before only equal ones are
+/// looked for: whole lists would take quadratic time.
+const COVERING_MAX: usize = 1 << 12;
 
 /// One way to have explained everything so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,10 @@ pub(super) struct Kinds<K> {
 }
 
 impl<K: Mask> Configuration<K> {
+    fn alike(&self) -> Alike<K> {
+        (self.state, self.unseen, self.applied, self.either)
+    }
+
     /// Whether `other` can be forgotten beside this one.
     fn covers(&self, other: &Self, kinds: &Kinds<K>) -> bool {
         let lacks_read = other.applied.minus(self.applied).and(kinds.reads);
@@ -56,7 +65,8 @@ impl<K: Mask> Configuration<K> {
     }
 }
 
-/// The set.
+/// The set. What always holds: nothing is inserted after entries were changed in place, until
+/// it was cleared.
 pub(super) struct Front<K> {
     entries: Vec<Configuration<K>>,
     /// Per entry: the one before it with the same state (or gone, then skipped).
@@ -66,7 +76,16 @@ pub(super) struct Front<K> {
     /// Heads of the lists, by state; an entry counts only with today's stamp.
     heads: Vec<(u32, u32)>,
     stamp: u32,
+    /// The states with long lists, and what is in these.
+    long: FxHashSet<u32>,
+    listed: FxHashSet<Alike<K>>,
+    changed: bool,
+    /// How many the one inserted last was compared with.
+    walked: usize,
 }
+
+/// What makes two configurations equal.
+type Alike<K> = (u32, bool, K, K);
 
 impl<K: Mask> Front<K> {
     /// Nothing.
@@ -78,6 +97,10 @@ impl<K: Mask> Front<K> {
             alive: 0,
             heads: vec![(0, NONE); 64],
             stamp: 1,
+            long: FxHashSet::default(),
+            listed: FxHashSet::default(),
+            changed: false,
+            walked: 0,
         }
     }
 
@@ -87,6 +110,9 @@ impl<K: Mask> Front<K> {
         self.older.clear();
         self.gone.clear();
         self.alive = 0;
+        self.long.clear();
+        self.listed.clear();
+        self.changed = false;
         self.stamp = match self.stamp.checked_add(1) {
             Some(stamp) => stamp,
             None => {
@@ -105,6 +131,7 @@ impl<K: Mask> Front<K> {
     pub(super) fn bytes(&self) -> usize {
         self.entries.capacity() * (std::mem::size_of::<Configuration<K>>() + 5)
             + self.heads.capacity() * 8
+            + self.listed.capacity() * (std::mem::size_of::<Alike<K>>() + 1)
     }
 
     /// The entries, needless ones left out.
@@ -119,6 +146,7 @@ impl<K: Mask> Front<K> {
     /// As [`Front::iter`], to tell all of them apart by one more slot or one less. (That some
     /// may cover others afterwards costs time, not truth.)
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Configuration<K>> {
+        self.changed = true;
         self.entries
             .iter_mut()
             .zip(&self.gone)
@@ -144,12 +172,26 @@ impl<K: Mask> Front<K> {
             .chain = chain;
     }
 
+    /// How many the one inserted last, or refused, was compared with.
+    pub(super) fn walked(&self) -> usize {
+        self.walked
+    }
+
     /// Adds `new` unless something covers it; says whether it was added.
     pub(super) fn insert(&mut self, new: Configuration<K>, kinds: &Kinds<K>) -> bool {
+        assert!(!self.changed, "what is listed as equal may not be any more");
         let head = self.head(new.state);
         let mut at = self.heads[head].1;
         let mut compared = 0;
+        self.walked = 0;
         while at != NONE {
+            if self.walked == COVERING_MAX {
+                if !self.list(&new, at) {
+                    return false;
+                }
+                break;
+            }
+            self.walked += 1;
             let entry = at as usize;
             at = self.older[entry];
             if self.gone[entry] {
@@ -174,6 +216,22 @@ impl<K: Mask> Front<K> {
             self.grow();
         }
         true
+    }
+
+    /// Keeps `new`, whose list goes on at `rest`, among what equal ones are looked for in; false
+    /// if it was there.
+    fn list(&mut self, new: &Configuration<K>, rest: u32) -> bool {
+        if self.long.insert(new.state) {
+            let mut at = rest;
+            while at != NONE {
+                let entry = at as usize;
+                if !self.gone[entry] {
+                    self.listed.insert(self.entries[entry].alike());
+                }
+                at = self.older[entry];
+            }
+        }
+        self.listed.insert(new.alike())
     }
 
     /// The place in the table where the list of `state` is or would begin.

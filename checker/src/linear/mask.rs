@@ -5,9 +5,10 @@
 //! many as there are.
 
 use std::fmt::Debug;
+use std::hash::Hash;
 
 /// A set of slots.
-pub(super) trait Mask: Copy + Eq + Debug {
+pub(super) trait Mask: Copy + Eq + Hash + Debug {
     /// Slots that fit.
     const SLOTS: usize;
     /// Nothing.
@@ -72,7 +73,7 @@ word_mask!(u64);
 word_mask!(u128);
 
 /// A set of up to 64 * W slots, for histories with crowds in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Wide<const W: usize>([u64; W]);
 
 impl<const W: usize> Wide<W> {

@@ -44,6 +44,9 @@ pub(super) struct Plan {
     width: usize,
 }
 
+/// A configuration that was compared with so many others cost as much as visiting one.
+const COMPARED_A_VISIT: usize = 256;
+
 /// Judges the operations `part` of `history`; returns what it visited, too.
 pub(super) fn search<M: Model>(
     model: &M,
@@ -412,7 +415,9 @@ impl<'a, M: Model, K: Mask> Search<'a, M, K> {
             return;
         }
         let front = if done { &mut self.next } else { &mut self.work };
-        if !front.insert(after, &self.kinds) {
+        let added = front.insert(after, &self.kinds);
+        self.visited += (front.walked() / COMPARED_A_VISIT) as u64;
+        if !added {
             return;
         }
         self.visited += 1;

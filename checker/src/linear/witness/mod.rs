@@ -14,13 +14,15 @@
 //!
 //! Answers to: `consistency.md` 3.1, 3.2 (steps 1 to 4, and *unanswered*).
 
+mod class;
 mod place;
 mod skeleton;
 mod together;
 
 use super::models::{Keyed, NIL, Register, RegisterOp, RegisterOutcome, Symbol};
-use super::{Budget, Model, OperationOf, Verdict, check_within};
+use super::{Budget, Model, OperationOf};
 use crate::verdict::{Class, Property};
+use class::Suspect;
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
 
@@ -92,8 +94,11 @@ pub fn check_zookeeper(
     budget: &Budget,
 ) -> Witnessed {
     let (mut witnessed, _) = check_zookeeper_counted(model, history, zxids, budget);
-    if let Witnessed::Invalid { class, .. } = &mut witnessed {
-        *class = class_of(model, history, budget);
+    if let Witnessed::Invalid {
+        class, operations, ..
+    } = &mut witnessed
+    {
+        *class = Suspect::new(model, history, zxids, operations, budget).class();
     }
     witnessed
 }
@@ -126,19 +131,6 @@ pub(crate) fn check_zookeeper_counted(
         },
     };
     (witnessed, walk.visited.get())
-}
-
-/// Linearizable is more than ZooKeeper promises: then only the zxids are wrong. If not even
-/// the transactions are linearizable, no order explains the history.
-fn class_of(model: &Keyed<Register>, history: &[Op], budget: &Budget) -> Class {
-    if let Verdict::Valid(_) = check_within(model, history, budget) {
-        return Class::ZxidNotHonest;
-    }
-    let transactions = history.iter().filter(|operation| is_transaction(operation));
-    match check_within(model, &transactions.cloned().collect::<Vec<_>>(), budget) {
-        Verdict::Invalid(_) => Class::Inconsistent,
-        Verdict::Valid(_) | Verdict::Unknown(_) | Verdict::Malformed { .. } => Class::Undetermined,
-    }
 }
 
 fn is_transaction(operation: &Op) -> bool {

@@ -23,6 +23,9 @@ use rustc_hash::FxHashMap;
 /// history: it is quick or not worth it.
 const QUICK_CONFIGURATIONS: (u64, u64) = (10_000, 4);
 
+/// How many keys may need as much.
+const QUICK_KEYS: u64 = 4;
+
 /// A key alone is not worth it where more than one answered operation in so many has no zxid.
 const LOOSE_PART_MAX: usize = 4;
 
@@ -92,7 +95,8 @@ impl Walk<'_> {
     }
 
     /// Places the loose operations of each key as if there were no other, visiting so many
-    /// configurations a key at most. What is wrong with one key is wrong with all.
+    /// configurations at most for a key, and for some of them together. What is wrong with one
+    /// key is wrong with all.
     fn place_apart(
         &self,
         order: &[u32],
@@ -103,8 +107,13 @@ impl Walk<'_> {
         // Placed operations, by the place they follow.
         let mut placed: Vec<(i128, u32)> = Vec::new();
         let mut spent = false;
+        let end = self
+            .visited
+            .get()
+            .saturating_add(configurations.saturating_mul(QUICK_KEYS));
         for (_, key) in keys {
-            match self.place_key(&key.fixed, &key.loose, bounds, configurations) {
+            let left = end.saturating_sub(self.visited.get()).min(configurations);
+            match self.place_key(&key.fixed, &key.loose, bounds, left) {
                 Ok(found) => placed.extend(found),
                 Err(Refused::Broken(broken)) => return Err(broken.into()),
                 Err(Refused::Unknown(_)) => spent = true,
