@@ -22,8 +22,8 @@ pub use certificate::Certificate;
 pub use hidden::{CLASS_CONFIGURATIONS, CONFIGURATIONS, classify, judge_without_zxids};
 pub use history::{Header, History, Record};
 pub use stream::{
-    Doubt, InOrder, NARROW_WINDOW, Placed, Stream, WINDOW, acquit, acquit_verified,
-    in_order_of_time,
+    Doubt, InOrder, NARROW_WINDOW, Placed, STRETCH, Stream, Stretches, WINDOW, acquit,
+    acquit_verified, in_order_of_time,
 };
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
 pub use walk::{Options, confirmed, judge, judge_verified, judge_with_certificate};

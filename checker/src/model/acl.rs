@@ -81,7 +81,7 @@ impl Who {
 }
 
 /// What is known of the identities of one client object, along its connections.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Credentials {
     surely: Vec<Identity>,
     perhaps: Vec<Identity>,
@@ -150,6 +150,7 @@ impl Credentials {
     }
 }
 
+#[derive(Clone)]
 struct AclEntry {
     list: Vec<Acl>,
     /// An entry of scheme `auth` was replaced by identities that are not surely known.
@@ -157,6 +158,7 @@ struct AclEntry {
 }
 
 /// All ACLs and sets of identities of a history, by number.
+#[derive(Clone)]
 pub struct AclTable {
     acls: Vec<AclEntry>,
     acl_ids: BTreeMap<(Vec<Acl>, bool), AclId>,

@@ -23,6 +23,7 @@ pub const NO_PATH: PathId = u32::MAX;
 const PLACES_MAX: usize = 1 << 16;
 
 /// All paths met so far.
+#[derive(Clone)]
 pub struct Paths<'h> {
     /// What a shared text means, by where it lies and whose child it names ([`NO_PATH`]: it is
     /// a path). The text is held, so that no other can come to lie there.

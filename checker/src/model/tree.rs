@@ -88,6 +88,7 @@ pub struct Event {
     pub acl: AclId,
 }
 
+#[derive(Clone)]
 pub(super) enum Undo {
     Node { id: PathId, old: Node },
     Event { id: PathId },
@@ -96,6 +97,7 @@ pub(super) enum Undo {
 }
 
 /// The tree after some prefix of the transactions.
+#[derive(Clone)]
 pub struct Tree<'h> {
     /// All paths.
     pub paths: Paths<'h>,

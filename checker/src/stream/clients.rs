@@ -24,6 +24,7 @@ const TALK_KEPT: u64 = 256;
 const RECENT_MAX: usize = 1 << 20;
 
 /// A request under way.
+#[derive(Clone)]
 pub struct Open<R> {
     pub xid: i32,
     /// Place among all requests, in the order sent.
@@ -46,6 +47,7 @@ pub struct Open<R> {
 }
 
 /// What one connection showed its client.
+#[derive(Clone)]
 pub struct Connection {
     pub id: ConnectionId,
     /// The greatest zxid answered.
@@ -111,6 +113,7 @@ impl Connection {
 }
 
 /// One client object.
+#[derive(Clone)]
 pub struct Client<R> {
     pub session: Option<SessionIndex>,
     pub connected: bool,
@@ -183,6 +186,11 @@ impl<R> Client<R> {
         open.find(|open| (open.session, open.xid) == (session, xid))
     }
 
+    /// Every request under way.
+    pub fn all_under_way(&self) -> impl Iterator<Item = &Open<R>> {
+        self.open.iter()
+    }
+
     /// The requests that nobody will answer any more.
     pub fn leave_open(&mut self) -> impl Iterator<Item = Open<R>> + '_ {
         self.open.drain(..)
@@ -190,7 +198,7 @@ impl<R> Client<R> {
 }
 
 /// What is known of one session.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Session {
     pub id: i64,
     pub timeout_ns: u64,
@@ -216,7 +224,7 @@ pub struct Session {
 }
 
 /// Every session.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Sessions {
     list: Vec<Session>,
     index: FxHashMap<i64, SessionIndex>,
@@ -243,8 +251,18 @@ impl Sessions {
         self.index.get(&id).copied()
     }
 
+    /// What is known of a session.
+    pub fn known(&self, session: SessionIndex) -> &Session {
+        &self.list[session as usize]
+    }
+
     pub fn get(&mut self, session: SessionIndex) -> &mut Session {
         &mut self.list[session as usize]
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Session> {
+        self.list.iter()
     }
 
     pub fn len(&self) -> usize {
@@ -321,6 +339,17 @@ impl Session {
         lost_close.map_or(expiry, |sent| sent.min(expiry))
     }
 
+    /// What was answered on this connection and perhaps not yet passed on: sent, answered.
+    pub fn talk(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.talk.iter().copied()
+    }
+
+    /// The latest time at which something was sent that the leader is known to have heard.
+    pub fn heard_last(&self, judging: &Judging) -> Option<u64> {
+        let by_leader = self.heard.filter(|_| judging.write_is_touch);
+        by_leader.max(self.passed_on)
+    }
+
     /// The earliest time at which the session can have expired; 0 if nothing is known.
     fn expiry(&self, judging: &Judging) -> u64 {
         if self.timeout_ns == 0 {
@@ -328,8 +357,7 @@ impl Session {
         }
         let drift = self.timeout_ns / 1_000_000 * judging.drift_ppm;
         let timeout = self.timeout_ns - drift.min(self.timeout_ns);
-        let by_leader = self.heard.filter(|_| judging.write_is_touch);
-        by_leader.max(self.passed_on).map_or(0, |heard| {
+        self.heard_last(judging).map_or(0, |heard| {
             heard.saturating_add(timeout).saturating_sub(judging.blur)
         })
     }
@@ -403,6 +431,7 @@ impl Session {
 }
 
 /// What P14 is judged by.
+#[derive(Clone)]
 pub struct Judging {
     /// How long a server goes on answering when its leader does not hear it.
     pub lag: u64,
@@ -413,6 +442,7 @@ pub struct Judging {
 }
 
 /// The greatest zxids that had been shown to clients surely before a time.
+#[derive(Clone)]
 pub struct Shown {
     /// Twice the clock error: how much earlier a time must be to be surely earlier.
     blur: u64,

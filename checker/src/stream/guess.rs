@@ -19,7 +19,7 @@ pub const GUESSES_MAX: usize = 1 << 10;
 
 /// A number that was chosen for something that nobody named, and what hangs on it: as long as
 /// no Stat told of it, another may be as good.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Guess {
     /// It happened after that, and was not shown before `time`.
     low: i64,

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 const TRIES_MAX: usize = 256;
 
 /// The containers and TTL nodes there are.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Lapses {
     /// False until anybody asked for one.
     any: bool,

@@ -29,6 +29,8 @@
 //! | `standing` | registrations that stay when they fire |
 //! | `nameless` | notifications that name no transaction |
 //! | `order` | records in the order of time |
+//! | `stretches` | going back, and what the thorough judge says of a stretch |
+//! | `stretch` | a stretch as a history of its own |
 //! | `acquit` | a whole history in memory |
 //!
 //! Answers to: `consistency.md` 3.2, "Complexity" (streaming).
@@ -47,6 +49,8 @@ mod roster;
 mod seen;
 mod settle;
 mod standing;
+mod stretch;
+mod stretches;
 mod watches;
 mod window;
 
@@ -67,6 +71,7 @@ use seen::Seen;
 use settle::{Answered, Entry};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+pub use stretches::{STRETCH, Stretches};
 use watches::{ConnectionId, Watches};
 use window::{Key, Place, Rank, Window};
 
@@ -82,6 +87,9 @@ const OPAQUE: &str = "/zookeeper/config";
 
 /// The doubt of who put the records in another order than that of time.
 const DISORDERED: &str = "the records are not in the order of time";
+
+/// The doubt of whose window is too narrow.
+const TOO_LATE: &str = "an answer lies further back in the order than the window reaches";
 
 /// Paths of absent nodes that may gather.
 const PATHS_SLACK: usize = 1 << 16;
@@ -116,8 +124,14 @@ impl Doubt {
     fn late() -> Self {
         Doubt {
             late: true,
-            ..Doubt::because("an answer lies further back in the order than the window reaches")
+            ..Doubt::because(TOO_LATE)
         }
+    }
+
+    /// True if the window was too narrow for certain, or the records have to be put in the order
+    /// of time first.
+    pub fn is_of_order(&self) -> bool {
+        self.reason == TOO_LATE || self.reason == DISORDERED
     }
 }
 
@@ -156,6 +170,7 @@ impl Placed {
 }
 
 /// A judgement under way. `R` is the record, or a reference to it where the history stays.
+#[derive(Clone)]
 pub struct Stream<R> {
     header: Header,
     options: Options,
@@ -177,6 +192,8 @@ pub struct Stream<R> {
     log: VecDeque<Txn>,
     /// The last transaction that the log had so far.
     logged: i64,
+    /// What is in the log is no log but a hint, and whole.
+    hinted: bool,
     /// Writes whose answer was lost, by session and number.
     lost: BTreeMap<(SessionIndex, i32), Open<R>>,
     /// Somebody lost a connection or a session, so that sessions may end unseen.
@@ -239,6 +256,7 @@ impl<R: Borrow<Record>> Stream<R> {
             gone: FxHashMap::default(),
             log: VecDeque::new(),
             logged: 0,
+            hinted: false,
             lost: BTreeMap::new(),
             left_behind: false,
             left: BTreeSet::new(),
@@ -297,6 +315,13 @@ impl<R: Borrow<Record>> Stream<R> {
                 self.logged = txn.zxid;
             }
         }
+    }
+
+    /// From here on what is of unknown fate happened as these hints have it, in the order of
+    /// zxids, and nothing else of it did; without hints, whatever shows.
+    fn follow_hints(&mut self, hints: Option<VecDeque<Txn>>) {
+        self.hinted = hints.is_some();
+        self.log = hints.unwrap_or_default();
     }
 
     /// Judges what has come already, where a history grows so slowly that it would wait long for

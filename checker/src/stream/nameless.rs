@@ -42,7 +42,7 @@ impl Told {
 }
 
 /// One connection.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Waiting {
     told: VecDeque<Told>,
     /// What has fired and was not told; none of it is older than what was claimed last.
@@ -77,6 +77,7 @@ impl Waiting {
 }
 
 /// Every connection that was told something without a zxid, or is owed something.
+#[derive(Clone)]
 pub struct Nameless {
     connections: FxHashMap<ConnectionId, Waiting>,
     /// Connections with notifications that the present transaction has claimed, and how many

@@ -27,7 +27,7 @@ struct Gap {
 }
 
 /// Where there is room in what has gone by.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Room {
     /// False until anything can have happened unseen.
     kept: bool,

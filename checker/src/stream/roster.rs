@@ -15,6 +15,7 @@ const NEAR: usize = 1 << 10;
 const NOBODY: u32 = u32::MAX;
 
 /// All clients.
+#[derive(Clone)]
 pub struct Roster<R> {
     clients: Vec<Client<R>>,
     /// Places of clients with small numbers.
@@ -67,6 +68,11 @@ impl<R> Roster<R> {
     }
 
     /// All of them, in the order in which they came.
+    pub fn values(&self) -> std::slice::Iter<'_, Client<R>> {
+        self.clients.iter()
+    }
+
+    /// As [`Roster::values`], to be changed.
     pub fn values_mut(&mut self) -> std::slice::IterMut<'_, Client<R>> {
         self.clients.iter_mut()
     }

@@ -165,6 +165,9 @@ impl<R: Borrow<Record>> Stream<R> {
             return;
         }
         self.room.keep(self.settled_to);
+        if self.hinted {
+            return;
+        }
         let all = || self.window.entries(left);
         let transactions = all().filter(|(place, _)| place.is_transaction());
         let mut gatherer = Gatherer {

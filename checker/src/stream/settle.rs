@@ -18,6 +18,7 @@ use crate::model::{Access, Ask, Diff, NO_PATH, PathId, READ, SessionIndex, Who};
 use std::borrow::Borrow;
 
 /// What waits in the window.
+#[derive(Clone)]
 pub enum Entry<R> {
     /// An answered request.
     Answered(Answered<R>),
@@ -26,6 +27,7 @@ pub enum Entry<R> {
 }
 
 /// An answered request on its way into the order.
+#[derive(Clone)]
 pub struct Answered<R> {
     /// The record that asked, and the one that answered.
     pub invoke: usize,
@@ -42,6 +44,7 @@ pub struct Answered<R> {
 }
 
 /// What else waits in the window.
+#[derive(Clone)]
 pub enum Beside<R> {
     /// A notification.
     Notified {

@@ -62,7 +62,7 @@ pub struct Fires {
 }
 
 /// Every registration, by path.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Standing {
     at: FxHashMap<Path, Vec<Stays>>,
     count: usize,

@@ -75,7 +75,7 @@ pub struct Due {
 type Registration = (ConnectionId, Table, usize);
 
 /// What every connection waits for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Watches {
     live: FxHashMap<Path, Vec<Registration>>,
     count: usize,

@@ -58,6 +58,7 @@ impl Place {
 pub type Key = (Place, u32);
 
 /// Entries that wait for their turn.
+#[derive(Clone)]
 pub struct Window<E> {
     keys: Vec<Key>,
     /// Whether the keys are in order.

@@ -159,10 +159,36 @@ fn judged_within(
     if options.open_world(history) {
         return (judged_open(history, options, meter), None);
     }
-    match judged(history, options, meter) {
+    match judged(history, options, meter, &[]) {
         Ok((summary, certificate)) => (Verdict::Valid(summary), Some(certificate)),
         Err(verdict) => (verdict, None),
     }
+}
+
+/// What is known of a session from before a stretch of history.
+pub(crate) struct Known {
+    /// Its id.
+    pub session: i64,
+    /// Negotiated timeout, ns.
+    pub timeout_ns: u64,
+    /// When the client had last sent something that the leader must have heard of.
+    pub heard: Option<u64>,
+    /// When the client first asked to close it.
+    pub close_sent: Option<u64>,
+}
+
+/// The order of a stretch out of a longer history in a closed world.
+///
+/// # Errors
+/// The verdict that comes without an order.
+pub(crate) fn order_of_stretch(
+    stretch: &History,
+    options: &Options,
+    known: &[Known],
+) -> Result<Certificate, Verdict> {
+    let options = options.for_service(&stretch.header);
+    let found = judged(stretch, &options, &mut Meter::default(), known);
+    found.map(|(_, certificate)| certificate)
 }
 
 /// What a judgement may cost where zxids do not bound it, and what it has cost.
@@ -259,8 +285,17 @@ fn judged(
     history: &History,
     options: &Options,
     meter: &mut Meter,
+    known: &[Known],
 ) -> Result<(Summary, Certificate), Verdict> {
     let mut case = case::cut(history)?;
+    for known in known {
+        let session = case.index_of_session(known.session);
+        if let Some(session) = case.sessions.get_mut(session as usize) {
+            session.timeout_ns = session.timeout_ns.max(known.timeout_ns);
+            session.answered = session.answered.max(known.heard);
+            session.close_sent = known.close_sent.or(session.close_sent);
+        }
+    }
     if !tells_zxids(&case) {
         return Err(meter.without_zxids(history, options));
     }

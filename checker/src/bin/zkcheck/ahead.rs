@@ -46,6 +46,7 @@ pub enum Share {
 }
 
 /// A record that is being judged, on one thread.
+#[derive(Clone)]
 pub enum Held {
     /// It lies in its lot.
     Lot(Rc<Own>, u32),

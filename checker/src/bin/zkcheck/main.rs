@@ -33,6 +33,7 @@ mod fetch;
 mod follow;
 mod foreign;
 mod generate;
+mod onepass;
 mod pass;
 mod print;
 mod properties;

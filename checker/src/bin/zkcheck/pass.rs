@@ -1,22 +1,23 @@
 //! Long histories in one pass: judged while they are read, without being held in memory.
 //!
 //! A short history is read whole and left to the thorough judge. A longer one goes by the
-//! judge of one pass; only if that one doubts is it read again, whole. What comes from
+//! judge of one pass; if that one doubts it is read again, for a judge that goes back where it
+//! doubts, and only if that does not help is it read whole. What comes from
 //! standard input cannot be read again and is kept in the binary form meanwhile. What always
 //! holds: no verdict but valid comes from one pass.
 
-use crate::ahead::{Ahead, Held, Share};
+use crate::ahead::{Ahead, Share};
 use crate::follow::{Growing, News};
+use crate::onepass::{OnePass, Reach};
 use crate::second::Second;
 use crate::source::{self, Input};
 use clap::Args;
-use gamekeeper_checker::history::{self, Batch, BinaryWriter, Header, History, Reader};
+use gamekeeper_checker::history::{Batch, BinaryWriter, Header, History, Reader};
 use gamekeeper_checker::verify::Terms;
-use gamekeeper_checker::{
-    Doubt, InOrder, NARROW_WINDOW, Options, Stream, Verdict, WINDOW, confirmed, judge,
-};
+use gamekeeper_checker::{Doubt, InOrder, Options, Verdict, confirmed, judge};
 use std::borrow::Borrow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Histories of fewer records are held in memory.
@@ -82,22 +83,26 @@ pub fn begin(
         return Ok(Begun::Whole(source::whole(header, begun)));
     }
     let standard_input = file.as_os_str() == "-";
-    let mut pass = Pass::new(&header, options, NARROW_WINDOW, standard_input, verify)?;
+    let mut pass = Pass::new(&header, options, Reach::FIRST, standard_input, verify)?;
     pass.read(file, begun, reader, None)?;
     let (found, kept) = pass.outcome();
-    let doubt = match found {
-        Ok(verdict) => return Ok(Begun::Judged(verdict)),
-        Err(doubt) => doubt,
+    if let Ok(verdict) = found {
+        return Ok(Begun::Judged(verdict));
+    }
+    let kept = kept.map(Arc::new);
+    let open = || match &kept {
+        Some(kept) => source::of_bytes(file, kept.clone()),
+        None => source::open(file),
     };
-    if let Some(kept) = kept {
-        let history = history::read(&kept[..]);
-        let history = history.map_err(|error| source::named(file, &error));
-        return history.map(Begun::Whole);
+    for reach in [Reach::BACK, Reach::FAR_BACK] {
+        match again(file, open()?, options, reach, verify)? {
+            // What is contradicted may be so where it was seen in stretches only.
+            Ok(verdict @ Verdict::Valid(_)) => return Ok(Begun::Judged(verdict)),
+            Err(doubt) if doubt.is_of_order() => {}
+            Ok(_) | Err(_) => break,
+        }
     }
-    match doubt.late {
-        true => again(file, options, verify),
-        false => source::read(file).map(Begun::Whole),
-    }
+    source::read_all(file, open()?).map(Begun::Whole)
 }
 
 /// Judges a file while it grows. A doubt is told at once; a history that is short so far is
@@ -110,7 +115,7 @@ fn follow(
 ) -> Result<Begun, String> {
     let reader = source::open_growing(file, Duration::from_secs(arguments.idle))?;
     let mut held = Some(History::new(reader.header().clone()));
-    let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
+    let mut pass = Pass::new(reader.header(), options, Reach::WIDE, false, verify)?;
     let bar = source::following(file);
     let (mut growing, mut order) = (Growing::of(reader), InOrder::default());
     loop {
@@ -132,7 +137,7 @@ fn follow(
                 break;
             }
         }
-        let (settled, taken) = pass.stream.progress();
+        let (settled, taken) = pass.judge.progress();
         bar.set_message(format!("{settled} answers of {taken} records judged"));
         let Some(doubt) = pass.doubt else {
             continue;
@@ -178,19 +183,22 @@ fn held_with(mut held: History, batch: &Batch) -> Option<History> {
     (held.records.len() < SHORT_RECORDS).then_some(held)
 }
 
-/// A second pass over a file, with a wider window, of records put in the order of time.
-fn again(file: &Path, options: &Options, verify: bool) -> Result<Begun, String> {
-    let reader = source::open(file)?;
-    let mut pass = Pass::new(reader.header(), options, WINDOW, false, verify)?;
+/// Another pass over a history, that goes back where it doubts, of records put in the order of
+/// time.
+fn again(
+    file: &Path,
+    reader: Reader<Input>,
+    options: &Options,
+    reach: Reach,
+    verify: bool,
+) -> Result<Result<Verdict, Doubt>, String> {
+    let mut pass = Pass::new(reader.header(), options, reach, false, verify)?;
     pass.read(file, Batch::default(), reader, Some(InOrder::default()))?;
-    match pass.outcome().0 {
-        Ok(verdict) => Ok(Begun::Judged(verdict)),
-        Err(_) => source::read(file).map(Begun::Whole),
-    }
+    Ok(pass.outcome().0)
 }
 
 struct Pass {
-    stream: Stream<Held>,
+    judge: OnePass,
     /// Who else is asked: somebody on this thread, or whoever reads.
     second: Option<Second>,
     ahead: Option<Ahead>,
@@ -206,7 +214,7 @@ impl Pass {
     fn new(
         header: &Header,
         options: &Options,
-        window: usize,
+        reach: Reach,
         keep: bool,
         verify: bool,
     ) -> Result<Self, String> {
@@ -214,13 +222,9 @@ impl Pass {
             true => Some(BinaryWriter::new(Vec::new(), header).map_err(too_large)?),
             false => None,
         };
-        let mut stream = Stream::new(header, options, window);
         let terms = verify.then(|| options.for_service(header).terms());
-        if verify {
-            stream.exhibit();
-        }
         Ok(Pass {
-            stream,
+            judge: OnePass::new(header, options, reach, verify),
             second: terms.map(|terms| Second::begin(header, terms)),
             ahead: None,
             terms,
@@ -251,17 +255,17 @@ impl Pass {
         if self.doubt.is_some() {
             return;
         }
-        self.stream.log(share.txns());
+        self.judge.log(share.txns());
         if let Some(second) = &mut self.second {
             second.read(share.clone());
         }
-        self.doubt = share.each(|record| self.stream.take(record)).err();
+        self.doubt = self.judge.take(share).err();
         self.show();
     }
 
     /// Shows what found its place to whoever gives the second opinion.
     fn show(&mut self) {
-        let placed = self.stream.placed();
+        let placed = self.judge.placed();
         match (&mut self.second, &mut self.ahead) {
             (Some(second), _) => second.show(placed),
             (None, Some(ahead)) => ahead.show(placed),
@@ -298,7 +302,7 @@ impl Pass {
     /// Judges what has come, where nothing more does just now.
     fn catch_up(&mut self, idle_ns: u64) {
         if self.doubt.is_none() {
-            self.doubt = self.stream.catch_up(idle_ns).err();
+            self.doubt = self.judge.catch_up(idle_ns).err();
             self.show();
         }
     }
@@ -306,7 +310,7 @@ impl Pass {
     fn outcome(mut self) -> (Result<Verdict, Doubt>, Option<Vec<u8>>) {
         let found = match self.doubt {
             Some(doubt) => Err(doubt),
-            None => self.stream.finish(),
+            None => self.judge.finish(),
         };
         self.show();
         let opinion = match (self.second, self.ahead) {

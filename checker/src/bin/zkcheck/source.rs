@@ -7,8 +7,9 @@ use crate::fetch::Fetched;
 use gamekeeper_checker::history::{Batch, Header, History, ReadError, Reader};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Files smaller than this are read without a bar, bytes.
@@ -112,10 +113,36 @@ pub fn read_rest(
 /// # Errors
 /// As [`read_rest`].
 pub fn read(file: &Path) -> Result<History, String> {
-    let mut reader = open(file)?;
+    read_all(file, open(file)?)
+}
+
+/// As [`read`], of a file that is open.
+///
+/// # Errors
+/// As [`read_rest`].
+pub fn read_all(file: &Path, mut reader: Reader<Input>) -> Result<History, String> {
     let mut batch = Batch::default();
     read_rest(file, &mut reader, &mut batch, usize::MAX)?;
     Ok(whole(reader.header().clone(), batch))
+}
+
+/// Bytes that more than one reader goes through.
+struct Kept(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Opens a history whose bytes were kept.
+///
+/// # Errors
+/// One line that names the file.
+pub fn of_bytes(file: &Path, bytes: Arc<Vec<u8>>) -> Result<Reader<Input>, String> {
+    let bytes: Box<dyn Read + Send> = Box::new(Cursor::new(Kept(bytes)));
+    let reader = Reader::new(BufReader::with_capacity(BUFFER_BYTES, bytes));
+    reader.map_err(|error| named(file, &error))
 }
 
 /// A history out of its parts.
