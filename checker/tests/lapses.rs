@@ -4,6 +4,7 @@
 
 mod story;
 
+use gamekeeper_checker::certificate::{Effect, Step};
 use gamekeeper_checker::history::*;
 use gamekeeper_checker::verify::verify;
 use gamekeeper_checker::{
@@ -454,4 +455,88 @@ fn without_zxids_nothing_is_decided() {
     ];
     let verdict = judge(&history(start(), &lines), &Options::default());
     assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
+}
+
+/// Histories in which something went by itself, and was seen to.
+fn seen_to_go() -> Vec<Vec<Line>> {
+    let ttl_gone = vec![ttl((0, 10), "/t", 5), missing((190, 200), "/t", 8)];
+    let mut container_gone = used_container();
+    container_gone.push(missing((40, 50), "/c", 8));
+    let made_again = vec![ttl((0, 10), "/t", 5), ttl((190, 200), "/t", 7)];
+    let told = vec![
+        ttl((0, 10), "/t", 5),
+        watching((11, 20), "/t", parent(5, 5, 0, 0), 5),
+        notify(2, 150, EventType::NodeDeleted, "/t", 7),
+        create(3, (151, 155), "/m", 8),
+    ];
+    vec![ttl_gone, container_gone, made_again, told]
+}
+
+/// The same, but for how each node goes by itself.
+fn with_lapse(lines: &[Line], to: impl Fn(Lapse) -> Option<Lapse>) -> Vec<Line> {
+    let mut lines = lines.to_vec();
+    for line in &mut lines {
+        if let Request {
+            op: Op::Create { lapse, .. },
+            ..
+        } = line
+        {
+            *lapse = lapse.and_then(&to);
+        }
+    }
+    lines
+}
+
+#[test]
+fn what_went_by_itself_convicts_where_it_may_not() {
+    for lines in seen_to_go() {
+        valid(&lines);
+        let convicted = |lines: &[Line]| {
+            let verdict = judge(&history(start(), lines), &Options::default());
+            assert!(matches!(verdict, Verdict::Invalid(_)), "{verdict}");
+            verdict.property()
+        };
+        convicted(&with_lapse(&lines, |_| None));
+        let longer = with_lapse(&lines, |_| Some(Lapse::Ttl(10_000)));
+        assert_eq!(convicted(&longer), Some(Property::EphemeralsStay));
+    }
+}
+
+/// A certificate with one more step at a zxid.
+fn forged(lines: &[Line], header: Header, path: &str, zxid: i64) -> Result<(), &'static str> {
+    let (history, options) = (history(header, lines), Options::default());
+    let (verdict, certificate) = judge_with_certificate(&history, &options);
+    assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
+    let mut certificate = certificate.expect("a valid verdict comes with its certificate");
+    let effect = Effect::Lapse(path.into());
+    let place = certificate.order.partition_point(|step| step.zxid < zxid);
+    certificate.order.insert(place, Step { zxid, effect });
+    for sight in &mut certificate.sights {
+        sight.prefix += usize::from(sight.prefix >= place);
+    }
+    verify(&history, &certificate, options.terms()).map_err(|refusal| refusal.rule)
+}
+
+#[test]
+fn the_verifier_lets_nothing_go_that_may_not() {
+    let later = |zxid| create(3, (300, 310), "/m", zxid);
+    let forge = |lines: &[Line], path, zxid| forged(lines, start(), path, zxid);
+    let used = [used_container(), vec![later(9)]].concat();
+    assert_eq!(forge(&used, "/c", 8), Ok(()));
+    assert_eq!(forge(&used[..3], "/nowhere", 8), Err("L"));
+    assert_eq!(forge(&used, "/x", 8), Err("L"), "it is plain");
+    let unused = [container((0, 10), "/c", 5), later(9)];
+    assert_eq!(forge(&unused, "/c", 8), Err("L"));
+    assert_eq!(forged(&unused, unused_go_after(290), "/c", 8), Ok(()));
+    assert_eq!(forged(&unused, unused_go_after(311), "/c", 8), Err("W1"));
+    let full = [ttl((0, 10), "/t", 5), plain((11, 20), "/t/x", 6), later(9)];
+    assert_eq!(forge(&full, "/t", 8), Err("L"));
+    let old = [ttl((0, 10), "/t", 5), later(9)];
+    assert_eq!(forge(&old, "/t", 8), Ok(()));
+    let set_late = set(1, (211, 220), "/t", "x", stat(5, 6, 1, "x"));
+    let young = [ttl((0, 10), "/t", 5), set_late, later(9)];
+    assert_eq!(forge(&young, "/t", 8), Err("W1"));
+    let read = exists(2, (90, 99), "/m", 7, Err(ErrorCode::NO_NODE));
+    let read_early = [ttl((0, 10), "/t", 5), later(9), read];
+    assert_eq!(forge(&read_early, "/t", 6), Err("R3"));
 }

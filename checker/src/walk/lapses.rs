@@ -535,7 +535,9 @@ impl Replay<'_, '_> {
                 .saturating_add(patience_ns(header, ms));
             if place <= self.times.known_before(over) {
                 // What of unknown fate set it may lie elsewhere; not all of that is tried.
-                self.search.cut_short |= self.assigned.contains_key(&changed);
+                let by = self.assigned.get(&changed);
+                let movable = by.is_some_and(|by| !self.claimed.contains_key(by));
+                self.search.too_early |= movable;
                 return Err(None);
             }
         }

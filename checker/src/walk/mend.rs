@@ -122,6 +122,8 @@ pub struct Search {
     tries: u64,
     /// What is chosen from, or what ended the search, was cut short.
     pub(super) cut_short: bool,
+    /// What went by itself did so too early after what was placed; not all that is tried.
+    pub(super) too_early: bool,
     /// The mismatch furthest along the order that nothing could mend.
     furthest: Option<(usize, Box<Violation>)>,
 }
@@ -175,7 +177,7 @@ impl Replay<'_, '_> {
                 0
             }
         });
-        self.search.cut_short = false;
+        self.search.cut_short = std::mem::take(&mut self.search.too_early);
         let mut rest = Vec::new();
         if depth <= self.search.depth_max {
             rest = self.alternatives(place, what, &why, &mut conflict);

@@ -47,12 +47,19 @@ struct Placed {
 /// True if some order of the transactions and some prefixes explain a history.
 pub fn consistent(history: &History) -> bool {
     let asked = requests(history);
+    let given = match &history.header.start {
+        Start::Nodes { nodes, .. } => nodes.iter().find_map(|node| node.lapse),
+        Start::Fresh => None,
+    };
+    let lives = asked.iter().flat_map(|asked| asked.op.parts());
+    let lives = lives.filter(|part| matches!(part, Op::Create { lapse: Some(_), .. }));
+    let lapses = lives.count() + usize::from(given.is_some());
     let naive = Naive {
-        numbers: numbers(&asked),
+        numbers: numbers(&asked, lapses),
         maybes: maybes(&asked),
         asked,
     };
-    let (state, _) = model::start();
+    let (state, _) = model::start_with(given);
     let before = naive.numbers.first().map_or(i64::MAX, |first| first - 1);
     naive.answered_rules_hold()
         && naive.reads_hold(&state, i64::MIN, before)
@@ -118,8 +125,8 @@ fn makes_ephemeral(op: &Op) -> bool {
 /// From the first number after the start to the last seen; of every epoch a few more than
 /// were seen, for its last transactions may be among those that nobody was told of. Of a wide
 /// gap only as many as could all be needed, on either side of what was seen.
-fn numbers(asked: &[Asked<'_>]) -> Vec<i64> {
-    let spare = maybes(asked).len() as i64;
+fn numbers(asked: &[Asked<'_>], lapses: usize) -> Vec<i64> {
+    let spare = (maybes(asked).len() + lapses) as i64;
     let mut last: BTreeMap<i64, i64> = BTreeMap::from([(0, START_ZXID)]);
     for zxid in asked.iter().flat_map(named_by) {
         let known = last.entry(zxid >> 32).or_insert(zxid);
@@ -272,34 +279,58 @@ impl Naive<'_> {
         if goes_on(state, placed) {
             return true;
         }
-        self.maybes.iter().any(|&maybe| {
-            if !self.may_stand(maybe, zxid, placed) {
-                return false;
-            }
-            let mut placed = placed.clone();
-            placed.at.insert(zxid, maybe);
-            let after = match maybe {
-                Maybe::End(session) => {
-                    placed.ended.insert(session);
-                    model::end(state, session, zxid)
+        let mut lapsing = model::lapsing(state).into_iter();
+        let lapsed = lapsing.any(|(path, since)| {
+            self.may_lapse(since, zxid, placed)
+                && goes_on(&model::lapse(state, &path, zxid), placed)
+        });
+        lapsed
+            || self.maybes.iter().any(|&maybe| {
+                if !self.may_stand(maybe, zxid, placed) {
+                    return false;
                 }
-                Maybe::Lost(number) => {
-                    let asked = &self.asked[number];
-                    let (after, result) = model::write(state, asked.op, asked.session, zxid);
-                    let failed = match result {
-                        Err(_) => true,
-                        Ok(Answer::Multi(results)) => results.iter().any(Result::is_err),
-                        Ok(_) => false,
-                    };
-                    if failed {
-                        // Nothing happened: the same as not standing here.
-                        return false;
+                let mut placed = placed.clone();
+                placed.at.insert(zxid, maybe);
+                let after = match maybe {
+                    Maybe::End(session) => {
+                        placed.ended.insert(session);
+                        model::end(state, session, zxid)
                     }
-                    after
-                }
-            };
-            goes_on(&after, &placed)
-        })
+                    Maybe::Lost(number) => {
+                        let asked = &self.asked[number];
+                        let (after, result) = model::write(state, asked.op, asked.session, zxid);
+                        let failed = match result {
+                            Err(_) => true,
+                            Ok(Answer::Multi(results)) => results.iter().any(Result::is_err),
+                            Ok(_) => false,
+                        };
+                        if failed {
+                            // Nothing happened: the same as not standing here.
+                            return false;
+                        }
+                        after
+                    }
+                };
+                goes_on(&after, &placed)
+            })
+    }
+
+    /// W1 and R3 for what goes by itself: it has waited since the latest call of what stands up
+    /// to its last change, and nothing that returned before that is over comes after it.
+    fn may_lapse(&self, since: Option<(i64, u64)>, zxid: i64, placed: &Placed) -> bool {
+        let Some((changed, ttl_ms)) = since.filter(|&(changed, _)| changed > START_ZXID) else {
+            return true;
+        };
+        let answered = self.transactions().filter(|asked| asked.zxid <= changed);
+        let lost = placed.at.range(..=changed);
+        let lost = lost.filter_map(|(_, maybe)| match maybe {
+            Maybe::Lost(number) => Some(&self.asked[*number]),
+            Maybe::End(_) => None,
+        });
+        let called = answered.chain(lost).map(|asked| asked.call).max();
+        let over = called.unwrap_or(0) + ttl_ms * 1_000_000;
+        let mut told = self.asked.iter().filter(|asked| asked.answer.is_some());
+        told.all(|asked| asked.ret >= Some(over) || asked.zxid < zxid)
     }
 
     /// W1, W2, R2 and R3 for what was lost; the end of a session comes after all of it.

@@ -9,7 +9,7 @@ pub mod spoil;
 pub use crate::dice::Dice;
 use gamekeeper_checker::history::*;
 use model::State;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 struct Pending {
     xid: i32,
@@ -41,23 +41,38 @@ struct World {
     lossy: bool,
     ephemeral: bool,
     watching: bool,
+    /// Nodes may go by themselves, so that time goes by in fractions of milliseconds.
+    lapsing: bool,
+    /// When each transaction took place.
+    times: BTreeMap<i64, u64>,
     /// What watches each transaction of the log fires.
     fired: Vec<Vec<(EventType, String)>>,
 }
 
 /// A consistent history of at most `requests_max` requests, with the servers' log beside it.
 pub fn valid(seed: u64, requests_max: usize) -> History {
-    lived(seed, requests_max, false)
+    lived(seed, requests_max, (false, false))
 }
 
 /// As [`valid`], with reads that register watches, and nothing lost.
 pub fn watching(seed: u64, requests_max: usize) -> History {
-    lived(seed, requests_max, true)
+    lived(seed, requests_max, (true, false))
 }
 
-fn lived(seed: u64, requests_max: usize, watching: bool) -> History {
+/// As [`valid`], with containers and TTL nodes, and without the servers' log.
+pub fn lapsing(seed: u64, requests_max: usize) -> History {
+    let mut history = lived(seed, requests_max, (false, true));
+    history.txns.clear();
+    history
+}
+
+fn lived(seed: u64, requests_max: usize, (watching, lapsing): (bool, bool)) -> History {
     let mut dice = Dice(seed);
-    let (state, start) = model::start();
+    let lapse = match lapsing {
+        true => [None, Some(Lapse::Container), Some(Lapse::Ttl(1))][dice.below(3)],
+        false => None,
+    };
+    let (state, start) = model::start_with(lapse);
     let header = Header {
         start,
         ..Header::default()
@@ -74,6 +89,8 @@ fn lived(seed: u64, requests_max: usize, watching: bool) -> History {
         ephemeral: dice.one_in(3),
         dice,
         watching,
+        lapsing,
+        times: BTreeMap::new(),
         fired: vec![Vec::new()],
     };
     let requests = 3 + world.dice.below(requests_max - 2);
@@ -100,7 +117,11 @@ fn client(session: i64) -> Client {
 
 impl World {
     fn step(&mut self, may_ask: bool) {
-        self.now += self.dice.below(3) as u64;
+        let unit = if self.lapsing { 150_000 } else { 1 };
+        self.now += unit * self.dice.below(3) as u64;
+        if self.lapsing && self.dice.one_in(8) {
+            return self.lapse();
+        }
         let client = self.dice.below(self.clients.len());
         if self.clients[client].gone {
             if self.clients.iter().all(|client| client.gone) {
@@ -172,12 +193,20 @@ impl World {
             0..=2 => {
                 let sequential = self.dice.one_in(4);
                 let path = if sequential { "/a/s-".into() } else { path };
+                let lapse = match self.lapsing && !self.dice.one_in(3) {
+                    true => [
+                        Some(Lapse::Container),
+                        Some(Lapse::Ttl(1)),
+                        Some(Lapse::Ttl(2)),
+                    ][self.dice.below(3)],
+                    false => None,
+                };
                 Op::Create {
                     path,
                     data,
                     acl: Acl::open(),
-                    ephemeral: self.ephemeral && self.dice.one_in(2),
-                    lapse: None,
+                    ephemeral: self.ephemeral && lapse.is_none() && self.dice.one_in(2),
+                    lapse,
                     sequential,
                     stat: self.dice.one_in(2),
                 }
@@ -217,6 +246,7 @@ impl World {
             (_, false) => TxnKind::Write,
         };
         self.log.push((zxid, state));
+        self.times.insert(zxid, self.now);
         self.history.txns.push(Txn {
             zxid,
             session,
@@ -365,6 +395,28 @@ impl World {
             // Nobody is told.
             let _ = self.transact(session, xid, &op);
         }
+    }
+
+    /// The servers remove what has lapsed.
+    fn lapse(&mut self) {
+        let before = &self.log[self.log.len() - 1].1;
+        let over = |since: &Option<(i64, u64)>| {
+            since.is_none_or(|(changed, ttl_ms)| {
+                let changed = self.times.get(&changed).copied().unwrap_or(0);
+                self.now >= changed + ttl_ms * 1_000_000
+            })
+        };
+        let mut lapsing = model::lapsing(before);
+        lapsing.retain(|(_, since)| over(since));
+        if lapsing.is_empty() {
+            return;
+        }
+        let (path, _) = &lapsing[self.dice.below(lapsing.len())];
+        let zxid = self.zxid();
+        let before = &self.log[self.log.len() - 1].1;
+        let state = model::lapse(before, path, zxid);
+        self.fired.push(model::events_between(before, &state));
+        self.log.push((zxid, state));
     }
 
     fn expire(&mut self, client: usize) {

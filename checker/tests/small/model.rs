@@ -10,6 +10,7 @@ pub struct Leaf {
     data: Option<Value>,
     stat: Stat,
     creates: i32,
+    lapse: Option<Lapse>,
 }
 
 /// All nodes by path.
@@ -20,6 +21,11 @@ pub const START_ZXID: i64 = 4;
 
 /// The start state: the nodes of a fresh tree, and `/a` with data `0`.
 pub fn start() -> (State, Start) {
+    start_with(None)
+}
+
+/// As [`start`], where `/a` may go by itself.
+pub fn start_with(lapse: Option<Lapse>) -> (State, Start) {
     let mut state = State::new();
     let leaf = |data: &str, zxid: i64, children: i32| Leaf {
         data: Some(data.into()),
@@ -32,15 +38,20 @@ pub fn start() -> (State, Start) {
             ..Stat::default()
         },
         creates: children,
+        lapse: None,
     };
     let mut nodes = Vec::new();
-    for (path, leaf) in [("/", leaf("", 0, 2)), ("/a", leaf("0", 4, 0))] {
+    let a = Leaf {
+        lapse,
+        ..leaf("0", 4, 0)
+    };
+    for (path, leaf) in [("/", leaf("", 0, 2)), ("/a", a)] {
         nodes.push(StartNode {
             path: path.into(),
             data: leaf.data.clone(),
             stat: shown(&leaf),
             acl: Vec::new(),
-            lapse: None,
+            lapse: leaf.lapse,
         });
         state.insert(path.into(), leaf);
     }
@@ -159,6 +170,7 @@ fn single(state: &mut State, op: &Op, session: i64, zxid: i64) -> Result<Answer,
         Op::Create {
             data,
             ephemeral,
+            lapse,
             sequential,
             stat: with_stat,
             ..
@@ -188,6 +200,7 @@ fn single(state: &mut State, op: &Op, session: i64, zxid: i64) -> Result<Answer,
                     data: data.clone(),
                     stat,
                     creates: 0,
+                    lapse: *lapse,
                 },
             );
             let above = state.get_mut(&parent).expect("found above");
@@ -239,6 +252,23 @@ pub fn end(state: &State, session: i64, zxid: i64) -> State {
             remove(&mut after, path, zxid);
         }
     }
+    after
+}
+
+/// What may go by itself, but for the time, and how long it has to wait after which zxid.
+pub fn lapsing(state: &State) -> Vec<(String, Option<(i64, u64)>)> {
+    let childless = state.iter().filter(|(_, leaf)| leaf.stat.num_children == 0);
+    let lapsing = childless.filter_map(|(path, leaf)| match leaf.lapse? {
+        Lapse::Container => (leaf.creates > 0).then(|| (path.clone(), None)),
+        Lapse::Ttl(ttl_ms) => Some((path.clone(), Some((leaf.stat.mzxid, ttl_ms)))),
+    });
+    lapsing.collect()
+}
+
+/// The state after a node has gone by itself.
+pub fn lapse(state: &State, path: &str, zxid: i64) -> State {
+    let mut after = state.clone();
+    remove(&mut after, path, zxid);
     after
 }
 
