@@ -434,6 +434,15 @@ fn given_ones_may_go_too() {
     };
     nodes[0].lapse = Some(Lapse::Ttl(TTL_MS));
     is_valid(header.clone(), &[missing((0, 10), "/a", 8)]);
+    let Start::Nodes { nodes, .. } = &mut header.start else {
+        panic!("a start state");
+    };
+    // One of which the recorder could not tell.
+    nodes[0].lapse = Some(Lapse::Ttl(0));
+    is_valid(header.clone(), &[missing((0, 10), "/a", 8)]);
+    let mut bytes = Vec::new();
+    write(&mut bytes, &history(header.clone(), &[])).unwrap();
+    assert_eq!(read(&bytes[..]).unwrap().header, header);
     convicts_in(
         header,
         Property::OneOrder,

@@ -43,7 +43,7 @@ pub fn promise(property: Property) -> &'static str {
             "When a session ends its ephemeral nodes go with it, at once, and nothing of it takes effect after."
         }
         Property::EphemeralsStay => {
-            "A session does not expire, and its ephemeral nodes do not go, before its timeout has passed since the ensemble last heard from it."
+            "A session does not expire, and its ephemeral nodes do not go, before its timeout has passed since the ensemble last heard from it; nor does a container or TTL node before it may."
         }
         Property::SequentialNames => {
             "The number in a sequential node's name is how many children its parent had been given before."

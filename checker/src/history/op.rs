@@ -308,7 +308,8 @@ pub enum Lapse {
     /// createContainer: it may go once it has had a child and has none.
     Container,
     /// createTTL: it may go while it has no child, so many milliseconds after it was made or
-    /// set last. 1 to [`Lapse::TTL_MS_MAX`].
+    /// set last. 1 to [`Lapse::TTL_MS_MAX`]; of a start node also 0, where nobody could tell
+    /// what kind of node it is, or for how long it stays.
     Ttl(u64),
 }
 

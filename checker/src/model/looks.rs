@@ -165,6 +165,7 @@ impl Tree<'_> {
         let owner = match (self.session_ids.get(node.owner as usize), node.lapse) {
             (Some(owner), _) => format!(", ephemeral of session {owner:#x}"),
             (None, Some(Lapse::Container)) => ", container".to_string(),
+            (None, Some(Lapse::Ttl(0))) => ", perhaps a container or TTL node".to_string(),
             (None, Some(Lapse::Ttl(ttl_ms))) => format!(", time to live {ttl_ms} ms"),
             (None, None) => String::new(),
         };

@@ -5,7 +5,7 @@
 //! until nothing moved meanwhile; if it never stands still, the ensemble is not ours alone.
 
 use crate::trouble::Trouble;
-use gamekeeper_checker::history::{Start, StartNode, Value};
+use gamekeeper_checker::history::{Lapse, Start, StartNode, Value};
 use gamekeeper_client::{Client, ClientConfig, ClientError, State};
 use gamekeeper_core::proto::{ErrorCode, Request, Response, WatchRequest};
 use gamekeeper_runtime::TokioRuntime;
@@ -158,8 +158,16 @@ async fn read_once(client: &Client, credentials: &[String]) -> Result<Start, Fla
                 _ => return Err(Flaw::Moved),
             }
         }
+        node.lapse = lapse_of(&node);
         nodes.push(node);
     }
     let zxid = as_of.map_or(0, |zxid| zxid.to_wire());
     Ok(Start::Nodes { zxid, nodes })
+}
+
+/// Servers do not show which nodes are containers, or have a time to live: all but the root that
+/// are owned by nobody may be.
+fn lapse_of(node: &StartNode) -> Option<Lapse> {
+    let kept = *node.path == *"/" || node.stat.ephemeral_owner != 0;
+    (!kept).then_some(Lapse::Ttl(0))
 }

@@ -449,7 +449,11 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
 
 fn start_node(line: StartNodeLine) -> Result<StartNode, Fault> {
     let owned = line.stat.ephemeral_owner != 0;
-    let lapse = Lapse::of_fields(owned, line.container == Some(true), line.ttl_ms);
+    let lapse = match line.ttl_ms {
+        // The recorder could not tell.
+        Some(0) if !owned && line.container != Some(true) => Ok(Some(Lapse::Ttl(0))),
+        ttl_ms => Lapse::of_fields(owned, line.container == Some(true), ttl_ms),
+    };
     Ok(StartNode {
         path: line.path,
         data: line.value,
