@@ -1,5 +1,8 @@
 //! addWatch, removeWatches, and what watches that stay were told.
 //!
+//! What it is not: a judge of whether removeWatches found any. Servers before 3.9 and since mean
+//! different watches by the same word, so only what comes of a removal is judged.
+//!
 //! Answers to: `consistency.md` P10 to P12; `protocol.md` 12.2 to 12.7.
 
 use super::Watcher;
