@@ -65,6 +65,11 @@ pub fn counter(path: PathId) -> Aspect {
     u64::from(path) * 3 + 2
 }
 
+/// Whether there is a node, and which life of it: what its counters are counted from.
+pub fn being(path: PathId) -> Aspect {
+    1 << 41 | u64::from(path)
+}
+
 /// The path that an aspect is of; [`NO_PATH`] if it is a session's life.
 pub fn path_of(aspect: Aspect) -> PathId {
     PathId::try_from(aspect / 3).unwrap_or(NO_PATH)
@@ -91,9 +96,8 @@ impl Change {
     /// The aspects that it changes.
     pub fn aspects(self) -> impl Iterator<Item = Aspect> {
         let (first, second) = match self {
-            Change::Made(path) | Change::Gone(path) | Change::Set(path) | Change::Acl(path) => {
-                (itself(path), None)
-            }
+            Change::Made(path) | Change::Gone(path) => (itself(path), Some(being(path))),
+            Change::Set(path) | Change::Acl(path) => (itself(path), None),
             Change::MoreKids(path) => (kids(path), Some(counter(path))),
             Change::FewerKids(path) => (kids(path), None),
         };

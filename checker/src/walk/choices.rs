@@ -4,7 +4,7 @@
 
 use super::case::RequestIndex;
 use super::changes::{Aspect, Change, counter, itself, kids, path_of};
-use super::evidence::{Deed, Evidence};
+use super::evidence::Deed;
 use super::lapses::makes_lapsing;
 use super::mend::Conflict;
 use super::replay::{Mismatch, Replay, What};
@@ -14,6 +14,7 @@ use super::unanswered::{Candidate, CandidateIndex, Owned};
 use super::wants::{number_of, wants};
 use crate::history::{EventType, Op};
 use crate::model::{Diff, NO_PATH, PathId, SessionIndex};
+use rustc_hash::FxHashSet;
 use std::cmp::Reverse;
 
 /// How far apart, in requests of unknown fate, two of one connection may be to be looked at
@@ -82,7 +83,14 @@ impl Replay<'_, '_> {
             alternatives.append(&mut could_be);
         }
         let begin = alternatives.len();
+        let short = self.short_of(why).is_some();
+        let among: FxHashSet<CandidateIndex> = wanted.iter().map(|&(number, _)| number).collect();
         for (number, floor) in wanted {
+            let assigned = self.candidates.list[number as usize].assigned;
+            if short && assigned.is_some_and(|place| place < bound) {
+                // It is counted.
+                continue;
+            }
             self.places(number, (floor, bound), &mut alternatives, &mut in_the_way);
         }
         let alternatives_wanted = &mut alternatives[begin..];
@@ -98,8 +106,9 @@ impl Replay<'_, '_> {
             } else {
                 CandidateIndex::MAX
             };
+            let skipped = self.skipped(number, &among);
             // Of equals what was sent first is tried first, so that the next finds room.
-            (Reverse((due, turn, far)), slot, Reverse(number))
+            (Reverse((due, turn, skipped, far)), slot, Reverse(number))
         });
         alternatives.dedup();
         if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
@@ -131,6 +140,18 @@ impl Replay<'_, '_> {
             conflict.relevant.extend([kids(path), counter(path)]);
         }
         alternatives
+    }
+
+    /// How many of those wanted were sent before a candidate on the same connection and are
+    /// not placed: what arrives of a connection arrives in order.
+    fn skipped(&self, number: CandidateIndex, among: &FxHashSet<CandidateIndex>) -> usize {
+        let Some(survey) = &self.survey else { return 0 };
+        let before = |number: &CandidateIndex| survey.neighbours[*number as usize][0];
+        let earlier = std::iter::successors(before(&number), before).take(BURST_MAX as usize);
+        let unplaced = |number: &CandidateIndex| {
+            among.contains(number) && self.candidates.list[*number as usize].assigned.is_none()
+        };
+        earlier.filter(unplaced).count()
     }
 
     /// The zxid by which a candidate has happened, as far as what was seen tells.
@@ -417,23 +438,6 @@ impl Replay<'_, '_> {
         found.sort_unstable_by_key(|&number| (self.candidates.list[number as usize].low, number));
         found.dedup();
         found
-    }
-
-    /// True if a session's end would take away nothing of what was seen to go at a hole.
-    fn is_idle(&self, number: CandidateIndex, hole: usize) -> bool {
-        let candidate = &self.candidates.list[number as usize];
-        let gone = |evidence: &Evidence<'_>, path: PathId| match evidence.deed {
-            Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
-                self.tree.paths.parent(path) == evidence.path
-            }
-            Deed::Fired(EventType::NodeDeleted) => path == evidence.path,
-            Deed::Created | Deed::Modified | Deed::Fired(_) => false,
-        };
-        candidate.is_end()
-            && self.holes[hole].1.iter().any(|evidence| {
-                let mut owned = self.tree.ephemerals_of(candidate.session);
-                !owned.any(|path| gone(evidence, path))
-            })
     }
 
     /// An unseen ephemeral may have to be made before the end of its session can explain a hole.

@@ -13,7 +13,7 @@
 //! Answers to: `consistency.md` 3.2, "closed"; `protocol.md` 9.5 (`ContainerManager`).
 
 use super::case::{Case, Request, Role};
-use super::changes::{Aspect, Change, counter, itself, kids};
+use super::changes::{Aspect, Change, being, counter, itself, kids};
 use super::choices::{is_numbered, may_name};
 use super::evidence::{Deed, Evidence, made};
 use super::quiet::each_part;
@@ -470,7 +470,7 @@ impl Replay<'_, '_> {
         match lapsing.maker {
             None => {
                 let path = lapsing.path;
-                touched.extend([itself(path), kids(path), counter(path)]);
+                touched.extend([itself(path), being(path), kids(path), counter(path)]);
             }
             Some(_) => touched.push(counter(lapsing.parent)),
         }

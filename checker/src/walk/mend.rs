@@ -8,10 +8,11 @@
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "mismatch".
 
 use super::blame;
-use super::changes::{Aspect, counter, each_change, itself, kids, life};
+use super::changes::{Aspect, being, counter, each_change, itself, kids, life};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
-use super::wants::{aspects, diff_hangs_on, hangs_on};
+use super::wants::{aspects, diff_hangs_on, hangs_on, number_of, short_of};
+use crate::model::PathId;
 use crate::verdict::{Verdict, Violation};
 
 /// A choice, kept until it is known to be right or wrong.
@@ -292,6 +293,18 @@ impl Replay<'_, '_> {
     /// What a mismatch hangs on: earlier choices about anything else are not to blame.
     fn conflict(&mut self, what: What, why: &Mismatch) -> Conflict {
         let (mut relevant, mut holders) = (Vec::new(), Vec::new());
+        if let Some(path) = self.short_of(why) {
+            // More of the same is asked for: what is placed already takes nothing away, unless
+            // it began another life of the node, or stands in the way.
+            if let What::Hole(hole) = what {
+                holders.extend(self.assigned.get(&self.holes[hole as usize].0));
+            }
+            relevant.push(being(path));
+            if number_of(self.tree.paths.name(path)).is_some() {
+                relevant.push(counter(self.tree.paths.parent(path)));
+            }
+            return Conflict { relevant, holders };
+        }
         let case = self.case;
         match (why, what) {
             (Mismatch::Misplaced(number, _), _) => {
@@ -340,6 +353,17 @@ impl Replay<'_, '_> {
         Conflict { relevant, holders }
     }
 
+    /// The node of which too little has been counted, if that is the mismatch.
+    pub(super) fn short_of(&self, why: &Mismatch) -> Option<PathId> {
+        match why {
+            Mismatch::Differs(diff) => short_of(diff, &self.tree.paths),
+            Mismatch::AfterEnd
+            | Mismatch::Unclaimed(_)
+            | Mismatch::OtherDeed(_)
+            | Mismatch::Misplaced(..) => None,
+        }
+    }
+
     /// What a candidate changes.
     fn changed(&mut self, number: CandidateIndex, changed: &mut Vec<Aspect>) {
         match self.candidates.list[number as usize].request {
@@ -370,7 +394,8 @@ impl Replay<'_, '_> {
             None => {
                 touched.push(life(candidate.session));
                 for path in self.tree.ephemerals_ever(candidate.session) {
-                    touched.extend([itself(path), kids(self.tree.paths.parent(path))]);
+                    touched.extend([itself(path), being(path)]);
+                    touched.push(kids(self.tree.paths.parent(path)));
                 }
             }
         }

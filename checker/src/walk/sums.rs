@@ -13,9 +13,10 @@
 
 use super::changes::{Change, each_change};
 use super::choices::makes_ephemeral;
+use super::evidence::{Deed, Evidence};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
-use crate::history::{Answer, Stat};
+use crate::history::{Answer, EventType, Stat};
 use crate::model::{Diff, PathId, SessionIndex};
 use std::collections::BTreeMap;
 
@@ -166,6 +167,23 @@ impl Replay<'_, '_> {
             share.end = Some(end).filter(|&end| !share.ended && self.has_window(end, bound));
         }
         Some(addends)
+    }
+
+    /// True if a session's end would take away nothing of what was seen to go at a hole.
+    pub(super) fn is_idle(&self, number: CandidateIndex, hole: usize) -> bool {
+        let candidate = &self.candidates.list[number as usize];
+        let gone = |evidence: &Evidence<'_>, path: PathId| match evidence.deed {
+            Deed::ChildChanged | Deed::Fired(EventType::NodeChildrenChanged) => {
+                self.tree.paths.parent(path) == evidence.path
+            }
+            Deed::Fired(EventType::NodeDeleted) => path == evidence.path,
+            Deed::Created | Deed::Modified | Deed::Fired(_) => false,
+        };
+        candidate.is_end()
+            && self.holes[hole].1.iter().any(|evidence| {
+                let mut owned = self.tree.ephemerals_of(candidate.session);
+                !owned.any(|path| gone(evidence, path))
+            })
     }
 
     /// True if a candidate is not placed, and something is left of its window before `bound`.

@@ -154,6 +154,35 @@ pub fn wants(diff: &Diff, paths: &Paths<'_>) -> Vec<Change> {
     }
 }
 
+/// The node of which something was counted less often than it must have happened: whatever
+/// mends that has not been placed, or too late.
+pub fn short_of(diff: &Diff, paths: &Paths<'_>) -> Option<PathId> {
+    match *diff {
+        Diff::Stat {
+            path,
+            field: "version" | "aversion" | "children made",
+            expected,
+            got,
+        } if got > expected => Some(path),
+        Diff::Name { expected, ref got } if number_of(got) > number_of(paths.name(expected)) => {
+            Some(paths.parent(expected))
+        }
+        Diff::Stat { .. }
+        | Diff::Name { .. }
+        | Diff::Missing(_)
+        | Diff::Extra(_)
+        | Diff::Data(_)
+        | Diff::Acl(_)
+        | Diff::NameMissing { .. }
+        | Diff::NameExtra { .. }
+        | Diff::NameTwice { .. }
+        | Diff::Access { .. }
+        | Diff::Outcome { .. }
+        | Diff::MultiForm
+        | Diff::Kind => None,
+    }
+}
+
 /// The number at the end of a sequential node's name.
 pub fn number_of(name: &str) -> Option<i64> {
     let digits = name.len().checked_sub(10)?;
