@@ -179,6 +179,9 @@ fn dishonest(summary: &Summary) -> (Class, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::{
+        self, Acl, Answer, Body, ErrorCode, EventType, Header, Identity, Op, SessionEvent, Stat,
+    };
     use crate::verdict::Verdict;
     use crate::walk::judge;
     use std::path::{Path, PathBuf};
@@ -222,5 +225,93 @@ mod tests {
             }
         }
         assert!(looked_at > 100);
+    }
+    /// Found in a valid life that was stripped of its zxids: the one notification was taken for
+    /// what setWatches had registered, and the read after it was owed another.
+    #[test]
+    fn what_was_registered_again_after_a_reconnect_is_told_once() {
+        let path: history::Path = "/a".into();
+        let everybody = Acl {
+            perms: 31,
+            identity: Identity::new("world", "anyone"),
+        };
+        let create = Op::Create {
+            path: path.clone(),
+            data: Some("x".into()),
+            acl: [everybody].into(),
+            ephemeral: false,
+            sequential: false,
+            stat: false,
+            lapse: None,
+        };
+        let get = Op::Get {
+            path: path.clone(),
+            watch: true,
+        };
+        let exists = Op::Exists {
+            path: path.clone(),
+            watch: false,
+        };
+        let delete = Op::Delete {
+            path: path.clone(),
+            version: -1,
+        };
+        let shown = Answer::Data {
+            data: Some("x".into()),
+            stat: Stat::default(),
+        };
+        let connected = Body::Session(SessionEvent::Connected {
+            session: 1,
+            timeout_ms: 4000,
+            reattached: false,
+            address: None,
+        });
+        let set_watches = SessionEvent::SetWatches {
+            relative_zxid: 0,
+            data: vec![path.clone()],
+            exist: Vec::new(),
+            child: Vec::new(),
+            stays: Vec::new(),
+        };
+        let notified = Body::Notify {
+            zxid: -1,
+            event: EventType::NodeDeleted,
+            path: path.clone(),
+        };
+        let ask = |session, xid, op| Body::Invoke { session, xid, op };
+        let tell = |xid, result| Body::Return {
+            xid,
+            zxid: 0,
+            result,
+        };
+        let mut history = History::new(Header::default());
+        for (process, body) in [
+            (1, connected.clone()),
+            (2, ask(2, 1, create)),
+            (2, tell(1, Ok(Answer::Path(path)))),
+            (1, ask(1, 1, get.clone())),
+            (1, tell(1, Ok(shown.clone()))),
+            (1, Body::Session(SessionEvent::Disconnected)),
+            (1, connected),
+            (1, Body::Session(set_watches)),
+            (1, Body::Session(SessionEvent::SetWatchesDone { zxid: 0 })),
+            (1, ask(1, 2, get)),
+            (1, tell(2, Ok(shown))),
+            (2, ask(2, 2, delete)),
+            (1, notified),
+            (1, ask(1, 3, exists)),
+            (1, tell(3, Err(ErrorCode::NO_NODE))),
+            (2, tell(2, Ok(Answer::Done))),
+        ] {
+            let time = history.records.len() as u64;
+            history.push(process, time, body);
+        }
+        let mut case = case::cut(&history).expect("a case");
+        let Ok(known) = find_out(&mut case) else {
+            panic!("a circle");
+        };
+        let options = Options::default();
+        let mut hidden = Hidden::new(&mut case, known, &options, CLASS_CONFIGURATIONS);
+        assert_eq!(hidden.is_impossible_to_hear(&Part::whole()), None);
     }
 }

@@ -8,10 +8,10 @@
 //!
 //! Weaker than the walk on purpose, so that what is impossible here is impossible: notifications
 //! of one transaction may come in any order; whatever setWatches or a lost read may have registered
-//! may be told at any time; nothing has to be told of a node that not everybody may read, on a
-//! connection that is gone, or to a client that has watches which stay, or stopped taking watches
-//! down; and who was told of a
-//! change may still be answered from before it, since R2 is of answers.
+//! may be told at any time, and so what a read of that session registers on that path need not be
+//! told any more; nothing has to be told of a node that not everybody may read, on a connection
+//! that is gone, or to a client that has watches which stay, or stopped taking watches down; and
+//! who was told of a change may still be answered from before it, since R2 is of answers.
 //!
 //! Answers to: `consistency.md` 3.4, P10 to P12.
 
@@ -62,6 +62,9 @@ pub struct Watching {
     lines: Vec<Line>,
     /// Reads that register a watch.
     registers: FxHashMap<RequestIndex, (Table, PathId)>,
+    /// Paths of which a line may have been told by what nobody saw register: what a read
+    /// registers there may have been told already.
+    doubtful: FxHashSet<(usize, PathId)>,
     blur: u64,
 }
 
@@ -101,6 +104,7 @@ impl Watching {
         let mut watching = Watching {
             lines: vec![Line::default(); puzzle.lines.len()],
             registers: FxHashMap::default(),
+            doubtful: FxHashSet::default(),
             blur: puzzle.blur,
         };
         let mut free: FxHashSet<(SessionIndex, PathId)> = FxHashSet::default();
@@ -210,6 +214,9 @@ impl Watching {
                 Body::Lost { .. } | Body::Ping { .. } | Body::Final => {}
             }
         }
+        let lines = free.iter();
+        let lines = lines.filter_map(|(session, path)| Some((*line_of.get(session)?, *path)));
+        self.doubtful = lines.collect();
         // Who stopped taking watches down is asked nothing about any.
         let sessions = |number: RequestIndex| case.requests[number as usize].session;
         self.registers
@@ -320,7 +327,7 @@ impl Watching {
                         zxid,
                         path,
                         event: event.event,
-                        sure: event.acl == OPEN,
+                        sure: event.acl == OPEN && !self.doubtful.contains(&(fired.0.0, path)),
                     });
                 }
             }
