@@ -41,6 +41,9 @@ const WRITTEN: usize = 16;
 /// How much longer than the convicting operations took the time around them is, on each side.
 const AROUND: i64 = 4;
 
+/// Which operations' zxids are hidden: by index and by what they are.
+type Ring<'r> = &'r dyn Fn(usize, &Op) -> bool;
+
 /// What hiding some zxids shows.
 enum Shown {
     Explained,
@@ -81,7 +84,7 @@ impl<'a> Suspect<'a> {
     pub(super) fn class(&self) -> Class {
         let near = self.near(0);
         let around = self.near(AROUND);
-        let rings: [&dyn Fn(usize, &Op) -> bool; 5] = [
+        let rings: [Ring<'_>; 5] = [
             &|at, _| self.operations.contains(&at),
             &|_, one| overlaps(one, near),
             &|_, one| overlaps(one, around),
@@ -114,7 +117,7 @@ impl<'a> Suspect<'a> {
     }
 
     /// What the history says without the zxids of the operations in a ring.
-    fn hidden(&self, ring: &dyn Fn(usize, &Op) -> bool) -> Shown {
+    fn hidden(&self, ring: Ring<'_>) -> Shown {
         let operations = self.history.iter().zip(self.zxids).enumerate();
         let left = operations.map(|(at, (one, zxid))| zxid.filter(|_| !ring(at, one)));
         self.walked(self.history, &left.collect::<Vec<_>>())
