@@ -1,21 +1,9 @@
 //! Mutators of what watches that stay are told: P10 to P12.
 
-use super::watch::watches;
+use super::watch::{Told, delayed, doubled, next_answer, of_a_stranger, watches};
 use super::{Asked, Dice, Life};
 use gamekeeper_checker::history::*;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A notification that nothing but watches that stay explains, on one connection.
-#[derive(Clone, Copy)]
-struct Told<'h> {
-    at: usize,
-    zxid: i64,
-    event: EventType,
-    path: &'h str,
-    process: u32,
-    /// A list of this connection's watches sees the lists above it, too.
-    listed: bool,
-}
 
 fn sees((path, mode): &(&str, WatchMode), event: EventType, other: &str) -> bool {
     match mode {
@@ -28,8 +16,10 @@ fn sees((path, mode): &(&str, WatchMode), event: EventType, other: &str) -> bool
     }
 }
 
-/// Those by answered transactions, of paths that are clear.
-fn told<'h>(life: &Life<'h>) -> Vec<Told<'h>> {
+/// Notifications that nothing but watches that stay explains, on one connection, by answered
+/// transactions, of paths that are clear; and whether a list of this connection's watches sees
+/// the lists above, too.
+fn told_or_listed<'h>(life: &Life<'h>) -> Vec<(Told<'h>, bool)> {
     let mut staying: BTreeMap<u32, BTreeSet<(&str, WatchMode)>> = BTreeMap::new();
     let answers: BTreeMap<usize, &Asked<'_>> =
         life.asked.iter().map(|asked| (asked.done, asked)).collect();
@@ -60,14 +50,15 @@ fn told<'h>(life: &Life<'h>) -> Vec<Told<'h>> {
                     || once.contains(&(process, parent));
                 let alone = seen && !once.contains(&(process, path));
                 if alone && life.writes.contains_key(zxid) && life.is_clear(path) {
-                    found.push(Told {
+                    let (zxid, event) = (*zxid, *event);
+                    let told = Told {
                         at,
-                        zxid: *zxid,
-                        event: *event,
+                        zxid,
+                        event,
                         path,
                         process,
-                        listed,
-                    });
+                    };
+                    found.push((told, listed));
                 }
             }
             Body::Return { .. }
@@ -80,30 +71,14 @@ fn told<'h>(life: &Life<'h>) -> Vec<Told<'h>> {
     found
 }
 
-/// The answer that follows at once, if it shows as much.
-fn next_answer(life: &Life<'_>, told: &Told<'_>) -> Option<usize> {
-    let answers: BTreeMap<usize, &Asked<'_>> =
-        life.asked.iter().map(|asked| (asked.done, asked)).collect();
-    let later = life.history.records.iter().enumerate().skip(told.at + 1);
-    let mut own = later.filter(|(_, record)| record.process == told.process);
-    let (at, _) = own.next()?;
-    let answer = answers.get(&at)?;
-    let counts = answer.is_read() || answer.is_write() && !matches!(answer.op, Op::Close);
-    (counts && answer.zxid >= told.zxid).then_some(at)
+fn told<'h>(life: &Life<'h>) -> Vec<Told<'h>> {
+    let all = told_or_listed(life).into_iter();
+    all.map(|(told, _)| told).collect()
 }
 
 /// P10: the next answer that shows as much or more comes first.
 pub fn too_late(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let all = told(life).into_iter();
-    let places: Vec<(usize, usize)> = all
-        .filter_map(|told| Some((told.at, next_answer(life, &told)?)))
-        .collect();
-    let (early, late) = dice.pick(&places)?;
-    let mut history = life.history.clone();
-    let mut notification = history.records.remove(early);
-    notification.time = history.records[late - 1].time;
-    history.records.insert(late, notification);
-    Some(history)
+    delayed(life, &told(life), dice)
 }
 
 /// P11: a change is not told, though something newer is.
@@ -117,35 +92,22 @@ pub fn skipped(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
 
 /// P11: a change is told again at once.
 pub fn twice(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let told = dice.pick(&told(life))?;
-    let mut history = life.history.clone();
-    let again = history.records[told.at].clone();
-    history.records.insert(told.at + 1, again);
-    Some(history)
+    doubled(life, &told(life), dice)
 }
 
 /// P12: a client is told of a node that nobody ever made.
 pub fn of_nothing(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let told = dice.pick(&told(life))?;
-    let mut history = life.history.clone();
-    let mut other = history.records[told.at].clone();
-    other.body = Body::Notify {
-        zxid: told.zxid,
-        event: EventType::NodeDataChanged,
-        path: format!("{}-nobody-made", told.path).as_str().into(),
-    };
-    history.records.insert(told.at, other);
-    Some(history)
+    of_a_stranger(life, &told(life), dice)
 }
 
 /// P12: a recursive watch is told that a list changed (ZOOKEEPER-4475).
 pub fn of_a_list(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let mut places = told(life);
-    places.retain(|told| {
+    let mut places = told_or_listed(life);
+    places.retain(|(told, listed)| {
         let came_or_went = matches!(told.event, EventType::NodeCreated | EventType::NodeDeleted);
-        came_or_went && !told.listed
+        came_or_went && !listed
     });
-    let told = dice.pick(&places)?;
+    let (told, _) = dice.pick(&places)?;
     let mut history = life.history.clone();
     let mut list = history.records[told.at].clone();
     list.body = Body::Notify {

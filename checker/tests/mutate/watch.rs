@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 /// A notification and the read that asked for it, on one connection.
 #[derive(Clone, Copy)]
-struct Told<'h> {
-    at: usize,
-    zxid: i64,
-    event: EventType,
-    path: &'h str,
-    process: u32,
+pub struct Told<'h> {
+    pub at: usize,
+    pub zxid: i64,
+    pub event: EventType,
+    pub path: &'h str,
+    pub process: u32,
 }
 
 /// Notifications by answered transactions, of watches set by an answered read on the same
@@ -58,23 +58,22 @@ pub fn watches(op: &Op) -> bool {
     }
 }
 
-/// P10: the next answer that shows as much or more comes first.
-pub fn too_late(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let mut places = Vec::new();
-    let answers: BTreeMap<usize, &Asked<'_>> =
-        life.asked.iter().map(|asked| (asked.done, asked)).collect();
-    for told in told(life) {
-        let later = life.history.records.iter().enumerate().skip(told.at + 1);
-        let mut own = later.filter(|(_, record)| record.process == told.process);
-        if let Some((at, _)) = own.next()
-            && let Some(answer) = answers.get(&at)
-            && (answer.is_read() || answer.is_write() && !matches!(answer.op, Op::Close))
-            && answer.zxid >= told.zxid
-        {
-            places.push((told.at, at));
-        }
-    }
-    let (early, late) = dice.pick(&places)?;
+/// The answer that follows at once, if it shows as much.
+pub fn next_answer(life: &Life<'_>, told: &Told<'_>) -> Option<usize> {
+    let later = life.history.records.iter().enumerate().skip(told.at + 1);
+    let mut own = later.filter(|(_, record)| record.process == told.process);
+    let (at, _) = own.next()?;
+    let answer = life.asked.iter().find(|asked| asked.done == at)?;
+    let counts = answer.is_read() || answer.is_write() && !matches!(answer.op, Op::Close);
+    (counts && answer.zxid >= told.zxid).then_some(at)
+}
+
+/// One of these comes behind the next answer that shows as much or more.
+pub fn delayed(life: &Life<'_>, told: &[Told<'_>], dice: &mut Dice) -> Option<History> {
+    let places = told
+        .iter()
+        .filter_map(|told| Some((told.at, next_answer(life, told)?)));
+    let (early, late) = dice.pick(&places.collect::<Vec<_>>())?;
     let mut history = life.history.clone();
     let mut notification = history.records.remove(early);
     notification.time = history.records[late - 1].time;
@@ -82,18 +81,18 @@ pub fn too_late(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     Some(history)
 }
 
-/// P11: a notification is told again at once.
-pub fn twice(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let told = dice.pick(&told(life))?;
+/// One of these is told again at once.
+pub fn doubled(life: &Life<'_>, told: &[Told<'_>], dice: &mut Dice) -> Option<History> {
+    let told = dice.pick(told)?;
     let mut history = life.history.clone();
     let again = history.records[told.at].clone();
     history.records.insert(told.at + 1, again);
     Some(history)
 }
 
-/// P12: a client is notified of a node it never asked about.
-pub fn unasked(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let told = dice.pick(&told(life))?;
+/// Ahead of one of these comes one of a path that nobody else names.
+pub fn of_a_stranger(life: &Life<'_>, told: &[Told<'_>], dice: &mut Dice) -> Option<History> {
+    let told = dice.pick(told)?;
     let mut history = life.history.clone();
     let mut other = history.records[told.at].clone();
     other.body = Body::Notify {
@@ -103,6 +102,21 @@ pub fn unasked(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     };
     history.records.insert(told.at, other);
     Some(history)
+}
+
+/// P10: the next answer that shows as much or more comes first.
+pub fn too_late(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    delayed(life, &told(life), dice)
+}
+
+/// P11: a notification is told again at once.
+pub fn twice(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    doubled(life, &told(life), dice)
+}
+
+/// P12: a client is notified of a node it never asked about.
+pub fn unasked(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    of_a_stranger(life, &told(life), dice)
 }
 
 /// P12: a change of data is told as a creation.
