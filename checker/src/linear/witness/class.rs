@@ -82,23 +82,18 @@ impl<'a> Suspect<'a> {
 
     /// Its class.
     pub(super) fn class(&self) -> Class {
-        let near = self.near(0);
-        let around = self.near(AROUND);
-        let rings: [Ring<'_>; 5] = [
-            &|at, _| self.operations.contains(&at),
-            &|_, one| overlaps(one, near),
-            &|_, one| overlaps(one, around),
-            &|_, one| self.clients.contains(&one.client),
-            &|_, one| self.keys.contains(&one.op.0),
-        ];
-        let explained = |ring: &_| matches!(self.hidden(*ring), Shown::Explained);
-        if rings[..1].iter().any(explained) {
+        let (near, around) = (self.near(0), self.near(AROUND));
+        let explained = |ring: Ring<'_>| matches!(self.hidden(ring), Shown::Explained);
+        if explained(&|at, _| self.operations.contains(&at)) {
             return Class::ZxidNotHonest;
         }
         if self.values_contradict() {
             return Class::Inconsistent;
         }
-        if rings[1..4].iter().any(explained) {
+        if explained(&|_, one| overlaps(one, near))
+            || explained(&|_, one| overlaps(one, around))
+            || explained(&|_, one| self.clients.contains(&one.client))
+        {
             return Class::ZxidNotHonest;
         }
         if self.keys_contradict() || self.transactions_contradict() {
@@ -106,7 +101,9 @@ impl<'a> Suspect<'a> {
         }
         // Linearizable is more than ZooKeeper promises.
         let linearizable = || check_within(self.model, self.history, &self.budget);
-        if rings[4..].iter().any(explained) || matches!(linearizable(), Verdict::Valid(_)) {
+        if explained(&|_, one| self.keys.contains(&one.op.0))
+            || matches!(linearizable(), Verdict::Valid(_))
+        {
             return Class::ZxidNotHonest;
         }
         match self.hidden(&|_, _| true) {
