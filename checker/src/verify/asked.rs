@@ -49,6 +49,9 @@ impl Kind {
     }
 }
 
+/// When a request was answered, at which zxid and what.
+pub type Reply<'a> = (u64, i64, &'a Result<Answer, ErrorCode>);
+
 /// A request.
 pub struct Asked<R> {
     /// Record that asked.
@@ -81,7 +84,7 @@ impl<R: Borrow<Record>> Asked<R> {
 
     /// When it was answered, at which zxid and what, if it was; that says something about the
     /// tree.
-    pub fn answer(&self) -> Option<(u64, i64, &Result<Answer, ErrorCode>)> {
+    pub fn answer(&self) -> Option<Reply<'_>> {
         let reply = self.reply.as_ref()?.borrow();
         match &reply.body {
             Body::Return { zxid, result, .. } => Some((reply.time, *zxid, result)),
@@ -130,8 +133,11 @@ impl Open {
     }
 
     fn remove(&mut self, xid: i32) -> Option<u64> {
-        let at = self.find(xid).ok()?;
-        self.0.remove(at).map(|(_, number)| number)
+        let found = match self.find(xid).ok()? {
+            0 => self.0.pop_front(),
+            at => self.0.remove(at),
+        };
+        found.map(|(_, number)| number)
     }
 }
 
@@ -146,6 +152,38 @@ struct Client {
     talk: Talk,
 }
 
+/// Clients whose numbers are below this are found without hashing.
+const NEAR: u32 = 1 << 10;
+
+/// Every client, found by its number.
+#[derive(Default)]
+struct Clients {
+    all: Vec<Client>,
+    /// One more than where each lies whose number is small; 0 for nobody.
+    near: Vec<usize>,
+    far: FxHashMap<u32, usize>,
+}
+
+impl Clients {
+    /// The client of a number, who may be new.
+    fn of(&mut self, process: u32) -> &mut Client {
+        let at = match process < NEAR {
+            true => {
+                if self.near.len() <= process as usize {
+                    self.near.resize(process as usize + 1, 0);
+                }
+                &mut self.near[process as usize]
+            }
+            false => self.far.entry(process).or_default(),
+        };
+        if *at == 0 {
+            self.all.push(Client::default());
+            *at = self.all.len();
+        }
+        &mut self.all[*at - 1]
+    }
+}
+
 /// The records so far, as far as they still matter.
 pub struct Reading<R> {
     /// Requests that have no place yet. What was answered with an error that is none of the
@@ -153,7 +191,7 @@ pub struct Reading<R> {
     pub waiting: Waiting<R>,
     /// The sessions.
     pub lives: Lives,
-    clients: FxHashMap<u32, Client>,
+    clients: Clients,
     sync: SyncPromise,
     lag: u64,
 }
@@ -164,7 +202,7 @@ impl<R: Borrow<Record>> Reading<R> {
         Reading {
             waiting: Waiting::default(),
             lives: Lives::new(),
-            clients: FxHashMap::default(),
+            clients: Clients::default(),
             sync: header.sync,
             lag: Talk::lag(header),
         }
@@ -177,7 +215,7 @@ impl<R: Borrow<Record>> Reading<R> {
     pub fn read(&mut self, index: usize, record: R) -> Result<Option<usize>, Refusal> {
         let seen: &Record = record.borrow();
         let time = seen.time;
-        let client = self.clients.entry(seen.process).or_default();
+        let client = self.clients.of(seen.process);
         match &seen.body {
             Body::Invoke { session, xid, op } => {
                 let life = match *session {
@@ -260,7 +298,7 @@ impl<R: Borrow<Record>> Reading<R> {
 
     /// True if a client may still be told something in this session.
     pub fn is_held(&self, life: usize) -> bool {
-        self.clients.values().any(|client| client.life == life)
+        self.clients.all.iter().any(|client| client.life == life)
     }
 
     fn session_event(
@@ -270,7 +308,7 @@ impl<R: Borrow<Record>> Reading<R> {
         time: u64,
         event: &SessionEvent,
     ) -> Result<Option<usize>, Refusal> {
-        let client = self.clients.entry(process).or_default();
+        let client = self.clients.of(process);
         match event {
             SessionEvent::Connecting { .. }
             | SessionEvent::SetWatches { .. }
@@ -332,5 +370,22 @@ impl<R: Borrow<Record>> Reading<R> {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_apart_whether_their_numbers_are_small_or_large() {
+        let mut clients = Clients::default();
+        let numbers = [NEAR - 1, u32::MAX, 0, NEAR];
+        for (life, number) in numbers.into_iter().enumerate() {
+            clients.of(number).life = life + 1;
+        }
+        let lives = numbers.map(|number| clients.of(number).life);
+        assert_eq!(lives, [1, 2, 3, 4]);
+        assert_eq!(clients.all.len(), numbers.len());
     }
 }

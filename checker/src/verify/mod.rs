@@ -60,8 +60,9 @@ mod znode;
 
 use crate::certificate::{Certificate, Effect};
 use crate::history::{Body, Header, History, Path, Record, Start};
-use asked::{Kind, Reading};
+use asked::{Asked, Kind, Reading, Reply};
 use bounds::Clock;
+use lives::Life;
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
 use tree::{Caller, Tree};
@@ -180,7 +181,7 @@ pub fn verify_open(history: &History, terms: Terms) -> Result<(), Refusal> {
         }
     }
     reads.try_for_each(|(_, read)| verifier.see(numbers[&read]))?;
-    verifier.clock.finish()?;
+    verifier.prefix.clock.finish()?;
     free::check(&requests)
 }
 
@@ -189,12 +190,18 @@ pub struct Verifier<R> {
     header: Header,
     terms: Terms,
     reading: Reading<R>,
+    prefix: Prefix,
+    /// The record read last.
+    read: usize,
+    waiting_max: usize,
+}
+
+/// What the order comes to, as far as it is known.
+struct Prefix {
     tree: Tree,
     /// Others wrote too, so that the tree is not known.
     strangers: bool,
     clock: Clock,
-    /// The record read last.
-    read: usize,
     /// The latest that any request placed so far was called.
     begun: u64,
     /// Transactions placed so far.
@@ -203,7 +210,6 @@ pub struct Verifier<R> {
     floor: i64,
     last: i64,
     seen: i64,
-    waiting_max: usize,
 }
 
 impl<'h> Verifier<&'h Record> {
@@ -215,7 +221,7 @@ impl<'h> Verifier<&'h Record> {
         strangers: bool,
     ) -> Result<(Self, FxHashMap<usize, u64>), Refusal> {
         let mut verifier = Verifier::new(&history.header, terms);
-        verifier.strangers = strangers;
+        verifier.prefix.strangers = strangers;
         let mut records: Vec<(usize, &Record)> = history.records.iter().enumerate().collect();
         records.sort_by_key(|(_, record)| record.time);
         let mut numbers = FxHashMap::default();
@@ -239,15 +245,17 @@ impl<R: Borrow<Record>> Verifier<R> {
         Verifier {
             terms,
             reading: Reading::new(header),
-            tree: Tree::new(&header.start, terms.exists_needs_read),
-            strangers: false,
-            clock: Clock::new(header),
+            prefix: Prefix {
+                tree: Tree::new(&header.start, terms.exists_needs_read),
+                strangers: false,
+                clock: Clock::new(header),
+                begun: 0,
+                places: 0,
+                floor: start,
+                last: i64::MIN,
+                seen: i64::MIN,
+            },
             read: 0,
-            begun: 0,
-            places: 0,
-            floor: start,
-            last: i64::MIN,
-            seen: i64::MIN,
             waiting_max: LOST_SLACK,
             header: header.clone(),
         }
@@ -264,11 +272,12 @@ impl<R: Borrow<Record>> Verifier<R> {
         };
         let life = &self.reading.lives.all[number];
         life.check_expired(&self.header, self.terms)?;
-        if self.clock.is_watched(number) {
+        let clock = &mut self.prefix.clock;
+        if clock.is_watched(number) {
             let begin = life.end(&self.header, self.terms);
-            self.clock.ended_later(number, begin, index)?;
+            clock.ended_later(number, begin, index)?;
             if !self.reading.is_held(number) {
-                self.clock.forget(number);
+                clock.forget(number);
             }
         }
         Ok(())
@@ -281,45 +290,25 @@ impl<R: Borrow<Record>> Verifier<R> {
         answer.map_or(0, |(_, zxid, _)| zxid)
     }
 
-    fn epoch(&self) -> i64 {
-        self.last.max(0) >> 32
-    }
-
-    /// A transaction comes next, as which the record asked.
-    fn begin(&mut self, zxid: i64, record: usize) -> Result<(), Refusal> {
-        self.places += 1;
-        if zxid == 0 {
-            return Ok(());
-        }
-        if zxid <= self.floor || zxid & 0xffff_ffff == 0 {
-            let reason = format!("{zxid:#x} cannot follow {:#x}", self.floor);
-            return refuse("form", record, reason);
-        }
-        if zxid <= self.seen {
-            return refuse("form", record, "a read that named it did not see it");
-        }
-        (self.floor, self.last) = (zxid, zxid);
-        Ok(())
-    }
-
     /// The next transaction of the order is the end of a session, told to nobody. Its zxid is
     /// 0 if it is not known.
     ///
     /// # Errors
     /// The rule that does not allow it there.
     pub fn end(&mut self, session: i64, zxid: i64) -> Result<(), Refusal> {
-        self.begin(zxid, self.read)?;
+        self.prefix.begin(zxid, self.read)?;
         let number = self.reading.lives.of(session);
         let life = &mut self.reading.lives.all[number];
         if std::mem::replace(&mut life.ended, true) {
             let reason = format!("session {session:#x} ends twice");
             return refuse("form", self.read, reason);
         }
-        self.clock.begin(life.end(&self.header, self.terms));
+        let Prefix { clock, tree, .. } = &mut self.prefix;
+        clock.begin(life.end(&self.header, self.terms));
         if self.reading.is_held(number) {
-            self.clock.watch(number);
+            clock.watch(number);
         }
-        self.tree.end(session, zxid);
+        tree.end(session, zxid);
         Ok(())
     }
 
@@ -329,10 +318,10 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn lapse(&mut self, path: &Path, zxid: i64) -> Result<(), Refusal> {
-        self.begin(zxid, self.read)?;
-        match self.tree.lapse(path, zxid, &self.header) {
+        let Prefix { clock, tree, .. } = self.prefix.begin(zxid, self.read)?;
+        match tree.lapse(path, zxid, &self.header) {
             Ok(from) => {
-                self.clock.begin(from);
+                clock.begin(from);
                 Ok(())
             }
             Err(reason) => refuse(
@@ -349,47 +338,15 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn place(&mut self, number: u64, zxid: i64) -> Result<(), Refusal> {
-        let waiting = self.reading.waiting.remove(number);
-        let Some(asked) = waiting.filter(|asked| asked.kind.is_transaction()) else {
+        let Reading { waiting, lives, .. } = &mut self.reading;
+        let asked = waiting.get_mut(number);
+        let Some(asked) = asked.filter(|asked| asked.kind.is_transaction()) else {
             let reason = "a request has no place among the transactions, or one already";
             return refuse("form", self.read, reason);
         };
-        self.begin(zxid, asked.invoke)?;
-        let epoch = self.epoch();
-        let life = &mut self.reading.lives.all[asked.life];
-        let gone = life.ended && asked.kind != Kind::Close;
-        life.ended |= asked.kind == Kind::Close;
-        self.clock.begin(asked.call);
-        self.begun = self.begun.max(asked.call);
-        let by = Caller {
-            session: life.session,
-            who: &asked.who,
-            zxid,
-            doubt: true,
-            begun: self.begun,
-        };
-        let Some((ret, told, answer)) = asked.answer() else {
-            life.order.wrote(&asked, false)?;
-            // If it cannot succeed here, it failed here.
-            if !gone && !self.strangers {
-                let _ = self.tree.attempt(asked.op(), by);
-            }
-            self.forget_lost();
-            return Ok(());
-        };
-        if told != zxid {
-            return refuse("form", asked.invoke, "it was answered at another zxid");
-        }
-        if gone {
-            return refuse("W2", asked.invoke, "its session had ended before");
-        }
-        self.clock.wrote(asked.invoke, ret, epoch)?;
-        life.order.wrote(&asked, true)?;
-        if !self.strangers
-            && let Err(done) = self.tree.answers(asked.op(), answer, by)
-        {
-            return refuse("W3", asked.invoke, format!("it gives {done}"));
-        }
+        let life = &mut lives.all[asked.life];
+        self.prefix.place(asked, life, zxid)?;
+        waiting.remove(number);
         self.forget_lost();
         Ok(())
     }
@@ -400,38 +357,16 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn see(&mut self, number: u64) -> Result<(), Refusal> {
-        let asked = self.reading.waiting.remove(number);
+        let Reading { waiting, lives, .. } = &mut self.reading;
+        let asked = waiting.get_mut(number);
         let asked = asked.filter(|asked| !asked.kind.is_transaction());
-        let Some((asked, (ret, zxid, answer))) = asked
-            .as_ref()
-            .and_then(|asked| Some((asked, asked.answer()?)))
-        else {
+        let Some((asked, answer)) = asked.and_then(|asked| Some((&*asked, asked.answer()?))) else {
             let reason = "a request is no answered read, or has a prefix already";
             return refuse("form", self.read, reason);
         };
-        if zxid > 0 {
-            if zxid < self.last {
-                let reason = "its prefix is not the one its reply names";
-                return refuse("form", asked.invoke, reason);
-            }
-            self.seen = self.seen.max(zxid);
-        }
-        let epoch = self.epoch();
-        self.clock.saw(asked, ret, epoch)?;
-        let life = &mut self.reading.lives.all[asked.life];
-        life.order.saw(asked, zxid, self.places)?;
-        let by = Caller {
-            session: life.session,
-            who: &asked.who,
-            zxid: zxid.max(0),
-            doubt: true,
-            begun: self.begun,
-        };
-        if !self.strangers
-            && let Err(done) = self.tree.answers(asked.op(), answer, by)
-        {
-            return refuse("R1", asked.invoke, format!("at its prefix it gives {done}"));
-        }
+        let life = &mut lives.all[asked.life];
+        self.prefix.see(asked, life, answer)?;
+        waiting.remove(number);
         Ok(())
     }
 
@@ -443,7 +378,7 @@ impl<R: Borrow<Record>> Verifier<R> {
         let mut waiting = self.reading.waiting.iter();
         match waiting.find(|asked| asked.answer().is_some()) {
             Some(asked) => refuse("form", asked.invoke, "it was answered and has no place"),
-            None => self.clock.finish(),
+            None => self.prefix.clock.finish(),
         }
     }
 
@@ -458,5 +393,99 @@ impl<R: Borrow<Record>> Verifier<R> {
             asked.answer().is_some() || !life.order.is_past(asked.number) && !life.ended
         });
         self.waiting_max = 2 * waiting.len() + LOST_SLACK;
+    }
+}
+
+impl Prefix {
+    fn epoch(&self) -> i64 {
+        self.last.max(0) >> 32
+    }
+
+    /// A transaction comes next, as which the record asked.
+    fn begin(&mut self, zxid: i64, record: usize) -> Result<&mut Self, Refusal> {
+        self.places += 1;
+        if zxid == 0 {
+            return Ok(self);
+        }
+        if zxid <= self.floor || zxid & 0xffff_ffff == 0 {
+            let reason = format!("{zxid:#x} cannot follow {:#x}", self.floor);
+            return refuse("form", record, reason);
+        }
+        if zxid <= self.seen {
+            return refuse("form", record, "a read that named it did not see it");
+        }
+        (self.floor, self.last) = (zxid, zxid);
+        Ok(self)
+    }
+
+    /// A request comes next.
+    fn place<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        life: &mut Life,
+        zxid: i64,
+    ) -> Result<(), Refusal> {
+        self.begin(zxid, asked.invoke)?;
+        let epoch = self.epoch();
+        let gone = life.ended && asked.kind != Kind::Close;
+        life.ended |= asked.kind == Kind::Close;
+        self.clock.begin(asked.call);
+        self.begun = self.begun.max(asked.call);
+        let by = self.caller(asked, life, zxid);
+        let Some((ret, told, answer)) = asked.answer() else {
+            life.order.wrote(asked, false)?;
+            // If it cannot succeed here, it failed here.
+            if !gone && !self.strangers {
+                let _ = self.tree.attempt(asked.op(), by);
+            }
+            return Ok(());
+        };
+        if told != zxid {
+            return refuse("form", asked.invoke, "it was answered at another zxid");
+        }
+        if gone {
+            return refuse("W2", asked.invoke, "its session had ended before");
+        }
+        self.clock.wrote(asked.invoke, ret, epoch)?;
+        life.order.wrote(asked, true)?;
+        let agrees = match self.strangers {
+            true => Ok(()),
+            false => self.tree.answers(asked.op(), answer, by),
+        };
+        agrees.or_else(|done| refuse("W3", asked.invoke, format!("it gives {done}")))
+    }
+
+    /// A read, or a sync, saw all that was placed.
+    fn see<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        life: &mut Life,
+        (ret, zxid, answer): Reply<'_>,
+    ) -> Result<(), Refusal> {
+        if zxid > 0 {
+            if zxid < self.last {
+                let reason = "its prefix is not the one its reply names";
+                return refuse("form", asked.invoke, reason);
+            }
+            self.seen = self.seen.max(zxid);
+        }
+        self.clock.saw(asked, ret, self.epoch())?;
+        life.order.saw(asked, zxid, self.places)?;
+        let by = self.caller(asked, life, zxid.max(0));
+        let agrees = match self.strangers {
+            true => Ok(()),
+            false => self.tree.answers(asked.op(), answer, by),
+        };
+        agrees.or_else(|done| refuse("R1", asked.invoke, format!("at its prefix it gives {done}")))
+    }
+
+    fn caller<'a, R>(&self, asked: &'a Asked<R>, life: &Life, zxid: i64) -> Caller<'a> {
+        Caller {
+            session: life.session,
+            who: &asked.who,
+            zxid,
+            doubt: true,
+            begun: self.begun,
+        }
     }
 }

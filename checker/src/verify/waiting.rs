@@ -47,7 +47,9 @@ impl<R> Waiting<R> {
     pub fn push(&mut self, asked: Asked<R>) {
         self.near.push_back(Some(asked));
         self.len += 1;
-        self.leave();
+        if self.near.len() > EMPTY_MAX {
+            self.leave();
+        }
     }
 
     /// Shortens the queue.
@@ -71,17 +73,20 @@ impl<R> Waiting<R> {
         }
     }
 
-    /// Takes a request out.
-    pub fn remove(&mut self, number: u64) -> Option<Asked<R>> {
-        let asked = match number.checked_sub(self.first) {
-            Some(at) => self.near.get_mut(at as usize)?.take(),
-            None => self.far.remove(&number),
+    /// Lets a request go where it lies; true if it waited.
+    pub fn remove(&mut self, number: u64) -> bool {
+        let waited = match number.checked_sub(self.first) {
+            Some(at) => match self.near.get_mut(at as usize) {
+                Some(place) => std::mem::take(place).is_some(),
+                None => false,
+            },
+            None => self.far.remove(&number).is_some(),
         };
-        self.len -= usize::from(asked.is_some());
+        self.len -= usize::from(waited);
         if number == self.first {
             self.leave();
         }
-        asked
+        waited
     }
 
     /// Forgets those that are not worth keeping.
@@ -134,17 +139,14 @@ mod tests {
         let waiting = &mut reading.waiting;
         let (kept, soon): (Vec<u64>, Vec<u64>) =
             (0..waiting.next()).partition(|number| number % 7 == 0);
-        assert!(
-            soon.into_iter()
-                .all(|number| waiting.remove(number).is_some())
-        );
+        assert!(soon.into_iter().all(|number| waiting.remove(number)));
         waiting.leave();
         assert!(waiting.near.len() <= 2 * waiting.len() + EMPTY_MAX && !waiting.far.is_empty());
         for (gone, &number) in kept.iter().enumerate() {
             assert_eq!(waiting.len(), kept.len() - gone);
             let asked = waiting.get_mut(number).map(|asked| asked.invoke);
             assert_eq!(asked, Some(number as usize));
-            assert!(waiting.remove(number).is_some() && waiting.remove(number).is_none());
+            assert!(waiting.remove(number) && !waiting.remove(number));
         }
         assert!(waiting.near.is_empty() && waiting.far.is_empty());
     }
@@ -155,10 +157,10 @@ mod tests {
         let first = ask(&mut reading);
         for _ in 0..5 * EMPTY_MAX {
             let number = ask(&mut reading);
-            assert!(reading.waiting.remove(number).is_some());
+            assert!(reading.waiting.remove(number));
             assert!(reading.waiting.near.len() <= 4 + EMPTY_MAX);
         }
-        assert!(reading.waiting.remove(first).is_some());
+        assert!(reading.waiting.remove(first));
         assert_eq!(reading.waiting.len(), 0);
     }
 }

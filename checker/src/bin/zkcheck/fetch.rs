@@ -31,9 +31,7 @@ impl Fetched {
         std::thread::spawn(move || {
             loop {
                 let mut piece = empty.try_recv().unwrap_or_default();
-                piece.clear();
-                let fetched = (&mut source).take(PIECE_BYTES as u64);
-                let fetched = read_all(fetched, &mut piece);
+                let fetched = refill(&mut source, &mut piece);
                 let ended = piece.is_empty();
                 // Nobody takes it if the reader has seen enough.
                 let taken = ended || full.send(Ok(piece)).is_ok();
@@ -55,10 +53,20 @@ impl Fetched {
     }
 }
 
-/// Appends all there is; what came before an error stays.
-fn read_all(mut source: impl Read, bytes: &mut Vec<u8>) -> io::Result<()> {
-    bytes.reserve(PIECE_BYTES);
-    source.read_to_end(bytes).map(|_| ())
+/// Reads a piece over what is in it, which is shorter at the end, and where an error comes.
+fn refill(mut source: impl Read, piece: &mut Vec<u8>) -> io::Result<()> {
+    piece.resize(PIECE_BYTES, 0);
+    let mut filled = 0;
+    let ended = loop {
+        match source.read(&mut piece[filled..]) {
+            Ok(0) => break Ok(()),
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    piece.truncate(filled);
+    ended
 }
 
 impl Read for Fetched {
