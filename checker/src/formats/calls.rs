@@ -38,35 +38,98 @@ pub(super) fn of_edn(bytes: &[u8]) -> Result<Log, FormatError> {
 /// Events as JSON: objects one a line, or in one array.
 pub(super) fn of_json(bytes: &[u8]) -> Result<Log, FormatError> {
     let mut calls = Calls::default();
-    let begin = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
-    if begin.is_some_and(|begin| bytes[begin] == b'[') {
-        let values: Vec<serde_json::Value> = serde_json::from_slice(bytes).map_err(|error| {
-            FormatError::new(
-                error.line(),
-                format!("column {}", error.column()),
-                json_reason(&error),
-            )
-        })?;
-        // An element's line is lost here; its number says as much.
-        for (number, value) in values.into_iter().enumerate() {
-            calls.push(events::of_map(&form_of(value), number + 1)?)?;
-        }
+    if let Some((elements, _)) = next_token(bytes, 0).filter(|(_, token)| *token == b'[') {
+        array(bytes, elements + 1, &mut calls)?;
         return Ok(calls.finish());
     }
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let value = serde_json::from_slice(line).map_err(|error| {
-            FormatError::new(
-                number + 1,
-                format!("column {}", error.column()),
-                json_reason(&error),
-            )
-        })?;
+        let value = serde_json::from_slice(line)
+            .map_err(|error| json_error(&error, number + 1, error.column()))?;
         calls.push(events::of_map(&form_of(value), number + 1)?)?;
     }
     Ok(calls.finish())
+}
+
+/// The events of an array whose elements begin at `at`, each told by the line it begins on.
+fn array(bytes: &[u8], mut at: usize, calls: &mut Calls) -> Result<(), FormatError> {
+    let mut lines = Lines {
+        bytes,
+        line: 1,
+        began: 0,
+        seen: 0,
+    };
+    let mut is_first = true;
+    loop {
+        match (next_token(bytes, at), is_first) {
+            (Some((end, b']')), _) => {
+                let Some((rest, _)) = next_token(bytes, end + 1) else {
+                    return Ok(());
+                };
+                return Err(lines.error(rest, "something follows the history"));
+            }
+            (Some((comma, b',')), false) => at = comma + 1,
+            (Some(_), true) => {}
+            (Some((other, _)), false) => return Err(lines.error(other, "expected `,` or `]`")),
+            (None, _) => return Err(lines.error(bytes.len(), "ends inside a list")),
+        }
+        is_first = false;
+        at = next_token(bytes, at).map_or(bytes.len(), |(begin, _)| begin);
+        let (line, column) = lines.place(at);
+        let mut elements = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter();
+        let value = match elements.next() {
+            Some(Ok(value)) => value,
+            Some(Err(error)) => {
+                let column = match error.line() {
+                    1 => column - 1 + error.column(),
+                    _ => error.column(),
+                };
+                return Err(json_error(&error, line + error.line() - 1, column));
+            }
+            None => return Err(lines.error(bytes.len(), "ends inside a list")),
+        };
+        at += elements.byte_offset();
+        calls.push(events::of_map(&form_of(value), line)?)?;
+    }
+}
+
+/// The next byte that is no white space, and where it is.
+fn next_token(bytes: &[u8], from: usize) -> Option<(usize, u8)> {
+    let is_token = |at: &usize| !bytes[*at].is_ascii_whitespace();
+    let at = (from..bytes.len()).find(is_token)?;
+    Some((at, bytes[at]))
+}
+
+/// Places in a text by line and column, asked for from the beginning to the end.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    /// The line that `seen` is on, and where it begins.
+    line: usize,
+    began: usize,
+    seen: usize,
+}
+
+impl Lines<'_> {
+    fn place(&mut self, at: usize) -> (usize, usize) {
+        for (offset, byte) in self.bytes[self.seen..at].iter().enumerate() {
+            if *byte == b'\n' {
+                (self.line, self.began) = (self.line + 1, self.seen + offset + 1);
+            }
+        }
+        self.seen = at;
+        (self.line, at - self.began + 1)
+    }
+
+    fn error(&mut self, at: usize, reason: &str) -> FormatError {
+        let (line, column) = self.place(at);
+        FormatError::new(line, format!("column {column}"), reason)
+    }
+}
+
+fn json_error(error: &serde_json::Error, line: usize, column: usize) -> FormatError {
+    FormatError::new(line, format!("column {column}"), json_reason(error))
 }
 
 /// What is wrong with JSON, without the place, which is told apart.

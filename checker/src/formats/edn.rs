@@ -94,16 +94,6 @@ impl Form {
     }
 
     fn show_into(&self, text: &mut String) {
-        let list = |text: &mut String, open: &str, forms: &[Form], close: &str| {
-            text.push_str(open);
-            for (at, form) in forms.iter().enumerate() {
-                if at > 0 {
-                    text.push(' ');
-                }
-                form.show_into(text);
-            }
-            text.push_str(close);
-        };
         match self {
             Form::Nil => text.push_str("nil"),
             Form::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
@@ -114,14 +104,27 @@ impl Form {
                 text.push_str(value);
             }
             Form::Other(value) => text.push_str(value),
-            Form::Seq(forms) => list(text, "[", forms, "]"),
-            Form::Set(forms) => list(text, "#{", forms, "}"),
+            Form::Seq(forms) => {
+                text.push('[');
+                for (at, form) in forms.iter().enumerate() {
+                    if at > 0 {
+                        text.push(' ');
+                    }
+                    form.show_into(text);
+                }
+                text.push(']');
+            }
+            // Neither has an order, so what is written first says nothing.
+            Form::Set(forms) => {
+                let mut shown: Vec<String> = forms.iter().map(Form::show).collect();
+                shown.sort_unstable();
+                text.push_str(&format!("#{{{}}}", shown.join(" ")));
+            }
             Form::Map(entries) => {
-                let flat: Vec<Form> = entries
-                    .iter()
-                    .flat_map(|(k, v)| [k.clone(), v.clone()])
-                    .collect();
-                list(text, "{", &flat, "}");
+                let pair = |(key, value): &(Form, Form)| format!("{} {}", key.show(), value.show());
+                let mut shown: Vec<String> = entries.iter().map(pair).collect();
+                shown.sort_unstable();
+                text.push_str(&format!("{{{}}}", shown.join(" ")));
             }
         }
     }
@@ -130,6 +133,17 @@ impl Form {
 /// A whole number of any size that happens to fit: `12N` is 12.
 fn big(token: &str) -> Option<i64> {
     token.strip_suffix('N')?.parse().ok()
+}
+
+/// A floating-point number, written as the shortest that reads the same: `1.50` is `1.5`.
+fn float(token: &str) -> Option<String> {
+    let is_number = token
+        .trim_start_matches(['+', '-'])
+        .starts_with(|first: char| first.is_ascii_digit());
+    let number: f64 = is_number.then(|| token.parse().ok())??;
+    // A whole number too large for us is exact all the same.
+    let is_whole = !token.contains(['.', 'e', 'E']);
+    (number.is_finite() && !is_whole).then(|| format!("{number:?}"))
 }
 
 /// Whether a byte ends what stands alone.
@@ -346,7 +360,7 @@ impl<'a> Reader<'a> {
                 (None, Ok(number)) => Form::Int(number),
                 (None, Err(_)) => match big(&token) {
                     Some(number) => Form::Int(number),
-                    None => Form::Other(token),
+                    None => Form::Other(float(&token).unwrap_or(token)),
                 },
             },
         })
@@ -413,7 +427,7 @@ mod tests {
         let text = "{:process 0, :f :cas, :value [4 \"a\\\"b\"]} #{1 2} (nil true) ; no\n #_ gone \\( 1/2 #inst \"x\"";
         let forms = read(text).unwrap();
         let expected = [
-            "{:process 0 :f :cas :value [4 \"a\\\"b\"]}",
+            "{:f :cas :process 0 :value [4 \"a\\\"b\"]}",
             "#{1 2}",
             "[nil true]",
             "\\(",
@@ -442,6 +456,27 @@ mod tests {
         ];
         assert_eq!(read(text).unwrap(), expected);
         assert!(read("^{:a 1}").is_err());
+    }
+
+    #[test]
+    fn equal_values_are_shown_alike_however_they_were_written() {
+        for (left, right) in [
+            ("{:a 1 :b #{2 1}}", "{:b #{1 2}, :a 1}"),
+            ("(1 2)", "[1 2]"),
+            ("1.5", "1.50"),
+            ("-1e3", "-1000.0"),
+        ] {
+            assert_eq!(read(left), read(right));
+        }
+        for (left, right) in [
+            ("1", "1.0"),
+            ("12345678901234567890", "12345678901234567891"),
+            ("1.5M", "1.50M"),
+            ("inf", "NaN"),
+            ("{:a 1 :b 2}", "{:a 2 :b 1}"),
+        ] {
+            assert_ne!(read(left), read(right));
+        }
     }
 
     #[test]

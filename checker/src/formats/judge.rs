@@ -7,6 +7,7 @@ use super::tsv::{self, Registers};
 use super::{FormatError, calls, jepsen, quoted};
 use crate::explain::Budget as Effort;
 use crate::explain::operations::{self, Case};
+use crate::history::BYTE_ORDER_MARK;
 use crate::linear::models::{Keyed, Register};
 use crate::linear::{Budget, Model, Times, Verdict, Witnessed, check_zookeeper};
 use std::sync::Arc;
@@ -71,6 +72,7 @@ impl Format {
     /// The format of a file that begins like this; `None` if it is none of these (a history
     /// of our own, perhaps). A few kilobytes are enough.
     pub fn recognise(beginning: &[u8]) -> Option<Format> {
+        let beginning = unmarked(beginning);
         let begin = beginning
             .iter()
             .position(|byte| !byte.is_ascii_whitespace())?;
@@ -103,6 +105,11 @@ impl Format {
             }
         }
     }
+}
+
+/// Bytes without a mark that some editors begin a text with.
+fn unmarked(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
 }
 
 /// Whether a line begins with a tagged map or set, or with what EDN leaves out; else it is the
@@ -155,6 +162,7 @@ pub fn judge_explained(
     settings: &Settings,
     effort: Option<Effort>,
 ) -> Result<Judged, FormatError> {
+    let bytes = unmarked(bytes);
     let format = settings
         .format
         .or_else(|| Format::recognise(bytes))

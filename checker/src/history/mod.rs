@@ -22,6 +22,7 @@ pub use binary::{BinaryWriter, write_binary};
 pub use digest::digest_identity;
 pub use json::{LINE_BYTES_MAX, Writer, write};
 pub use op::{Acl, Answer, ErrorCode, Identity, Lapse, Op, Stat, SubAnswer, WatchKind, WatchMode};
+pub(crate) use reader::BYTE_ORDER_MARK;
 pub use reader::{Batch, Entry, ReadError, Reader, read, read_each};
 pub use value::Value;
 

@@ -403,6 +403,7 @@ pub type SubAnswer = Result<Answer, ErrorCode>;
 
 /// A znode's Stat as a client reads it (`cversion` is the reported one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(expecting = "an object of a Stat's eleven fields")]
 pub struct Stat {
     /// zxid of the create.
     pub czxid: i64,

@@ -57,6 +57,9 @@ impl Batch {
     }
 }
 
+/// What some editors begin a text with; it says nothing.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Most texts that are shared; a history that names more shares the first of them.
 const TEXTS_MAX: usize = 1 << 16;
 
@@ -97,6 +100,9 @@ impl<B: BufRead> Reader<B> {
     /// # Errors
     /// There is none, or it is not of the format.
     pub fn new(mut input: B) -> Result<Self, ReadError> {
+        if input.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+            input.consume(BYTE_ORDER_MARK.len());
+        }
         let binary = input.fill_buf()?.first() == MAGIC.first();
         let (source, header) = match binary {
             true => {
@@ -123,6 +129,14 @@ impl<B: BufRead> Reader<B> {
     /// True if it comes in the binary form, which is read much faster than lines.
     pub fn is_binary(&self) -> bool {
         matches!(self.source, Source::Blocks(_))
+    }
+
+    /// Number of the line that the last entry stood on, from 1, if it comes in lines.
+    pub fn line(&self) -> Option<u64> {
+        match &self.source {
+            Source::Lines(lines) => Some(lines.number()),
+            Source::Blocks(_) => None,
+        }
     }
 
     /// The next entry; None at the end.

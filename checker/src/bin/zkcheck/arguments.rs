@@ -129,8 +129,13 @@ pub fn in_one_line(error: &clap::Error) -> String {
     let meant = text(ContextKind::SuggestedArg)
         .or_else(|| text(ContextKind::SuggestedValue))
         .or_else(|| text(ContextKind::SuggestedSubcommand));
+    let values = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => Some(values.join(", ")),
+        _ => None,
+    };
     let cure = match (meant, error.kind()) {
         (Some(meant), _) => format!("did you mean `{meant}`?"),
+        (None, _) if let Some(values) = values => format!("it is one of {values}"),
         (None, ErrorKind::UnknownArgument) => "a file of that name is written `./NAME`".into(),
         (None, _) => String::new(),
     };
@@ -164,6 +169,12 @@ mod tests {
             "{line}"
         );
         assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_those_there_are() {
+        let line = complaint(&["--model", "foo", "x"]);
+        assert!(line.contains("register, kv, set, queue, mutex"), "{line}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `zkcheck FILE…`: reads, judges, prints; the exit code is the worst verdict.
 
 use crate::arguments::CheckArguments;
+use crate::inlet::Inlet;
 use crate::pass::{self, Begun, PassArguments};
 use crate::{EXIT_UNREADABLE, foreign, output_error, print, source};
 use gamekeeper_checker::explain::Explanation;
@@ -9,7 +10,6 @@ use gamekeeper_checker::{
     CLASS_CONFIGURATIONS, CONFIGURATIONS, History, Options, Verdict, classify, judge,
     judge_verified, judge_without_zxids,
 };
-use std::path::Path;
 
 /// What became of one file.
 pub enum Outcome {
@@ -54,12 +54,21 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
             "--follow goes by zxids, and --ignore-zxid hides them; name one of them".into(),
         );
     }
+    if arguments
+        .files
+        .iter()
+        .filter(|file| file.as_os_str() == "-")
+        .count()
+        > 1
+    {
+        return Err("standard input can be read only once; name `-` once".into());
+    }
     let options = arguments.options();
     let mut worst = 0;
     for file in &arguments.files {
-        let outcome = match foreign::check(file, &arguments.foreign, &arguments.explain)? {
-            Some(outcome) => outcome,
-            None => check(file, &options, arguments)?,
+        let outcome = match Inlet::open(file) {
+            Ok(inlet) => outcome_of(inlet, &options, arguments)?,
+            Err(reason) => Outcome::Unreadable(reason),
         };
         print::outcome(file, &outcome, arguments.json).or_else(output_error)?;
         worst = worse(worst, outcome.code());
@@ -67,7 +76,29 @@ pub fn run(arguments: &CheckArguments) -> Result<u8, String> {
     Ok(worst)
 }
 
-fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<Outcome, String> {
+fn outcome_of(
+    mut inlet: Inlet,
+    options: &Options,
+    arguments: &CheckArguments,
+) -> Result<Outcome, String> {
+    if arguments.pass.follow && foreign::is_foreign(&inlet, &arguments.foreign) {
+        let file = inlet.name().display();
+        let reason = format!(
+            "{file}: only histories of our own can be judged while they grow; judge it without --follow when it has ended"
+        );
+        return Ok(Outcome::Unreadable(reason));
+    }
+    match foreign::check(&mut inlet, &arguments.foreign, &arguments.explain)? {
+        Some(outcome) => Ok(outcome),
+        None => check(inlet, options, arguments),
+    }
+}
+
+fn check(
+    mut inlet: Inlet,
+    options: &Options,
+    arguments: &CheckArguments,
+) -> Result<Outcome, String> {
     if arguments.foreign.ignore_zxid && arguments.explain.reduce.is_some() {
         return Err(
             "--reduce goes by zxids here, and --ignore-zxid hides them; name one of them".into(),
@@ -78,7 +109,9 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
         whole: arguments.pass.whole || arguments.foreign.ignore_zxid,
         ..arguments.pass
     };
-    let history = match pass::begin(file, options, &pass, !arguments.no_verify) {
+    let begun = pass::begin(&mut inlet, options, &pass, !arguments.no_verify);
+    let file = inlet.name();
+    let history = match begun {
         Ok(Begun::Whole(history)) => history,
         Ok(Begun::Judged(verdict)) => return Ok(Outcome::Judged(verdict)),
         Ok(Begun::Doubted(doubt)) => {
@@ -89,8 +122,8 @@ fn check(file: &Path, options: &Options, arguments: &CheckArguments) -> Result<O
     };
     let verdict = match source::waiting(file, &history, || judged(&history, options, arguments)) {
         Verdict::Malformed { record, reason } => {
-            let (file, record) = (file.display(), record + 1);
-            let reason = format!("{file}: record {record}: {reason}");
+            let place = source::place(&mut inlet, record);
+            let reason = format!("{}: {place}: {reason}", inlet.name().display());
             return Ok(Outcome::Unreadable(reason));
         }
         verdict => verdict,

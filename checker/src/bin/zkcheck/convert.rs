@@ -1,5 +1,6 @@
 //! `zkcheck convert IN OUT`: a history from JSON lines to binary, or back.
 
+use crate::inlet::Inlet;
 use crate::source;
 use clap::Args;
 use gamekeeper_checker::history::{BinaryWriter, Entry, Reader, Writer};
@@ -30,7 +31,7 @@ pub fn run(arguments: &ConvertArguments) -> Result<u8, String> {
             input.display()
         ));
     }
-    let reader = source::open(input)?;
+    let reader = source::open(&mut Inlet::open(input)?)?;
     let made = |error: io::Error| format!("{}: {error}", output.display());
     let lines = output.extension().is_some_and(|ending| ending == "jsonl");
     let file = BufWriter::new(File::create(output).map_err(made)?);

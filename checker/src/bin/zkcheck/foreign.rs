@@ -3,19 +3,15 @@
 
 use crate::check::Outcome;
 use crate::explain::ExplainArguments;
+use crate::inlet::Inlet;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use gamekeeper_checker::formats::{self, Format, ModelName, Settings};
 use gamekeeper_checker::linear::Budget;
-use std::fs::File;
-use std::io::{self, BufRead, Read};
-use std::path::Path;
+use std::io::{self, Read};
 
 /// Largest foreign history that is read, bytes. It is held in memory whole.
 const BYTES_MAX: u64 = 2 << 30;
-
-/// Bytes that a format is recognised by.
-const BEGINNING_BYTES: usize = 4096;
 
 /// Switches for histories that others wrote.
 #[derive(Args, Debug)]
@@ -50,27 +46,31 @@ impl ForeignArguments {
     }
 }
 
-/// Judges `file` if it is a foreign history, and explains what is wrong with it if that is
-/// asked for; `None` leaves the file to others, unread.
+/// Whether `inlet` is a history that others wrote, or is to be read as one.
+pub fn is_foreign(inlet: &Inlet, arguments: &ForeignArguments) -> bool {
+    arguments.format.is_some() || Format::recognise(inlet.beginning()).is_some()
+}
+
+/// Judges `inlet` if it is a foreign history, and explains what is wrong with it if that is
+/// asked for; `None` leaves it to others, unread.
 ///
 /// # Errors
 /// A file could not be written: one line that names it.
 pub fn check(
-    file: &Path,
+    inlet: &mut Inlet,
     arguments: &ForeignArguments,
     explain: &ExplainArguments,
 ) -> Result<Option<Outcome>, String> {
+    if !is_foreign(inlet, arguments) {
+        return Ok(None);
+    }
     let settings = arguments.settings();
+    let bytes = read(inlet);
     let named = |reason: String| {
-        let reason = format!("{}: {reason}", file.display());
+        let reason = format!("{}: {reason}", inlet.name().display());
         Ok(Some(Outcome::Unreadable(reason)))
     };
-    match is_foreign(file, &settings) {
-        Ok(true) => {}
-        // What cannot be opened is told where our own histories are read.
-        Ok(false) | Err(_) => return Ok(None),
-    }
-    let bytes = match read(file) {
+    let bytes = match bytes {
         Ok(bytes) if bytes.len() as u64 > BYTES_MAX => {
             return named(format!("longer than {} MiB", BYTES_MAX >> 20));
         }
@@ -83,37 +83,14 @@ pub fn check(
         Err(error) => return named(error.to_string()),
     };
     if let Some(failure) = &judged.failure {
-        explain.write_foreign(file, failure)?;
+        explain.write_foreign(inlet.name(), failure)?;
     }
     Ok(Some(Outcome::Foreign(Box::new(judged))))
 }
 
-fn is_foreign(file: &Path, settings: &Settings) -> io::Result<bool> {
-    if settings.format.is_some() {
-        return Ok(true);
-    }
-    if file.as_os_str() == "-" {
-        // What is looked at here stays in the buffer for whoever reads.
-        let mut input = io::stdin().lock();
-        return Ok(Format::recognise(input.fill_buf()?).is_some());
-    }
-    let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
-    File::open(file)?
-        .take(BEGINNING_BYTES as u64)
-        .read_to_end(&mut beginning)?;
-    Ok(Format::recognise(&beginning).is_some())
-}
-
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    match file.as_os_str() == "-" {
-        true => io::stdin()
-            .lock()
-            .take(BYTES_MAX + 1)
-            .read_to_end(&mut bytes)?,
-        false => File::open(file)?
-            .take(BYTES_MAX + 1)
-            .read_to_end(&mut bytes)?,
-    };
+fn read(inlet: &mut Inlet) -> io::Result<Vec<u8>> {
+    let length = inlet.length().unwrap_or_default().min(BYTES_MAX);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    inlet.bytes()?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -15,7 +15,8 @@
 //! | `foreign` | histories that others wrote |
 //! | `export` | `zkcheck export`: a history of ours in a format of others |
 //! | `generate` | `zkcheck generate`: a register history, for measuring |
-//! | `source` | where bytes come from: files, standard input, the bar |
+//! | `inlet` | where bytes come from: files, pipes, standard input |
+//! | `source` | our own histories from there, and the bar |
 //! | `fetch` | large files fetched ahead of those who read them |
 //! | `pass` | long histories judged while they are read |
 //! | `follow` | `--follow`: a history that still grows |
@@ -33,6 +34,7 @@ mod fetch;
 mod follow;
 mod foreign;
 mod generate;
+mod inlet;
 mod onepass;
 mod pass;
 mod print;

@@ -3,11 +3,12 @@
 //! A short history is read whole and left to the thorough judge. A longer one goes by the
 //! judge of one pass; if that one doubts it is read again, for a judge that goes back where it
 //! doubts, and only if that does not help is it read whole. What comes from
-//! standard input cannot be read again and is kept in the binary form meanwhile. What always
+//! standard input or a pipe cannot be read again and is kept in the binary form meanwhile. What always
 //! holds: no verdict but valid comes from one pass.
 
 use crate::ahead::{Ahead, Share};
 use crate::follow::{Growing, News};
+use crate::inlet::Inlet;
 use crate::onepass::{OnePass, Reach};
 use crate::second::Second;
 use crate::source::{self, Input};
@@ -63,36 +64,37 @@ pub enum Begun {
 /// # Errors
 /// One line that names the file, and the place in it if one is to blame.
 pub fn begin(
-    file: &Path,
+    inlet: &mut Inlet,
     options: &Options,
     arguments: &PassArguments,
     verify: bool,
 ) -> Result<Begun, String> {
     if arguments.follow {
-        return follow(file, options, arguments, verify);
+        return follow(inlet, options, arguments, verify);
     }
-    let mut reader = source::open(file)?;
+    let mut reader = source::open(inlet)?;
+    let file = &inlet.name().to_owned();
     let header = reader.header().clone();
     let mut begun = Batch::default();
     let records_max = match arguments.whole {
         true => usize::MAX,
-        false if std::fs::metadata(file).is_ok_and(|file| file.len() > SHORT_BYTES) => 0,
+        false if inlet.length().is_some_and(|length| length > SHORT_BYTES) => 0,
         false => SHORT_RECORDS,
     };
     if source::read_rest(file, &mut reader, &mut begun, records_max)? {
         return Ok(Begun::Whole(source::whole(header, begun)));
     }
-    let standard_input = file.as_os_str() == "-";
-    let mut pass = Pass::new(&header, options, Reach::FIRST, standard_input, verify)?;
+    let once = inlet.length().is_none();
+    let mut pass = Pass::new(&header, options, Reach::FIRST, once, verify)?;
     pass.read(file, begun, reader, None)?;
     let (found, kept) = pass.outcome();
     if let Ok(verdict) = found {
         return Ok(Begun::Judged(verdict));
     }
     let kept = kept.map(Arc::new);
-    let open = || match &kept {
+    let mut open = || match &kept {
         Some(kept) => source::of_bytes(file, kept.clone()),
-        None => source::open(file),
+        None => source::open(inlet),
     };
     for reach in [Reach::BACK, Reach::FAR_BACK] {
         match again(file, open()?, options, reach, verify)? {
@@ -108,12 +110,13 @@ pub fn begin(
 /// Judges a file while it grows. A doubt is told at once; a history that is short so far is
 /// then held against the thorough judge, which finds what is wrong already, or in the end.
 fn follow(
-    file: &Path,
+    inlet: &mut Inlet,
     options: &Options,
     arguments: &PassArguments,
     verify: bool,
 ) -> Result<Begun, String> {
-    let reader = source::open_growing(file, Duration::from_secs(arguments.idle))?;
+    let reader = source::open_growing(inlet, Duration::from_secs(arguments.idle))?;
+    let file = inlet.name();
     let mut held = Some(History::new(reader.header().clone()));
     let mut pass = Pass::new(reader.header(), options, Reach::WIDE, false, verify)?;
     let bar = source::following(file);

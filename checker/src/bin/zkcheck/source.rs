@@ -1,12 +1,12 @@
-//! Where bytes come from: a file, or standard input; and the bar while they come.
+//! Our own histories from an [`Inlet`]: their readers, and the bar while bytes come.
 //!
 //! What always holds: nothing is drawn unless standard error is a terminal and the input is
 //! large or its size unknown.
 
 use crate::fetch::Fetched;
-use gamekeeper_checker::history::{Batch, Header, History, ReadError, Reader};
+use crate::inlet::Inlet;
+use gamekeeper_checker::history::{Batch, Entry, Header, History, ReadError, Reader};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,51 +28,51 @@ const FETCHED_BYTES_MIN: u64 = 16 << 20;
 /// Bytes on their way to a reader.
 pub type Input = BufReader<Box<dyn Read + Send>>;
 
-/// Opens a history, ours in either form; `-` is standard input.
+/// Opens a history, ours in either form.
 ///
 /// # Errors
-/// One line that names the file.
-pub fn open(file: &Path) -> Result<Reader<Input>, String> {
-    open_for(file, None)
+/// One line that names the input.
+pub fn open(inlet: &mut Inlet) -> Result<Reader<Input>, String> {
+    let bar = bar_of(inlet);
+    let large = inlet
+        .length()
+        .is_some_and(|length| length >= FETCHED_BYTES_MIN);
+    let bytes = bytes_of(inlet)?;
+    reader_of(
+        inlet.name(),
+        match large {
+            true => Box::new(Fetched::of(bar.wrap_read(bytes))),
+            false => Box::new(bar.wrap_read(bytes)),
+        },
+    )
 }
 
 /// As [`open`], for a file that still grows: it has ended when nothing came for so long.
 ///
 /// # Errors
-/// One line that names the file.
-pub fn open_growing(file: &Path, idle: Duration) -> Result<Reader<Input>, String> {
-    open_for(file, Some(idle))
+/// One line that names the input.
+pub fn open_growing(inlet: &mut Inlet, idle: Duration) -> Result<Reader<Input>, String> {
+    let opened = bytes_of(inlet)?;
+    let bytes: Box<dyn Read + Send> = match inlet.length() {
+        Some(_) => Box::new(Tail { opened, idle }),
+        None => opened,
+    };
+    reader_of(inlet.name(), bytes)
 }
 
-fn open_for(file: &Path, idle: Option<Duration>) -> Result<Reader<Input>, String> {
-    let named = |reason: String| format!("{}: {reason}", file.display());
-    let bar = bar_of(file);
-    let bytes: Box<dyn Read + Send> = match (file.as_os_str() == "-", idle) {
-        (true, _) => Box::new(bar.wrap_read(io::stdin())),
-        (false, idle) => {
-            let opened = File::open(file).map_err(|error| named(error.to_string()))?;
-            let metadata = opened.metadata();
-            if metadata.as_ref().is_ok_and(|metadata| metadata.is_dir()) {
-                return Err(named(format!(
-                    "is a directory; name the history in it, {}",
-                    file.join("history.jsonl").display()
-                )));
-            }
-            let large = metadata.is_ok_and(|metadata| metadata.len() >= FETCHED_BYTES_MIN);
-            match idle {
-                Some(idle) => Box::new(Tail { opened, idle }),
-                None if large => Box::new(Fetched::of(bar.wrap_read(opened))),
-                None => Box::new(bar.wrap_read(opened)),
-            }
-        }
-    };
+fn bytes_of(inlet: &mut Inlet) -> Result<Box<dyn Read + Send>, String> {
+    let bytes = inlet.bytes();
+    bytes.map_err(|error| format!("{}: {error}", inlet.name().display()))
+}
+
+fn reader_of(file: &Path, bytes: Box<dyn Read + Send>) -> Result<Reader<Input>, String> {
     let input = BufReader::with_capacity(BUFFER_BYTES, bytes);
-    Reader::new(input).map_err(|error| named(error.to_string()))
+    Reader::new(input).map_err(|error| named(file, &error))
 }
 
 /// A file that somebody still writes.
 struct Tail {
-    opened: File,
+    opened: Box<dyn Read + Send>,
     idle: Duration,
 }
 
@@ -113,7 +113,7 @@ pub fn read_rest(
 /// # Errors
 /// As [`read_rest`].
 pub fn read(file: &Path) -> Result<History, String> {
-    read_all(file, open(file)?)
+    read_all(file, open(&mut Inlet::open(file)?)?)
 }
 
 /// As [`read`], of a file that is open.
@@ -140,9 +140,7 @@ impl AsRef<[u8]> for Kept {
 /// # Errors
 /// One line that names the file.
 pub fn of_bytes(file: &Path, bytes: Arc<Vec<u8>>) -> Result<Reader<Input>, String> {
-    let bytes: Box<dyn Read + Send> = Box::new(Cursor::new(Kept(bytes)));
-    let reader = Reader::new(BufReader::with_capacity(BUFFER_BYTES, bytes));
-    reader.map_err(|error| named(file, &error))
+    reader_of(file, Box::new(Cursor::new(Kept(bytes))))
 }
 
 /// A history out of its parts.
@@ -157,6 +155,27 @@ pub fn whole(header: Header, batch: Batch) -> History {
 /// A complaint that names the file.
 pub fn named(file: &Path, error: &ReadError) -> String {
     format!("{}: {error}", file.display())
+}
+
+/// Where a record is, by its index: the line, if there are lines and they can be read again.
+pub fn place(inlet: &mut Inlet, record: usize) -> String {
+    let line = inlet.length().and_then(|_| line_of(inlet, record));
+    match line {
+        Some(line) => format!("line {line}"),
+        None => format!("record {}", record + 1),
+    }
+}
+
+fn line_of(inlet: &mut Inlet, record: usize) -> Option<u64> {
+    let mut reader = open(inlet).ok()?;
+    let mut left = record + 1;
+    while left > 0 {
+        match reader.entry().ok()?? {
+            Entry::Record(_) => left -= 1,
+            Entry::Txn(_) => {}
+        }
+    }
+    reader.line()
 }
 
 /// Does `work` on a history, with a sign of life beside it if it is long.
@@ -180,18 +199,16 @@ pub fn following(file: &Path) -> ProgressBar {
     spinner("{spinner} {prefix}: {msg}").with_prefix(file.display().to_string())
 }
 
-/// The bar for reading a file. indicatif draws nothing if standard error is no terminal.
-fn bar_of(file: &Path) -> ProgressBar {
-    if file.as_os_str() == "-" {
-        return spinner("{spinner} read {bytes} ({binary_bytes_per_sec})");
-    }
-    match std::fs::metadata(file).map(|metadata| metadata.len()) {
-        Ok(length) if length >= BAR_BYTES_MIN => ProgressBar::new(length)
+/// The bar for reading an input. indicatif draws nothing if standard error is no terminal.
+fn bar_of(inlet: &Inlet) -> ProgressBar {
+    match inlet.length() {
+        None => spinner("{spinner} read {bytes} ({binary_bytes_per_sec})"),
+        Some(length) if length >= BAR_BYTES_MIN => ProgressBar::new(length)
             .with_finish(ProgressFinish::AndClear)
             .with_style(style(
                 "reading {wide_bar} {bytes}/{total_bytes} ({binary_bytes_per_sec}, {eta} left)",
             )),
-        Ok(_) | Err(_) => ProgressBar::hidden(),
+        Some(_) => ProgressBar::hidden(),
     }
 }
 

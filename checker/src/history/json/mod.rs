@@ -34,6 +34,9 @@ pub use write::{Writer, write};
 /// Longest line that is read, bytes: a multi of a full frame in base64, with room.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
+/// What is said of a file that is something else.
+const NO_HISTORY: &str = "this begins no history: ours begin with {\"type\":\"header\",\"version\":1}, and those of others are recognised or named by --format";
+
 /// A text that borrows from the line where it can.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
@@ -41,9 +44,10 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 struct HeaderLine {
     r#type: String,
-    version: u32,
+    version: Option<u32>,
     #[serde(default)]
     clock_error_ns: u64,
     world: Option<String>,
@@ -62,7 +66,10 @@ struct HeaderLine {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected \"fresh\", or an object of `zxid` and `nodes`, each with `path` and a whole `stat`"
+)]
 enum StartLine {
     Word(String),
     Nodes {
@@ -91,6 +98,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(expecting = "an object of `perms`, `scheme` and `id`")]
 struct AclLine {
     perms: i32,
     scheme: Arc<str>,
@@ -99,7 +107,7 @@ struct AclLine {
 
 /// Every later line, and the parts of a multi: all keys of all kinds, each optional.
 #[derive(Serialize, Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an object")]
 struct Line<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     r#type: Option<Text<'a>>,
@@ -209,10 +217,18 @@ impl<B: BufRead> Lines<B> {
             return Err(refuse(lines.number, None, reason));
         }
         let text = text_of(&lines.buffer, lines.number)?;
+        if !text.trim_start().starts_with('{') {
+            return Err(refuse(lines.number, None, NO_HISTORY.into()));
+        }
         let line: HeaderLine =
             serde_json::from_str(text).map_err(|error| json_fault(lines.number, text, &error))?;
         let header = header_of(line).map_err(|fault| blame(lines.number, fault))?;
         Ok((lines, header))
+    }
+
+    /// Number of the line that was read last, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Appends the next records and transactions to a batch, at most so many; false if there
@@ -384,14 +400,13 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
             ),
         ));
     }
-    if line.version != FORMAT_VERSION {
-        return Err((
-            "version",
-            format!(
-                "version {} is not known, only {FORMAT_VERSION} is",
-                line.version
-            ),
-        ));
+    match line.version {
+        Some(FORMAT_VERSION) => {}
+        Some(other) => {
+            let reason = format!("version {other} is not known, only {FORMAT_VERSION} is");
+            return Err(("version", reason));
+        }
+        None => return Err(("version", "is missing".into())),
     }
     let otherwise = Header::default();
     let world = match line.world.as_deref() {

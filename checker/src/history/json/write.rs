@@ -73,7 +73,7 @@ pub fn write(output: impl Write, history: &History) -> io::Result<()> {
 pub fn header_line(header: &Header) -> HeaderLine {
     HeaderLine {
         r#type: "header".into(),
-        version: FORMAT_VERSION,
+        version: Some(FORMAT_VERSION),
         clock_error_ns: header.clock_error_ns,
         world: Some(match header.world {
             World::Closed => "closed".into(),
