@@ -27,3 +27,8 @@ pub use stream::{
 };
 pub use verdict::{Class, Property, Summary, Verdict, Violation, words};
 pub use walk::{Options, confirmed, judge, judge_verified, judge_with_certificate};
+
+/// What the guide shows of Rust, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/CHECKER.md")]
+struct Guide;

@@ -176,3 +176,90 @@ fn values_that_have_no_order_are_equal_in_any() {
         assert_eq!(output.status.code(), Some(code), "{read}");
     }
 }
+
+/// Our own history, and then a read that goes back.
+fn older() -> String {
+    let rest = OWN.split_once('\n').unwrap().1;
+    let older = rest.replace("10", "30").replace("20", "40");
+    let older = older
+        .replace("\"xid\":1", "\"xid\":2")
+        .replace(":9,", ":8,");
+    format!("{OWN}{older}")
+}
+
+/// The words in backticks of the guide's row that begins so.
+fn keys_of(guide: &str, row: &str) -> Vec<String> {
+    let row = guide.lines().find(|line| line.starts_with(row)).expect(row);
+    let words = row.split('`').skip(1).step_by(2);
+    let examples = ["P9", "durability"];
+    let keys = words.filter(|word| !examples.contains(word) && !word.starts_with("--"));
+    keys.map(str::to_owned).collect()
+}
+
+#[test]
+fn json_has_the_keys_that_the_guide_tells() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CHECKER.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let guide = guide.split_once("### As JSON").unwrap().1;
+    let wrong = file("wrong.jsonl", older());
+    let swap = "1\t40\t50\tc\tx\ta\tb\t1\t-1\n";
+    let stale = REGISTERS.replace("\ta\t-1", "\tb\t-1");
+    let wrong_tsv = file("wrong.tsv", &stale);
+    let wrong_zxid = file("zxid.tsv", stale.replace("\t-1\n", "\t7\n"));
+    let own = file("json.jsonl", OWN);
+    let other = file("json.tsv", REGISTERS);
+    let undecided = file("undecided.tsv", format!("{REGISTERS}{swap}"));
+    let empty = file("empty", "");
+    let invalid = "| invalid | ";
+    let theirs = "| invalid, of others | ";
+    for (arguments, file, rows) in [
+        ("", &own, &["| valid | "][..]),
+        ("", &wrong, &[invalid]),
+        ("--explain", &wrong, &[invalid, "| invalid, with"]),
+        ("--ignore-zxid --open", &own, &["| unknown | "]),
+        ("", &empty, &["| unreadable | "]),
+        ("", &other, &["| valid, of others | "]),
+        ("", &wrong_tsv, &[theirs]),
+        ("", &wrong_zxid, &[theirs]),
+        (
+            "--explain",
+            &wrong_tsv,
+            &[theirs, "| invalid, of others, with"],
+        ),
+        (
+            "--configurations 0",
+            &undecided,
+            &["| unknown, of others | "],
+        ),
+    ] {
+        let arguments: Vec<&str> = arguments.split_whitespace().chain(["--json"]).collect();
+        let output = run(&arguments, file);
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect(rows[0]);
+        let mut keys: Vec<String> = rows.iter().flat_map(|row| keys_of(guide, row)).collect();
+        keys.extend(["file".to_owned(), "verdict".to_owned()]);
+        keys.sort();
+        let told: Vec<&String> = object.as_object().unwrap().keys().collect();
+        assert_eq!(told, keys.iter().collect::<Vec<_>>(), "{object}");
+        let word = rows[0].trim_start_matches("| ").split([' ', ',']).next();
+        assert_eq!(object["verdict"].as_str(), word);
+    }
+}
+
+#[test]
+fn json_names_records_and_sessions_as_words_do() {
+    let wrong = file("older.jsonl", older());
+    let object: serde_json::Value =
+        serde_json::from_slice(&run(&["--json", "--explain"], &wrong).stdout).unwrap();
+    let records = |object: &serde_json::Value| {
+        let records = object.as_array().unwrap().iter();
+        records
+            .map(|one| one["record"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(records(&object["records"]), [1, 2, 3, 4]);
+    assert_eq!(
+        object["convicting"][0]["records"],
+        serde_json::json!([1, 2])
+    );
+    assert_eq!(object["convicting"][1]["session"], "0x1");
+}

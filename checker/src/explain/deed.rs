@@ -4,7 +4,7 @@
 use super::units::{self, Unit};
 use super::words;
 use crate::history::{Body, History};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What kind of thing, which is also how it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,10 +39,24 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Places {
-    /// Records of one of our histories, as indices from 0; times are nanoseconds.
+    /// Records of one of our histories, as indices from 0; times are nanoseconds. As JSON they
+    /// count from 1, as they do in words.
+    #[serde(serialize_with = "from_one")]
     Records(Vec<usize>),
     /// A line of a history that others wrote, from 1; times are numbers as the file has them.
     Line(u32),
+}
+
+fn from_one<S: Serializer>(records: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(records.iter().map(|index| index + 1))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn session_text<S: Serializer>(session: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    match session {
+        0 => serializer.serialize_none(),
+        session => serializer.collect_str(&format_args!("{session:#x}")),
+    }
 }
 
 /// How times are told.
@@ -71,7 +85,8 @@ pub struct Deed {
     pub kind: Kind,
     /// The client.
     pub process: u32,
-    /// Its session, 0 if none is known.
+    /// Its session, 0 if none is known. As JSON a text, as histories have it.
+    #[serde(serialize_with = "session_text")]
     pub session: i64,
     /// The server it was talking to, where known.
     pub server: Option<u32>,

@@ -3,6 +3,7 @@
 use crate::explain::operations::Case;
 use crate::linear::models::{Keyed, Register};
 use crate::linear::{Conviction, Model, Times, Verdict, Witnessed};
+use crate::verdict::Property;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -157,8 +158,12 @@ impl Report {
             } => {
                 let record =
                     |(line, words): &(u32, String)| json!({ "line": line, "words": words });
+                let (code, name) = match property.split_once(' ') {
+                    Some((code, name)) if is_code(code) => (Some(code), name),
+                    _ => (None, property.as_str()),
+                };
                 json!({
-                    "verdict": "invalid", "name": property, "class": class, "reason": reason,
+                    "verdict": "invalid", "property": code, "name": name, "class": class, "reason": reason,
                     "records": records.iter().map(record).collect::<Vec<_>>(),
                     "states_before": states, "prefix": prefix,
                 })
@@ -186,6 +191,11 @@ fn convicted<M: Model>(case: &Case<M>, conviction: &Conviction) -> Finding {
         states: conviction.states_told(),
         prefix: conviction.returned,
     }
+}
+
+/// Whether a word is the code of a property of ZooKeeper's: `P9`.
+fn is_code(word: &str) -> bool {
+    Property::ALL.iter().any(|property| property.code() == word)
 }
 
 /// An operation in words, with its interval if it has one.
