@@ -216,7 +216,7 @@ impl std::fmt::Display for Verdict {
                     (0, 0) => Ok(()),
                     (unanswered, resolved) => write!(
                         f,
-                        "; {unanswered} requests of unknown fate, and {resolved} of them and of untold session ends in it"
+                        "; {unanswered} requests of unknown fate, and {resolved} of them, or of session ends that nobody was told of, have a place in it"
                     ),
                 }
             }

@@ -124,7 +124,7 @@ fn wrong_events_are_named_by_line_and_field() {
         (
             "[{\"process\": 0, \"type\": \"invoke\", \"f\": \"read\"},",
             1,
-            "column 47",
+            "column 48",
         ),
         ("INFO  jepsen.util - 3\t:invoke\t:cas", 1, "value"),
         ("INFO  jepsen.util - 3\t:sang\t:cas\t[1 2]", 1, "type"),
@@ -355,4 +355,8 @@ fn an_export_is_what_was_seen_in_the_words_of_others() {
     assert_eq!(verdict(&lists), "valid", "{lists}");
     history.header.world = World::Open;
     assert!(export::edn(&history, Vec::new()).is_err());
+    // An empty file would look like a success.
+    history.header.world = World::Closed;
+    history.records.truncate(2);
+    assert!(export::list_append(&history, Vec::new()).is_err());
 }

@@ -14,6 +14,22 @@ use std::path::{Path, PathBuf};
 /// Most records that the middle one of all reductions may have.
 const MEDIAN_MAX: usize = 8;
 
+/// What must be among the words of a failure, for whoever is to act on it.
+const TOLD: [(&str, &[&str]); 3] = [
+    (
+        "a notification comes twice",
+        &["leaving a watch", "a second notification"],
+    ),
+    (
+        "one part of a multi fails alone",
+        &["part 1 of the multi failed (NoNode)"],
+    ),
+    (
+        "a read is allowed what it may not",
+        &["right would have been: NoAuth", ", ACL "],
+    ),
+];
+
 /// `LIVES=FILE` tries another life than the one kept here, `TRIES=N` more of each kind.
 #[test]
 fn whatever_is_broken_in_a_life_is_told_in_a_few_records() {
@@ -39,6 +55,12 @@ fn whatever_is_broken_in_a_life_is_told_in_a_few_records() {
             assert_eq!(reduction.violation.property, violation.property, "{name}");
             let told = explanation.to_string();
             assert!(told.contains(violation.property.name()), "{told}");
+            assert!(!told.contains("(no path)"), "{told}");
+            assert!(!told.contains("0xffff"), "{told}");
+            let must = TOLD.iter().filter(|(broken, _)| *broken == name);
+            for word in must.flat_map(|(_, words)| *words) {
+                assert!(told.contains(word), "{word}: {told}");
+            }
             assert!((1..=5).contains(&explanation.convicting.len()), "{told}");
             timeline::page(name, &broken, &explanation, &[]).unwrap();
             let size = reduction.history.records.len();

@@ -33,8 +33,8 @@ pub use deed::{Clock, Deed, Kind, Places};
 pub use reduce::{Budget, Reduction, Spent, reduce};
 pub use stage::Stage;
 
-use crate::history::{History, Start};
-use crate::verdict::Violation;
+use crate::history::{ErrorCode, History, Start};
+use crate::verdict::{Property, Violation};
 use crate::walk::Options;
 use std::fmt;
 
@@ -67,7 +67,13 @@ pub fn explain(
     let mut units = units::cut(history);
     units.retain(|unit| unit.records().any(convicts));
     let right = units.iter().enumerate().filter_map(|(index, unit)| {
-        let right = state::right_answer(history, options, unit);
+        let right = match violation.property {
+            // The tree would have told what it may not: it is asked nothing of rights.
+            Property::AccessControl if state::was_granted(history, unit) => {
+                Some(ErrorCode::NO_AUTH.to_string())
+            }
+            _ => state::right_answer(history, options, unit),
+        };
         right
             .filter(|_| !violation.state_before.is_empty())
             .map(|right| (index, right))

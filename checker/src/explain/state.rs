@@ -13,6 +13,25 @@ const RECORDS_MAX: usize = 5_000_000;
 /// How many placements of requests of unknown fate may be tried for the sake of words.
 const TRIES_MAX: u64 = 200;
 
+/// Whether `unit` was shown, or did, what rights are needed for; of an ACL that was shown it may
+/// be the ACL that is wrong.
+pub fn was_granted(history: &History, unit: &Unit) -> bool {
+    let asked = &history.records[unit.first as usize].body;
+    if matches!(
+        asked,
+        Body::Invoke {
+            op: Op::GetAcl { .. },
+            ..
+        }
+    ) {
+        return false;
+    }
+    let answer = unit
+        .second
+        .map(|answer| &history.records[answer as usize].body);
+    matches!(answer, Some(Body::Return { result: Ok(_), .. }))
+}
+
 /// What the read in `unit` would have been told by a tree that holds every transaction up to
 /// its zxid, in words; None if it was told that, is no read, or there is no such tree.
 pub fn right_answer(history: &History, options: &Options, unit: &Unit) -> Option<String> {

@@ -222,7 +222,8 @@ fn names(names: &[crate::history::Path]) -> String {
     }
 }
 
-fn acl(acl: &[Acl]) -> String {
+/// An ACL, permissions as letters.
+pub fn acl(acl: &[Acl]) -> String {
     let entry = |entry: &Acl| {
         let letters = ["r", "w", "c", "d", "a"];
         let perms: String = (0..5)

@@ -64,6 +64,10 @@ pub fn edn(history: &History, output: impl Write) -> io::Result<()> {
             start.push(pair(&node.path, &shown(node.data.as_ref())));
         }
     }
+    something(
+        &exported,
+        "no znode is changed one by one that was never ephemeral",
+    )?;
     emit(&exported, &start, output)
 }
 
@@ -79,18 +83,34 @@ pub fn list_append(history: &History, output: impl Write) -> io::Result<()> {
         .iter()
         .filter_map(|request| transaction(request, &lists))
         .collect();
+    something(
+        &exported,
+        "no parent has sequential children of which none was deleted",
+    )?;
     emit(&exported, &[], output)
 }
 
 fn closed(history: &History) -> io::Result<()> {
     match history.header.world {
         World::Closed => Ok(()),
-        World::Open => {
-            let reason =
-                "others wrote too and were not recorded: nothing would follow from an export";
-            Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
-        }
+        World::Open => Err(refused(
+            "others wrote too and were not recorded: nothing would follow from an export".into(),
+        )),
     }
+}
+
+/// An empty file would look like a success.
+fn something(exported: &[Exported], why_not: &str) -> io::Result<()> {
+    match exported.is_empty() {
+        false => Ok(()),
+        true => Err(refused(format!(
+            "nothing of it can be exported so: {why_not}"
+        ))),
+    }
+}
+
+fn refused(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
 /// Pairs requests with their answers.

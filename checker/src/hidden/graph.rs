@@ -226,8 +226,8 @@ impl Graph<'_, '_> {
             property: self.property_of(&steps),
             requests: steps.iter().map(|&(request, _)| request).collect(),
             reason: format!(
-                "the answers contradict each other: what record {}",
-                reasons.join(", what record ")
+                "the answers contradict each other: record {}",
+                reasons.join(", record ")
             ),
         }
     }

@@ -9,6 +9,7 @@
 use super::acl::OPEN;
 use super::paths::PathId;
 use super::tree::{TIME_UNKNOWN, Tree};
+use crate::explain::words;
 use crate::history::{Lapse, StartNode, Stat};
 
 impl Tree<'_> {
@@ -169,9 +170,23 @@ impl Tree<'_> {
             (None, Some(Lapse::Ttl(ttl_ms))) => format!(", time to live {ttl_ms} ms"),
             (None, None) => String::new(),
         };
+        let acl = match node.acl {
+            OPEN => String::new(),
+            closed => format!(", {}", words::acl(self.acls.entries(closed))),
+        };
         format!(
-            "{path} = {data}, version {}, czxid {:#x}, mzxid {:#x}, pzxid {:#x}, {} children, {} ever created{owner}",
-            node.version, node.czxid, node.mzxid, node.pzxid, node.children, node.creates
+            "{path} = {data}, version {}, czxid {:#x}, mzxid {:#x}, pzxid {:#x}, {} {}, {} ever created{owner}{acl}",
+            node.version,
+            node.czxid,
+            node.mzxid,
+            node.pzxid,
+            node.children,
+            if node.children == 1 {
+                "child"
+            } else {
+                "children"
+            },
+            node.creates
         )
     }
 }

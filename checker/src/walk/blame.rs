@@ -74,7 +74,10 @@ pub fn blame(replay: &mut Replay<'_, '_>, zxid: i64, what: What, why: &Mismatch)
         let request = &replay.case.requests[request as usize];
         others.extend([request.invoke, request.done]);
     }
-    let mut state_before = replay.tree.describe(path);
+    let mut state_before = match path {
+        NO_PATH => String::new(),
+        path => replay.tree.describe(path),
+    };
     if path != NO_PATH && replay.tree.paths.parent(path) != NO_PATH {
         state_before = format!(
             "{state_before}; {}",
@@ -254,8 +257,10 @@ fn differs(
             got,
         } => {
             let reason = format!(
-                "{field} of {} was {got:#x}, but at {zxid:#x} it must be {expected:#x}",
-                name(replay, path)
+                "{field} of {} was {}, but at {zxid:#x} it must be {}",
+                name(replay, path),
+                number(field, got),
+                number(field, expected)
             );
             let property = match matches!(field, "czxid" | "mzxid") && got < expected && is_read {
                 true => stale(replay, request, path),
@@ -307,7 +312,7 @@ fn differs(
         }
         Diff::MultiForm => (
             Property::MultiAtomic,
-            "the results of the multi do not have the form they must have".into(),
+            form_of_multi(replay, request),
             Vec::new(),
             asked,
         ),
@@ -329,6 +334,45 @@ fn differs(
             request,
             (expected, got, path, part, conditional),
         ),
+    }
+}
+
+/// A field of a Stat: what tells a transaction or a session is hexadecimal, as everywhere.
+fn number(field: &str, value: i64) -> String {
+    match field.ends_with("zxid") || field.contains("owner") {
+        true => format!("{value:#x}"),
+        false => value.to_string(),
+    }
+}
+
+/// Why the results of a multi cannot be those of one.
+fn form_of_multi(replay: &Replay<'_, '_>, request: RequestIndex) -> String {
+    let request = &replay.case.requests[request as usize];
+    let (Op::Multi { ops }, Some(Ok(Answer::Multi(results)))) = (request.op, request.answer) else {
+        return "the answer is not that of a multi".into();
+    };
+    if ops.len() != results.len() {
+        return format!(
+            "a multi of {} parts has {} results",
+            ops.len(),
+            results.len()
+        );
+    }
+    let failed = results
+        .iter()
+        .enumerate()
+        .find_map(|(at, result)| match result {
+            Err(code) if *code != ErrorCode::OK => Some((at + 1, code)),
+            Ok(_) | Err(_) => None,
+        });
+    match failed {
+        Some((part, code)) => format!(
+            "part {part} of the multi failed ({code}), so none can have been done: Ok belongs to each before it and RuntimeInconsistency to each after it"
+        ),
+        None => {
+            "some parts of the multi were done and others only say Ok, as those of a failed one do"
+                .into()
+        }
     }
 }
 

@@ -44,6 +44,15 @@ impl Found {
     }
 }
 
+/// What a registration was spent on, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// The answer that made it.
+    pub asked: Option<u32>,
+    /// The notification.
+    pub told: Option<u32>,
+}
+
 /// One registration that has not fired as far as the client knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Live<'h> {
@@ -84,7 +93,7 @@ pub struct Connection<'h> {
     /// watches on one path.
     pub names_zxids: bool,
     /// What has fired and was not registered since.
-    pub used_up: BTreeSet<Key<'h>>,
+    pub used_up: BTreeMap<Key<'h>, Spent>,
     /// Perhaps registered: the request was lost, or its prefix is not known.
     pub perhaps: BTreeSet<Key<'h>>,
     /// setWatches frames on their way.
@@ -221,7 +230,8 @@ impl<'h> Connection<'h> {
         if let Some(zxid) = live.certain {
             self.due.remove(&(zxid, key));
         }
-        self.used_up.insert(key);
+        let asked = Some(live.record);
+        self.used_up.insert(key, Spent { asked, told: None });
         Some(live)
     }
 

@@ -3,7 +3,7 @@
 //! Answers to: `consistency.md` P10 to P12, P20.
 
 use super::Watcher;
-use super::connection::{Key, Live, tables_of};
+use super::connection::{Key, Live, Spent, tables_of};
 use super::known::Known;
 use super::standing::Trigger;
 use crate::history::EventType;
@@ -55,13 +55,16 @@ impl<'h> Watcher<'_, 'h> {
         let mut perhaps = false;
         for key in keys() {
             if connection.perhaps.remove(&key) {
-                connection.used_up.insert(key);
+                connection.used_up.insert(key, Spent::default());
                 perhaps = true;
             }
         }
         if let Some(&(_, live)) = fired.first() {
             for (key, _) in fired {
                 connection.remove(key);
+                if let Some(spent) = connection.used_up.get_mut(&key) {
+                    spent.told = Some(index);
+                }
             }
             return self.check_order(index, process, zxid, live);
         }
@@ -189,12 +192,14 @@ impl<'h> Watcher<'_, 'h> {
             let reason = format!("the watch on {path} can only have fired on {due}");
             return Err(self.violation(Property::WatchNotSpurious, &[live.record, index], reason));
         }
-        match keys.any(|key| connection.used_up.contains(&key)) {
-            true => {
+        match keys.find_map(|key| connection.used_up.get(&key)) {
+            Some(spent) => {
                 let reason = format!("a second notification came for one registration on {path}");
-                Err(self.violation(Property::WatchOneShot, &[index], reason))
+                let first = spent.asked.into_iter().chain(spent.told);
+                let records: Vec<u32> = first.chain([index]).collect();
+                Err(self.violation(Property::WatchOneShot, &records, reason))
             }
-            false => {
+            None => {
                 let reason = format!(
                     "nothing on this connection was waiting for {} on {path}",
                     event.name()
