@@ -223,3 +223,31 @@ fn what_was_lost_may_have_been_told_first() {
     ];
     acquits(&lines);
 }
+
+/// A contradiction: the judge of one pass took the delete for what the read had seen that its
+/// session had sent before it, for that was answered only when the delete was under way.
+#[test]
+fn what_was_lost_lies_after_what_its_session_had_asked_before() {
+    let delete = |session, time| Lost {
+        session,
+        time,
+        op: Op::Delete {
+            path: "/a".into(),
+            version: -1,
+        },
+    };
+    let lines = [
+        exists(1, (10, 30), "/a", 6, Err(ErrorCode::NO_NODE)),
+        delete(1, (11, 40)),
+        delete(2, (12, 40)),
+    ];
+    let verdict = judge_verified(&history(start(), &lines), &Options::default());
+    assert_eq!(verdict.word(), "valid", "{verdict}");
+    convicts(Property::OneOrder, &lines[..2]);
+    // The same, if the delete was given up first.
+    let mut lines = lines;
+    lines[0] = exists(1, (10, 50), "/a", 6, Err(ErrorCode::NO_NODE));
+    let verdict = judge_verified(&history(start(), &lines), &Options::default());
+    assert_eq!(verdict.word(), "valid", "{verdict}");
+    convicts(Property::OneOrder, &lines[..2]);
+}

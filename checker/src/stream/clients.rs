@@ -40,7 +40,8 @@ pub struct Open<R> {
     pub sent: u64,
     /// The greatest transaction answered surely before it was sent.
     pub answered_before: i64,
-    /// The greatest zxid shown to anybody surely before it was sent.
+    /// The greatest zxid shown to anybody surely before it was sent; once it is lost, also the
+    /// greatest that its session was answered at when it had asked before.
     pub shown_before: i64,
     /// The servers' log has it, and it has its place already.
     pub placed: bool,
@@ -209,6 +210,8 @@ pub struct Session {
     pub placed: u64,
     /// The zxid of that.
     pub last_placed: i64,
+    /// One more than the number of the latest write whose answer was lost.
+    pub lost: u64,
     /// Its end stands in the order, and nothing as new was shown before this time.
     pub ended_by: Option<u64>,
     /// The latest time at which something was sent that the leader must have heard.
@@ -360,6 +363,13 @@ impl Session {
         self.heard_last(judging).map_or(0, |heard| {
             heard.saturating_add(timeout).saturating_sub(judging.blur)
         })
+    }
+
+    /// A write whose answer was lost lies after all that its session had asked before, be that
+    /// answered while the write was under way.
+    pub fn loses<R>(&mut self, open: &mut Open<R>) {
+        open.shown_before = open.shown_before.max(self.seen());
+        self.lost = self.lost.max(open.number + 1);
     }
 
     /// The greatest zxid the session was answered at.

@@ -13,6 +13,7 @@ use super::watches::ConnectionId;
 use super::window::{Place, Rank};
 use super::{Doubt, LOST_MAX, Stream};
 use crate::history::{Body, Record, SessionEvent};
+use crate::model::SessionIndex;
 use std::borrow::Borrow;
 
 impl<R: Borrow<Record>> Stream<R> {
@@ -81,9 +82,19 @@ impl<R: Borrow<Record>> Stream<R> {
             });
         }
         if self.lost.len() < LOST_MAX {
+            self.sessions.get(open.session).loses(&mut open);
             self.lost.insert((open.session, xid), open);
         }
         Ok(())
+    }
+
+    /// Something was answered to a session at a zxid after a write that it had sent later was
+    /// lost: that lies further on.
+    pub(super) fn lost_after(&mut self, session: SessionIndex, number: u64, zxid: i64) {
+        let lost = self.lost.range_mut((session, i32::MIN)..=(session, i32::MAX));
+        for (_, open) in lost.filter(|(_, open)| open.number > number) {
+            open.shown_before = open.shown_before.max(zxid);
+        }
     }
 
     pub(super) fn notified(&mut self, record: R, process: u32, zxid: i64) -> Result<(), Doubt> {

@@ -353,10 +353,11 @@ impl<R: Borrow<Record>> Stream<R> {
     pub fn finish(&mut self) -> Result<Summary, Doubt> {
         let record = self.taken;
         for client in self.clients.values_mut() {
-            for open in client.leave_open() {
+            for mut open in client.leave_open() {
                 let (write, close) = kind_of(open.call.borrow());
                 self.summary.unanswered += usize::from(write);
                 if write && !close {
+                    self.sessions.get(open.session).loses(&mut open);
                     self.lost.insert((open.session, open.xid), open);
                 }
             }
@@ -516,6 +517,9 @@ impl<R: Borrow<Record>> Stream<R> {
         session.close_answered |= closes(op) && result.is_ok();
         session.heard(open.sent, time, by_leader, &self.judging)?;
         session.follow(&open, zxid, role, self.header.sync)?;
+        if open.number < session.lost {
+            self.lost_after(open.session, open.number, zxid);
+        }
         self.shown.note(time, zxid, role == Role::Transaction)?;
         let client = self.client(seen.process);
         client.shown.answered(zxid)?;
