@@ -511,6 +511,48 @@ fn what_went_by_itself_convicts_where_it_may_not() {
     }
 }
 
+/// One that a lost multi made goes, and not the one beside it that is called alike. Once, whose
+/// name had been met first was taken for it.
+#[test]
+fn of_what_one_multi_made_only_what_may_go_goes() {
+    let sequential = |ttl_ms| make("/a/s-", ttl_ms, true);
+    let names = |list: &[&str], zxid| Request {
+        session: 1,
+        time: (300, 310),
+        zxid,
+        op: Op::Children {
+            path: "/a".into(),
+            watch: false,
+            stat: false,
+        },
+        result: Ok(Answer::Names(
+            list.iter().map(|&name| name.into()).collect(),
+        )),
+    };
+    let lost = |ops| Lost {
+        session: 2,
+        time: (0, 10),
+        op: Op::Multi { ops },
+    };
+    let (stays, goes) = (None, Some(Lapse::Ttl(TTL_MS)));
+    let both = [sequential(goes), sequential(stays)];
+    let left = |name| names(&[name], 10);
+    let is_valid = |ops: &[Op], last: Line| {
+        let lines = [lost(ops.to_vec()), last];
+        let verdict = judge_verified(&history(start(), &lines), &Options::default());
+        verdict.word() == "valid"
+    };
+    assert!(is_valid(&both, left("s-0000000001")));
+    assert!(!is_valid(&both, left("s-0000000000")));
+    let both = [sequential(stays), sequential(goes)];
+    assert!(!is_valid(&both, left("s-0000000001")));
+    assert!(is_valid(&both, left("s-0000000000")));
+    let all = [sequential(goes), sequential(goes)];
+    assert!(is_valid(&all, names(&[], 10)));
+    assert!(is_valid(&all, left("s-0000000001")));
+    assert!(is_valid(&all, left("s-0000000000")));
+}
+
 /// A certificate with one more step at a zxid.
 fn forged(lines: &[Line], header: Header, path: &str, zxid: i64) -> Result<(), &'static str> {
     let (history, options) = (history(header, lines), Options::default());

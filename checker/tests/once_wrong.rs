@@ -251,3 +251,61 @@ fn what_was_lost_lies_after_what_its_session_had_asked_before() {
     assert_eq!(verdict.word(), "valid", "{verdict}");
     convicts(Property::OneOrder, &lines[..2]);
 }
+
+/// Undecided: what was lost was tried in every place, though no state gives such an answer.
+#[test]
+fn nothing_that_was_lost_explains_an_answer_that_no_state_gives() {
+    let lost = |session, op| Lost {
+        session,
+        time: (0, 10),
+        op,
+    };
+    let delete = |version| Op::Delete {
+        path: "/a".into(),
+        version,
+    };
+    let lines = [
+        lost(2, delete(-1)),
+        lost(2, delete(1)),
+        lost(3, create_with("/a", true, false)),
+        lost(3, set_op("/a", "1", 1)),
+        lost(3, create_with("/a", true, false)),
+        exists(1, (20, 21), "/a", 1 << 32 | 2, Err(ErrorCode::BAD_VERSION)),
+    ];
+    convicts(Property::LinearizableWrites, &lines);
+}
+
+/// Undecided: what cannot take effect was looked for six placements deep at most, though there
+/// was not much of it.
+#[test]
+fn what_was_lost_and_never_deletes_does_not_explain_that_a_node_is_gone() {
+    let lost = |session, op| Lost {
+        session,
+        time: (0, 10),
+        op,
+    };
+    let twice = Op::Multi {
+        ops: vec![
+            create_with("/a", true, false),
+            create_with("/a", false, false),
+        ],
+    };
+    let set = |version| set_op("/a", "1", version);
+    let lines = [
+        lost(3, create_with("/a", false, false)),
+        lost(3, twice),
+        lost(2, set(0)),
+        lost(1, create_with("/a", false, false)),
+        lost(2, set(-1)),
+        lost(2, set(0)),
+        Request {
+            session: 3,
+            time: (20, 21),
+            zxid: 11,
+            op: set(-1),
+            result: Err(ErrorCode::NO_NODE),
+        },
+    ];
+    let verdict = judge_verified(&history(start(), &lines), &Options::default());
+    assert_eq!(verdict.word(), "invalid", "{verdict}");
+}

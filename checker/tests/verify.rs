@@ -480,3 +480,35 @@ fn what_is_broken_is_refused_by_the_zxids_alone() {
     let expected = expected.map(|(property, rules)| (property, rules.iter().copied().collect()));
     assert_eq!(rules, BTreeMap::from(expected));
 }
+
+#[test]
+fn a_read_that_was_sent_before_a_sync_may_miss_what_that_had_to_see() {
+    let get = |number| Op::Exists {
+        path: format!("/{number}").into(),
+        watch: false,
+    };
+    let answer = |xid, zxid, result| Body::Return { xid, zxid, result };
+    let sync = Op::Sync { path: "/".into() };
+    let gone = Err(ErrorCode::NO_NODE);
+    // Two clients of session 2: one reads, the other syncs and is answered first.
+    let told = |first: (u32, Body), second: (u32, Body)| {
+        let mut history = History::new(Header::default());
+        let lines = [
+            (1, asked(1, 1, create("/1"))),
+            (1, created(1, 5, "/1")),
+            first,
+            second,
+            (3, answer(2, 5, Ok(Answer::Done))),
+            (2, answer(1, 4, gone.clone())),
+        ];
+        for (second, (process, body)) in lines.into_iter().enumerate() {
+            history.push(process, second as u64, body);
+        }
+        judge_verified(&history, &Options::default())
+    };
+    let (read, sync) = ((2, asked(2, 1, get(1))), (3, asked(2, 2, sync)));
+    let verdict = told(read.clone(), sync.clone());
+    assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
+    let verdict = told(sync, read);
+    assert_eq!(verdict.word(), "invalid", "{verdict}");
+}

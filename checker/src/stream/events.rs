@@ -91,7 +91,9 @@ impl<R: Borrow<Record>> Stream<R> {
     /// Something was answered to a session at a zxid after a write that it had sent later was
     /// lost: that lies further on.
     pub(super) fn lost_after(&mut self, session: SessionIndex, number: u64, zxid: i64) {
-        let lost = self.lost.range_mut((session, i32::MIN)..=(session, i32::MAX));
+        let lost = self
+            .lost
+            .range_mut((session, i32::MIN)..=(session, i32::MAX));
         for (_, open) in lost.filter(|(_, open)| open.number > number) {
             open.shown_before = open.shown_before.max(zxid);
         }

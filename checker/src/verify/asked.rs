@@ -265,9 +265,11 @@ impl<R: Borrow<Record>> Reading<R> {
                     life.heard_by_leader = life.heard_by_leader.max(Some(asked.call));
                 }
                 life.close_answered |= asked.kind == Kind::Close && result.is_ok();
-                asked.synced = life.synced;
+                // Of one that was sent later but answered first, nothing follows.
+                let (sync, sent) = life.synced;
+                asked.synced = if sync < number { sent } else { 0 };
                 if asked.kind == Kind::Sync {
-                    life.synced = life.synced.max(asked.call);
+                    life.synced = life.synced.max((number, asked.call));
                 }
                 life.served(index, time)?;
                 let life = asked.life;

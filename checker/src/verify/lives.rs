@@ -57,8 +57,8 @@ pub struct Life {
     pub expired: Option<(u64, usize)>,
     /// The latest time at which something was sent that the leader answered.
     pub heard_by_leader: Option<u64>,
-    /// When the last answered sync was sent.
-    pub synced: u64,
+    /// The last answered sync: its place among all requests, and when it was sent.
+    pub synced: (u64, u64),
     /// The latest time at which something was sent that a follower must have passed on.
     passed_on: Option<u64>,
 }

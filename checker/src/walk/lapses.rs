@@ -32,11 +32,21 @@ pub struct Lapsing {
     pub path: PathId,
     /// The node above.
     pub parent: PathId,
-    /// The request of unknown fate that makes it, and what its name begins with, if the path is
-    /// not known.
-    pub maker: Option<(CandidateIndex, Path)>,
+    /// What makes it, if the path is not known.
+    pub maker: Option<Maker>,
     /// After each zxid at which it was made or set, the last at which its time cannot be over.
     fresh: Vec<(i64, i64)>,
+}
+
+/// A request of unknown fate that makes a sequential node, or several.
+#[derive(Debug, Clone)]
+pub struct Maker {
+    /// Which request.
+    by: CandidateIndex,
+    /// What the name begins with.
+    pub prefix: Path,
+    /// How many it makes before that are called so, too.
+    before: usize,
 }
 
 /// When what stands up to a zxid in the order can have happened: no earlier than the latest
@@ -367,22 +377,29 @@ impl<'h> Collector<'_, 'h> {
             })
             .collect();
         for (number, low, op) in made {
-            for part in op.parts() {
-                let (Some(_), Some(name)) = (lapse_of(part), part.path()) else {
+            for (index, part) in op.parts().iter().enumerate() {
+                let Op::Create {
+                    path: name,
+                    lapse: Some(_),
+                    sequential,
+                    ..
+                } = part
+                else {
                     continue;
                 };
                 let asked = paths.id(name);
-                let named = !matches!(
-                    part,
-                    Op::Create {
-                        sequential: true,
-                        ..
-                    }
-                );
+                let alike = |part: &&Op| matches!(part, Op::Create { path, sequential: true, .. } if path == name);
+                let before = op.parts()[..index].iter().filter(alike).count();
+                let prefix = name.clone();
+                let maker = sequential.then_some(Maker {
+                    by: number,
+                    prefix,
+                    before,
+                });
                 let lapsing = Lapsing {
-                    path: if named { asked } else { NO_PATH },
+                    path: if maker.is_none() { asked } else { NO_PATH },
                     parent: paths.parent(asked),
-                    maker: (!named).then(|| (number, name.clone())),
+                    maker,
                     fresh: Vec::new(),
                 };
                 add(candidates, lapsing, (low, i64::MAX));
@@ -440,7 +457,7 @@ impl Lapsing {
             }
             Deed::Fired(EventType::NodeDeleted) => match &self.maker {
                 None => evidence.path == self.path,
-                Some((_, prefix)) => is_numbered(prefix, paths.name(evidence.path)),
+                Some(maker) => is_numbered(&maker.prefix, paths.name(evidence.path)),
             },
             Deed::Created
             | Deed::Modified
@@ -456,8 +473,8 @@ impl Replay<'_, '_> {
             let lapse = &self.candidates.list[number as usize].lapse;
             let maker = lapse.as_ref().and_then(|lapse| lapse.maker.as_ref());
             let name = (path != NO_PATH).then(|| self.tree.paths.name(path));
-            if let (Some((_, prefix)), Some(name)) = (maker, name)
-                && is_numbered(prefix, name)
+            if let (Some(maker), Some(name)) = (maker, name)
+                && is_numbered(&maker.prefix, name)
             {
                 found.push(number);
             }
@@ -493,7 +510,7 @@ impl Replay<'_, '_> {
         let lapsing = self.candidates.list[number as usize].lapse.as_ref()?;
         let path = match &lapsing.maker {
             None => lapsing.path,
-            Some((maker, prefix)) => self.made_by(*maker, prefix)?,
+            Some(maker) => self.made_by(maker)?,
         };
         Some((path, self.keeps(path)?))
     }
@@ -517,8 +534,8 @@ impl Replay<'_, '_> {
         let header = &self.case.history.header;
         let path = match &lapsing.maker {
             None => lapsing.path,
-            Some((maker, prefix)) => self
-                .made_by(*maker, prefix)
+            Some(maker) => self
+                .made_by(maker)
                 .ok_or_else(|| Some(self.not_made(lapsing.parent)))?,
         };
         let unused_ms = header.container_unused_ms;
@@ -554,14 +571,20 @@ impl Replay<'_, '_> {
         called.fold(self.candidates.asked.by(zxid), u64::max)
     }
 
-    /// The node that a sequential create of unknown fate made where it is placed.
-    fn made_by(&self, maker: CandidateIndex, prefix: &str) -> Option<PathId> {
-        let place = self.candidates.list[maker as usize].assigned?;
-        let mut ids = 0..self.tree.paths.len() as PathId;
-        ids.find(|&id| {
-            let node = self.tree.node(id);
-            node.exists && node.czxid == place && is_numbered(prefix, self.tree.paths.name(id))
-        })
+    /// The node that a sequential create of unknown fate made where it is placed. What was made
+    /// there and is gone still counts: numbers grow from one part of a multi to the next.
+    fn made_by(&self, maker: &Maker) -> Option<PathId> {
+        let place = self.candidates.list[maker.by as usize].assigned?;
+        let number = |id: PathId| {
+            let made = self.tree.node(id).czxid == place;
+            let name = made.then(|| self.tree.paths.name(id))?;
+            name.strip_prefix(&*maker.prefix)?.parse::<i32>().ok()
+        };
+        let ids = 0..self.tree.paths.len() as PathId;
+        let mut made: Vec<(i32, PathId)> = ids.filter_map(|id| Some((number(id)?, id))).collect();
+        made.sort_unstable();
+        let (_, id) = *made.get(maker.before)?;
+        self.tree.node(id).exists.then_some(id)
     }
 
     /// As a difference: a child more would have to have been made.

@@ -12,7 +12,7 @@ use super::changes::{Aspect, being, counter, each_change, itself, kids, life};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
 use super::wants::{aspects, diff_hangs_on, hangs_on, number_of, short_of};
-use crate::model::PathId;
+use crate::model::{Diff, PathId};
 use crate::verdict::{Verdict, Violation};
 
 /// A choice, kept until it is known to be right or wrong.
@@ -80,7 +80,7 @@ struct Level {
 
 /// Walk after walk, each looking further than the one before: first with little patience, since
 /// what walks into a blind alley early seldom finds out of it, then with more.
-const LEVELS: [Level; 13] = [
+const LEVELS: [Level; 14] = [
     level(0, false, 1_000),
     level(1, false, 1_000),
     level(2, false, 1_000),
@@ -94,6 +94,7 @@ const LEVELS: [Level; 13] = [
     level(2, false, 100_000),
     level(5, false, 100_000),
     level(5, true, u64::MAX),
+    level(u32::MAX, true, u64::MAX),
 ];
 
 const fn level(depth_max: u32, thorough: bool, tries_max: u64) -> Level {
@@ -146,6 +147,10 @@ impl Replay<'_, '_> {
             };
             outcome = self.walk();
             match outcome {
+                // What ended without an end in sight does not end any deeper.
+                Err(Verdict::Unknown(_)) if level.thorough && !self.search.decisions.is_empty() => {
+                    return outcome;
+                }
                 Err(Verdict::Unknown(_)) => self.start_over(),
                 Ok(()) | Err(_) => return outcome,
             }
@@ -323,6 +328,8 @@ impl Replay<'_, '_> {
             (Mismatch::AfterEnd, What::Transaction(request)) => {
                 relevant.push(life(case.requests[request as usize].session));
             }
+            // No state gives such an answer, whatever happened.
+            (Mismatch::Differs(Diff::Kind | Diff::MultiForm), _) => {}
             (Mismatch::Differs(diff), What::Transaction(request)) => {
                 let op = case.requests[request as usize].op;
                 hangs_on(op, &mut self.tree.paths, &mut relevant);

@@ -171,7 +171,7 @@ impl Counts {
             let all = 0..paths.len() as PathId;
             match &lapsing.maker {
                 None => drop(mortal.insert(lapsing.path)),
-                Some((_, prefix)) => {
+                Some(super::lapses::Maker { prefix, .. }) => {
                     mortal.extend(all.filter(|&path| is_numbered(prefix, paths.name(path))));
                 }
             }

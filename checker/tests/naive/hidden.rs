@@ -127,7 +127,7 @@ impl Naive<'_> {
                 let earlier = &self.asked[before];
                 let real_time = asked.ret.is_none_or(|ret| ret >= earlier.call);
                 let own = asked.session == earlier.session;
-                let closed = own && *earlier.op == Op::Close;
+                let closed = own && *earlier.op == Op::Close && *asked.op != Op::Close;
                 real_time && !closed && (!own || before < number)
             }
         })
