@@ -126,6 +126,31 @@ fn what_is_no_history_is_told_how_histories_begin() {
 }
 
 #[test]
+fn what_is_wrong_is_told_in_few_words_however_long_it_is() {
+    let long = "x".repeat(1_000_000);
+    for line in [
+        format!("{{\"type\":\"{long}\"}}"),
+        format!("{{\"{long}\":{{\"a\":}}}}"),
+        format!("{{\"type\":\"final\",\"process\":\"{long}\"}}"),
+    ] {
+        let file = file(
+            "long.jsonl",
+            format!("{{\"type\":\"header\",\"version\":1}}\n{line}\n"),
+        );
+        let output = run(&[], &file);
+        refused(&output, &["line 2"]);
+        assert!(words(&output).len() < 1000);
+    }
+    let header = format!("{{\"type\":\"header\",\"version\":1,\"world\":\"{long}\"}}\n");
+    let events = format!("{{:process 0 :type :invoke :f :{long} :value nil}}\n");
+    for (name, text) in [("header.jsonl", header), ("events.edn", events)] {
+        let output = run(&[], &file(name, text));
+        refused(&output, &["line 1"]);
+        assert!(words(&output).len() < 1000);
+    }
+}
+
+#[test]
 fn a_record_that_contradicts_others_is_told_by_its_line() {
     let (header, rest) = OWN.split_once('\n').unwrap();
     let log = r#"{"type":"txn","zxid":3,"session":"0x1","xid":1,"f":"write"}"#;

@@ -93,6 +93,24 @@ pub struct Book {
 }
 
 impl Book {
+    /// Whether a file can be written there, before anything is done for its sake. One that is
+    /// there already stays as it is, and none is left behind.
+    ///
+    /// # Errors
+    ///
+    /// It cannot.
+    pub fn try_place(path: &Path) -> Result<(), Trouble> {
+        let cannot = |error: io::Error| Trouble::new(format!("{}: {error}", path.display()));
+        match File::create_new(path) {
+            Ok(_) => std::fs::remove_file(path).map_err(cannot),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let opened = File::options().append(true).open(path);
+                opened.map(drop).map_err(cannot)
+            }
+            Err(error) => Err(cannot(error)),
+        }
+    }
+
     /// Begins a file (replacing an old one) with this header.
     ///
     /// # Errors
@@ -232,6 +250,21 @@ mod tests {
             time: 7,
             server: None,
             body: Body::Final,
+        }
+    }
+
+    #[test]
+    fn whether_a_place_will_do_is_found_out_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let [fresh, old] = ["fresh.jsonl", "old.jsonl"].map(|name| folder.path().join(name));
+        std::fs::write(&old, "kept").unwrap();
+        assert_eq!(Book::try_place(&fresh), Ok(()));
+        assert!(!fresh.exists());
+        assert_eq!(Book::try_place(&old), Ok(()));
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "kept");
+        for bad in [folder.path().join("none/a.jsonl"), folder.path().into()] {
+            let trouble = Book::try_place(&bad).unwrap_err().to_string();
+            assert!(trouble.starts_with(&*bad.to_string_lossy()), "{trouble}");
         }
     }
 

@@ -81,6 +81,7 @@ impl fmt::Display for Recorded {
 pub async fn run(arguments: RecordArguments) -> Result<Recorded, Trouble> {
     let servers = hosts::resolve(&arguments.hosts).await?;
     let specs = specs(&arguments)?;
+    Book::try_place(&arguments.out)?;
     let rt = TokioRuntime::new();
     let (root, start) = open_folder(&rt, &servers, &arguments).await?;
     let world = if arguments.open {

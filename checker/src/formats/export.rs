@@ -17,6 +17,7 @@
 //!
 //! Answers to: `consistency.md` 4.
 
+use super::edn::Form;
 use crate::history::{
     Answer, Body, ErrorCode, History, Op, Path, Start, SyncPromise, Value, World,
 };
@@ -288,8 +289,9 @@ fn transaction(request: &Request, lists: &FxHashSet<&str>) -> Option<Exported> {
         let list = parent(path);
         lists.contains(list).then(|| {
             format!(
-                "[:append {list:?} {:?}]",
-                &path[path.rfind('/').map_or(0, |at| at + 1)..]
+                "[:append {} {}]",
+                text(list),
+                text(&path[path.rfind('/').map_or(0, |at| at + 1)..])
             )
         })
     };
@@ -303,14 +305,11 @@ fn transaction(request: &Request, lists: &FxHashSet<&str>) -> Option<Exported> {
         {
             let mut names: Vec<&str> = names.iter().map(|name| &**name).collect();
             names.sort_by_key(|name| suffix(name));
-            let seen = names
-                .iter()
-                .map(|name| format!("{name:?}"))
-                .collect::<Vec<_>>()
-                .join(" ");
+            let seen: Vec<String> = names.iter().map(|name| text(name)).collect();
+            let path = text(path);
             (
-                format!("[:r {path:?} nil]"),
-                format!("[:r {path:?} [{seen}]]"),
+                format!("[:r {path} nil]"),
+                format!("[:r {path} [{}]]", seen.join(" ")),
             )
         }
         (Op::Multi { .. }, Ok(Answer::Multi(parts))) => {
@@ -343,7 +342,12 @@ fn suffix(name: &str) -> i64 {
 }
 
 fn pair(path: &str, value: &str) -> String {
-    format!("[{path:?} {value}]")
+    format!("[{} {value}]", text(path))
+}
+
+/// A text as EDN has it.
+fn text(text: &str) -> String {
+    Form::Text(text.to_owned()).written()
 }
 
 /// A node's bytes as an EDN text: as they are if they are plain, else in hexadecimal.

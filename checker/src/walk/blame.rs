@@ -31,9 +31,22 @@ pub fn blame(replay: &mut Replay<'_, '_>, zxid: i64, what: What, why: &Mismatch)
         (Mismatch::AfterEnd, _) => after_end(replay, request),
         (Mismatch::Differs(diff), What::Hole(hole)) => {
             let evidence = replay.holes[hole as usize].1[0];
-            let reason = format!(
-                "the unanswered transaction seen at {zxid:#x} left another state: {diff:?}"
-            );
+            let how = match diff {
+                Diff::Stat {
+                    path,
+                    field,
+                    expected,
+                    got,
+                } => format!(
+                    "left {field} of {} at {}, which would be {} by the order of all others",
+                    replay.tree.paths.name(*path),
+                    number(field, *got),
+                    number(field, *expected)
+                ),
+                _ => "left a state that the order of all others does not".into(),
+            };
+            let reason =
+                format!("the transaction seen at {zxid:#x}, which nobody was told of, {how}");
             (
                 Property::StatArithmetic,
                 reason,

@@ -79,6 +79,7 @@ impl Proxy {
             })?;
             roads.push((listener, there));
         }
+        Book::try_place(&arguments.out)?;
         let rt = TokioRuntime::new();
         let servers: Vec<SocketAddr> = roads.iter().map(|(_, there)| *there).collect();
         let (world, start) = match arguments.exclusive {

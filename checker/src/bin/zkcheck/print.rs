@@ -42,7 +42,7 @@ fn json_of(file: &Path, outcome: &Outcome) -> Value {
     let file = file.display().to_string();
     match outcome {
         Outcome::Unreadable(reason) => {
-            json!({ "file": file, "verdict": "unreadable", "reason": reason })
+            json!({ "file": file, "verdict": "unreadable", "reason": words::plain(reason) })
         }
         Outcome::Foreign(judged) => json_of_foreign(file, judged),
         // There is no order, so nothing of unknown fate has a place in it.

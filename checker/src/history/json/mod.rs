@@ -343,11 +343,21 @@ fn text_of(buffer: &[u8], number: u64) -> Result<&str, ReadError> {
     Ok(text.trim_end())
 }
 
+/// Most of a reason that is told: it may repeat what a hostile line holds.
+const REASON_CHARS_MAX: usize = 300;
+
+fn cut(reason: String) -> String {
+    match reason.char_indices().nth(REASON_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason,
+    }
+}
+
 fn refuse(line: u64, field: Option<String>, reason: String) -> ReadError {
     ReadError::Line {
         line,
-        field,
-        reason,
+        field: field.map(cut),
+        reason: cut(reason),
     }
 }
 
@@ -370,13 +380,13 @@ pub fn header_text(header: &Header) -> io::Result<String> {
 /// What is wrong with it.
 pub fn header_from(text: &str) -> Result<Header, String> {
     let line: HeaderLine = serde_json::from_str(text).map_err(|error| plain(&error))?;
-    header_of(line).map_err(|(field, reason)| format!("field `{field}`: {reason}"))
+    header_of(line).map_err(|(field, reason)| format!("field `{field}`: {}", cut(reason)))
 }
 
 /// The error without its "at line 1 column n", which would be misread as the file's line.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split(" at line ").next().unwrap_or(&text).to_string()
+    cut(text.split(" at line ").next().unwrap_or(&text).to_string())
 }
 
 /// The last key that starts before the given column: the field a JSON error is about.
