@@ -6,6 +6,7 @@
 use super::FormatError;
 use super::edn::{Form, Reader};
 use super::events::{self, Call, Calls, Fate, Log};
+use crate::history::LINE_BYTES_MAX;
 use crate::linear::Times;
 
 /// Events as EDN: maps one after another, or in one vector or list.
@@ -45,6 +46,10 @@ pub(super) fn of_json(bytes: &[u8]) -> Result<Log, FormatError> {
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
+        }
+        if line.len() > LINE_BYTES_MAX {
+            let reason = format!("longer than {LINE_BYTES_MAX} bytes");
+            return Err(FormatError::new(number + 1, "event", reason));
         }
         let value = serde_json::from_slice(line)
             .map_err(|error| json_error(&error, number + 1, error.column()))?;

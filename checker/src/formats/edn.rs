@@ -1,7 +1,8 @@
 //! A reader of EDN, as far as histories need it.
 //!
 //! It reads one form after another from bytes. Not here: what forms mean. What always holds:
-//! depth is bounded, so that no input exhausts the stack; every error names its line; what is
+//! depth and number of what one form holds are bounded, so that no input exhausts the stack or takes
+//! many times its own memory; every error names its line; what is
 //! no valid token of EDN but stands where one may (`0x1f` in a printed Java object) is read
 //! as a symbol, since histories contain such things in places nobody looks at.
 //!
@@ -12,6 +13,9 @@ use super::{FormatError, quoted};
 
 /// Forms nested deeper than this are refused.
 const DEPTH_MAX: usize = 64;
+
+/// Most forms in one: two letters of input become tens of bytes in memory.
+const FORMS_MAX: usize = 1 << 20;
 
 /// A form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,12 +167,19 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     line: usize,
+    /// Forms within the one that is being read.
+    forms: usize,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of `bytes`, the first of which stands on line `line`.
     pub fn new(bytes: &'a [u8], line: usize) -> Self {
-        Reader { bytes, at: 0, line }
+        Reader {
+            bytes,
+            at: 0,
+            line,
+            forms: 0,
+        }
     }
 
     /// The line that is being read.
@@ -218,6 +229,7 @@ impl<'a> Reader<'a> {
     /// The bytes are no EDN.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Form>, FormatError> {
+        self.forms = 0;
         self.skip(0)?;
         match self.at == self.bytes.len() {
             true => Ok(None),
@@ -228,6 +240,10 @@ impl<'a> Reader<'a> {
     fn form(&mut self, depth: usize) -> Result<Form, FormatError> {
         if depth > DEPTH_MAX {
             return Err(self.error(&format!("forms nested deeper than {DEPTH_MAX}")));
+        }
+        self.forms += 1;
+        if self.forms > FORMS_MAX {
+            return Err(self.error(&format!("more than {FORMS_MAX} forms in one")));
         }
         self.skip(depth)?;
         let Some(first) = self.bytes.get(self.at) else {
@@ -496,6 +512,14 @@ mod tests {
         assert_eq!(read("{:a 1}\n{:b").unwrap_err().line, 2);
         assert_eq!(read("\n\n]").unwrap_err().line, 3);
         assert_eq!(read("{:a}").unwrap_err().line, 1);
+    }
+
+    #[test]
+    fn what_one_form_may_hold_is_bounded_and_what_a_file_may_is_not() {
+        let most = format!("[{}]", "1 ".repeat(FORMS_MAX - 1));
+        assert_eq!(read(&format!("{most}{most}")).unwrap().len(), 2);
+        let more = most.replace(']', " 1]");
+        assert!(read(&more).unwrap_err().reason.contains("more than"));
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! | Knossos' text log | `calls`, `events`, `jepsen` | registers |
 //!
 //! What always holds: whatever the bytes, reading ends with a history or with one
-//! [`FormatError`] that names line and field; nothing here panics, recurses without bound
-//! or holds more than a few times the input.
+//! [`FormatError`] that names line and field; nothing here panics or recurses without bound, and
+//! no single event holds more than some million values.
 //!
 //! Answers to: `consistency.md` 4; the formats themselves are told in `docs/FORMATS.md`.
 

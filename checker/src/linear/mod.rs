@@ -285,32 +285,49 @@ pub(crate) fn check_counted<M: Model>(
         let number = *keys.entry(model.key(&operation.op)).or_insert(fresh);
         parts.entry(number).or_default().push(index as u32);
     }
-    let mut spent = 0;
-    let mut unknown = None;
-    let mut order = Order::default();
-    for (key, number) in &keys {
-        let part = &parts[number];
+    let (order, spent) = in_turn(&keys, budget, |(key, number), left| {
+        check_part(model, key, history, &parts[number], left)
+    });
+    let verdict = match order {
+        Ok(mut order) => {
+            order.merge();
+            order.visited = spent;
+            Verdict::Valid(order)
+        }
+        Err(verdict) => verdict,
+    };
+    (verdict, spent)
+}
+
+/// Judges parts that do not concern each other, one after the other within one budget. Returns
+/// the orders of all, or what was found instead, and what was spent. A violation of one outweighs
+/// that another could not be decided.
+fn in_turn<P>(
+    parts: impl IntoIterator<Item = P>,
+    budget: &Budget,
+    mut check: impl FnMut(P, &Budget) -> (Verdict, u64),
+) -> (Result<Order, Verdict>, u64) {
+    let (mut order, mut spent, mut unknown) = (Order::default(), 0, None);
+    for part in parts {
         let left = Budget {
             configurations: budget.configurations - spent,
             bytes: budget.bytes,
         };
-        let (verdict, visited) = check_part(model, key, history, part, &left);
+        let (verdict, visited) = check(part, &left);
         spent = (spent + visited).min(budget.configurations);
         match verdict {
             Verdict::Valid(part) => order.join(part),
             Verdict::Unknown(reason) => {
                 unknown.get_or_insert(reason);
             }
-            verdict @ (Verdict::Invalid(_) | Verdict::Malformed { .. }) => return (verdict, spent),
+            verdict @ (Verdict::Invalid(_) | Verdict::Malformed { .. }) => {
+                return (Err(verdict), spent);
+            }
         }
     }
     match unknown {
-        Some(reason) => (Verdict::Unknown(reason), spent),
-        None => {
-            order.merge();
-            order.visited = spent;
-            (Verdict::Valid(order), spent)
-        }
+        Some(reason) => (Err(Verdict::Unknown(reason)), spent),
+        None => (Ok(order), spent),
     }
 }
 

@@ -16,7 +16,7 @@
 
 use super::certify::certify_unclocked;
 use super::report::{Conviction, Order, Verdict};
-use super::{Budget, Class, Model, OperationOf, Sorted, Times, zones};
+use super::{Budget, Class, Model, OperationOf, Sorted, Times, in_turn, zones};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -48,25 +48,14 @@ pub(crate) fn check_unclocked_counted<M: Model>(
     history: &[OperationOf<M>],
     budget: &Budget,
 ) -> (Verdict, u64) {
-    let (mut order, mut spent, mut unknown) = (Order::default(), 0, None);
-    for part in parts(model, history) {
-        let left = Budget {
-            configurations: budget.configurations - spent,
-            bytes: budget.bytes,
-        };
-        let (verdict, visited) = check_part(model, history, &part, &left);
-        spent = (spent + visited).min(budget.configurations);
-        match verdict {
-            Verdict::Valid(part) => order.join(part),
-            Verdict::Unknown(reason) => {
-                unknown.get_or_insert(reason);
-            }
-            verdict @ (Verdict::Invalid(_) | Verdict::Malformed { .. }) => return (verdict, spent),
-        }
-    }
-    if let Some(reason) = unknown {
-        return (Verdict::Unknown(reason), spent);
-    }
+    let parts = parts(model, history);
+    let (order, spent) = in_turn(&parts, budget, |part, left| {
+        check_part(model, history, part, left)
+    });
+    let mut order = match order {
+        Ok(order) => order,
+        Err(verdict) => return (verdict, spent),
+    };
     let flaw = certify_unclocked(model, history, order.operations());
     assert!(
         flaw.is_none(),

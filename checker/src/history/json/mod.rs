@@ -405,7 +405,7 @@ fn header_of(line: HeaderLine) -> Result<Header, Fault> {
         return Err((
             "type",
             format!(
-                "the first line must be of type \"header\", not {:?}",
+                "the first line must be of type \"header\", not {:?} (--format reads what others wrote)",
                 line.r#type
             ),
         ));
