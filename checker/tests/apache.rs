@@ -3,8 +3,8 @@
 //! `sync = leader` with all that it does not promise.
 
 use gamekeeper_checker::history::{
-    Acl, Answer, Body, ErrorCode, EventType, Header, History, Op, SessionEvent, Start, StartNode,
-    Stat, SyncPromise, Value, World,
+    Acl, Answer, Body, ErrorCode, EventType, Header, History, Op, Record, SessionEvent, Start,
+    StartNode, Stat, SyncPromise, Value, World,
 };
 use gamekeeper_checker::{Options, Verdict, judge_verified};
 
@@ -301,7 +301,7 @@ fn a_watch_may_still_fire_once_its_session_is_closed() {
 /// path, in the order of what happened.
 #[test]
 fn notifications_without_a_zxid_are_matched_in_order() {
-    let book = |event| {
+    let book = |event, places: usize| {
         let mut book = Book::new(start(Vec::new()));
         book.open(1);
         let op = Op::Get {
@@ -314,14 +314,25 @@ fn notifications_without_a_zxid_are_matched_in_order() {
         let mut stat = nodes[0].stat;
         let data = Some(Value::from(""));
         book.ask(1, op, 7, Ok(Answer::Data { data, stat }));
-        let path = "/run".into();
-        let zxid = -1;
-        book.push(1, Body::Notify { zxid, event, path });
         (stat.mzxid, stat.version) = (8, 1);
         (stat.ctime, stat.mtime) = (0, 9);
         book.set(1, "/run", stat);
+        // Between the question and the answer, or before both.
+        let path = "/run".into();
+        let zxid = -1;
+        let told = Body::Notify { zxid, event, path };
+        let at = book.history.records.len() - places;
+        let time = book.history.records[at].time - 1;
+        let record = Record {
+            process: 1,
+            server: None,
+            time,
+            body: told,
+        };
+        book.history.records.insert(at, record);
         book
     };
-    book(EventType::NodeDataChanged).valid(&Options::default());
-    book(EventType::NodeDeleted).invalid("can only have fired on NodeDataChanged");
+    book(EventType::NodeDataChanged, 1).valid(&Options::default());
+    book(EventType::NodeDeleted, 1).invalid("can only have fired on NodeDataChanged");
+    book(EventType::NodeDataChanged, 2).invalid("came before the transaction at 0x8 was sent");
 }

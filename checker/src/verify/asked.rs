@@ -7,11 +7,13 @@
 //! Answers to: `consistency.md` 3.1.
 
 use super::Refusal;
+use super::heard::{Ears, watches};
 use super::lives::{Lives, Talk};
 use super::refuse;
 use super::rights::Who;
 use super::tree::decided_by_state;
 use super::waiting::Waiting;
+use super::waits::LineId;
 use crate::history::{
     Answer, Body, ErrorCode, Header, Identity, Op, Record, SessionEvent, SyncPromise,
 };
@@ -68,6 +70,12 @@ pub struct Asked<R> {
     pub who: Rc<Who>,
     /// When the last sync was sent that its session had been answered before; 0 if none.
     pub synced: u64,
+    /// It registers watches, or takes them away.
+    pub watches: bool,
+    /// The connection that it was answered on, as far as that is listened to.
+    pub line: LineId,
+    /// Record that answered it.
+    pub replied: usize,
     question: R,
     reply: Option<R>,
     connection: usize,
@@ -150,6 +158,9 @@ struct Client {
     offered: Vec<Identity>,
     who: Rc<Who>,
     talk: Talk,
+    /// One more than the number of the request that was answered last on its connection.
+    answered: u64,
+    line: LineId,
 }
 
 /// Clients whose numbers are below this are found without hashing.
@@ -191,6 +202,8 @@ pub struct Reading<R> {
     pub waiting: Waiting<R>,
     /// The sessions.
     pub lives: Lives,
+    /// What is heard besides answers.
+    pub ears: Ears<R>,
     clients: Clients,
     sync: SyncPromise,
     lag: u64,
@@ -202,6 +215,7 @@ impl<R: Borrow<Record>> Reading<R> {
         Reading {
             waiting: Waiting::default(),
             lives: Lives::new(),
+            ears: Ears::new(header),
             clients: Clients::default(),
             sync: header.sync,
             lag: Talk::lag(header),
@@ -237,6 +251,9 @@ impl<R: Borrow<Record>> Reading<R> {
                     call: time,
                     who: client.who.clone(),
                     synced: 0,
+                    watches: kind == Kind::Read && watches(op),
+                    line: 0,
+                    replied: 0,
                     question: record,
                     reply: None,
                     connection: client.connection,
@@ -247,11 +264,18 @@ impl<R: Borrow<Record>> Reading<R> {
                 let Some(number) = client.open.remove(*xid) else {
                     return Ok(None);
                 };
+                if number < client.answered {
+                    return refuse("W2", index, "it was answered after what was asked later");
+                }
+                client.answered = number + 1;
                 let Some(asked) = self.waiting.get_mut(number) else {
                     return refuse("form", index, "what was placed as lost is answered");
                 };
-                let nowhere = asked.op().arranges_watches() && *zxid <= 0;
+                let nowhere = *zxid <= 0 && asked.watches && asked.op().arranges_watches();
                 if nowhere || result.as_ref().is_err_and(|code| !decided_by_state(*code)) {
+                    if result.is_ok() {
+                        self.ears.lost(&mut client.line, asked);
+                    }
                     self.waiting.remove(number);
                     return Ok(None);
                 }
@@ -272,8 +296,11 @@ impl<R: Borrow<Record>> Reading<R> {
                     life.synced = life.synced.max((number, asked.call));
                 }
                 life.served(index, time)?;
+                life.shown = life.shown.max(*zxid);
                 let life = asked.life;
-                asked.reply = Some(record);
+                (asked.reply, asked.replied) = (Some(record), index);
+                self.ears.answered(&mut client.line, asked)?;
+                asked.line = client.line;
                 Ok(Some(life))
             }
             Body::Lost { xid } => {
@@ -282,6 +309,7 @@ impl<R: Borrow<Record>> Reading<R> {
                 {
                     asked.connection = usize::MAX;
                     asked.doubt(client);
+                    self.ears.lost(&mut client.line, asked);
                     if !asked.kind.is_transaction() {
                         self.waiting.remove(number);
                     }
@@ -293,8 +321,17 @@ impl<R: Borrow<Record>> Reading<R> {
                 self.lives.all[client.life].told(heard);
                 Ok(Some(client.life))
             }
+            Body::Notify { zxid, event, path } => {
+                let told = (*zxid, *event, &**path);
+                let line = &mut client.line;
+                self.ears.notified(line, (index, time), told).map(|()| None)
+            }
+            Body::Session(SessionEvent::SetWatches { .. }) => {
+                self.ears.asks_again(&mut client.line, record);
+                Ok(None)
+            }
             Body::Session(event) => self.session_event(index, seen.process, time, event),
-            Body::Notify { .. } | Body::Final => Ok(None),
+            Body::Final => Ok(None),
         }
     }
 
@@ -313,9 +350,36 @@ impl<R: Borrow<Record>> Reading<R> {
         let client = self.clients.of(process);
         match event {
             SessionEvent::Connecting { .. }
-            | SessionEvent::SetWatches { .. }
+            | SessionEvent::Connected { .. }
+            | SessionEvent::Disconnected
+            | SessionEvent::Expired { .. }
+            | SessionEvent::Abandoned { .. } => {
+                client.answered = 0;
+                self.ears.leave(&mut client.line);
+            }
+            SessionEvent::SetWatches { .. }
             | SessionEvent::SetWatchesDone { .. }
-            | SessionEvent::WatchesLeftOut => {}
+            | SessionEvent::WatchesLeftOut
+            | SessionEvent::Auth { .. }
+            | SessionEvent::AuthDone { .. } => {}
+        }
+        match event {
+            SessionEvent::Connecting {
+                session,
+                last_zxid_seen,
+            } => {
+                let life = self.lives.of(*session);
+                let seen = self.lives.all[life].shown;
+                if life != 0 && seen > *last_zxid_seen {
+                    let reason = format!("it had seen {seen:#x} and names {last_zxid_seen:#x}");
+                    return refuse("R2", index, reason);
+                }
+            }
+            SessionEvent::SetWatches { .. } => {}
+            SessionEvent::SetWatchesDone { zxid } => {
+                self.ears.again(&mut client.line, index, *zxid);
+            }
+            SessionEvent::WatchesLeftOut => self.ears.silence(&mut client.line),
             SessionEvent::Connected {
                 session,
                 timeout_ms,

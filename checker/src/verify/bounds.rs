@@ -177,9 +177,9 @@ impl Clock {
     }
 }
 
-/// The greatest number in a session up to a place, and before it.
+/// The greatest number up to a place, and before it.
 #[derive(Default)]
-struct Track {
+pub struct Track {
     at: u64,
     here: u64,
     before: u64,
@@ -188,7 +188,7 @@ struct Track {
 impl Track {
     /// A request stands at a place not before the last one. False if something sent later
     /// stands before it.
-    fn follows(&mut self, at: u64, number: u64) -> bool {
+    pub fn follows(&mut self, at: u64, number: u64) -> bool {
         if at > self.at {
             (self.at, self.before) = (at, self.before.max(self.here));
         }

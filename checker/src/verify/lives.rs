@@ -59,6 +59,8 @@ pub struct Life {
     pub heard_by_leader: Option<u64>,
     /// The last answered sync: its place among all requests, and when it was sent.
     pub synced: (u64, u64),
+    /// The greatest zxid that its client was shown.
+    pub shown: i64,
     /// The latest time at which something was sent that a follower must have passed on.
     passed_on: Option<u64>,
 }

@@ -46,23 +46,25 @@
 
 mod asked;
 mod bounds;
-mod causes;
 mod free;
 mod heard;
 mod lives;
-mod posts;
+mod murk;
 mod rights;
 mod texts;
 mod told;
 mod tree;
 mod waiting;
+mod waits;
 mod znode;
 
 use crate::certificate::{Certificate, Effect};
 use crate::history::{Body, Header, History, Path, Record, Start};
 use asked::{Asked, Kind, Reading, Reply};
 use bounds::Clock;
+use heard::{Cause, Ears};
 use lives::Life;
+use murk::Murk;
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
 use tree::{Caller, Tree};
@@ -118,6 +120,7 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
 /// The first rule that it does not prove.
 pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Result<(), Refusal> {
     let (mut verifier, numbers) = Verifier::of_all(history, terms, false)?;
+    verifier.reading.ears.murk = Murk::of(history, &told::requests(history), &certificate.order);
     let number = |record: usize| match numbers.get(&record) {
         Some(number) => Ok(*number),
         None => refuse("form", record, "it asks nothing and has a place"),
@@ -148,18 +151,7 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
     match sights.next() {
         Some((_, _, record, _)) => refuse("form", record, "it sees more than there is"),
         None => verifier.finish(),
-    }?;
-    heard::check(history, &told::requests(history), &certificate.order)
-}
-
-/// As [`verify`], of what clients heard besides answers, for an order that a [`Verifier`] has
-/// proved and in which nothing of unknown fate took effect.
-///
-/// # Errors
-/// The first rule that it does not prove.
-pub fn verify_heard(history: &History) -> Result<(), Refusal> {
-    let requests = told::requests(history);
-    heard::check(history, &requests, &told::order(&requests))
+    }
 }
 
 /// As [`verify`], where others wrote too: the zxids are the order, and a tree that changes
@@ -221,7 +213,7 @@ impl<'h> Verifier<&'h Record> {
         strangers: bool,
     ) -> Result<(Self, FxHashMap<usize, u64>), Refusal> {
         let mut verifier = Verifier::new(&history.header, terms);
-        verifier.prefix.strangers = strangers;
+        (verifier.prefix.strangers, verifier.reading.ears.deaf) = (strangers, strangers);
         let mut records: Vec<(usize, &Record)> = history.records.iter().enumerate().collect();
         records.sort_by_key(|(_, record)| record.time);
         let mut numbers = FxHashMap::default();
@@ -296,7 +288,8 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn end(&mut self, session: i64, zxid: i64) -> Result<(), Refusal> {
-        self.prefix.begin(zxid, self.read)?;
+        let ears = &mut self.reading.ears;
+        self.prefix.begin(zxid, self.read, ears)?;
         let number = self.reading.lives.of(session);
         let life = &mut self.reading.lives.all[number];
         if std::mem::replace(&mut life.ended, true) {
@@ -309,7 +302,7 @@ impl<R: Borrow<Record>> Verifier<R> {
             clock.watch(number);
         }
         tree.end(session, zxid);
-        Ok(())
+        self.prefix.fire(zxid, &mut self.reading.ears)
     }
 
     /// The next transaction of the order removes the container or TTL node at a path, told to
@@ -318,11 +311,12 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn lapse(&mut self, path: &Path, zxid: i64) -> Result<(), Refusal> {
-        let Prefix { clock, tree, .. } = self.prefix.begin(zxid, self.read)?;
+        let ears = &mut self.reading.ears;
+        let Prefix { clock, tree, .. } = self.prefix.begin(zxid, self.read, ears)?;
         match tree.lapse(path, zxid, &self.header) {
             Ok(from) => {
                 clock.begin(from);
-                Ok(())
+                self.prefix.fire(zxid, ears)
             }
             Err(reason) => refuse(
                 "L",
@@ -338,14 +332,22 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn place(&mut self, number: u64, zxid: i64) -> Result<(), Refusal> {
-        let Reading { waiting, lives, .. } = &mut self.reading;
+        let Reading {
+            waiting,
+            lives,
+            ears,
+            ..
+        } = &mut self.reading;
         let asked = waiting.get_mut(number);
         let Some(asked) = asked.filter(|asked| asked.kind.is_transaction()) else {
             let reason = "a request has no place among the transactions, or one already";
             return refuse("form", self.read, reason);
         };
         let life = &mut lives.all[asked.life];
+        self.prefix.begin(zxid, asked.invoke, ears)?;
         self.prefix.place(asked, life, zxid)?;
+        self.prefix.fire(zxid, ears)?;
+        self.prefix.tell(asked, ears)?;
         waiting.remove(number);
         self.forget_lost();
         Ok(())
@@ -357,7 +359,12 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn see(&mut self, number: u64) -> Result<(), Refusal> {
-        let Reading { waiting, lives, .. } = &mut self.reading;
+        let Reading {
+            waiting,
+            lives,
+            ears,
+            ..
+        } = &mut self.reading;
         let asked = waiting.get_mut(number);
         let asked = asked.filter(|asked| !asked.kind.is_transaction());
         let Some((asked, answer)) = asked.and_then(|asked| Some((&*asked, asked.answer()?))) else {
@@ -366,6 +373,7 @@ impl<R: Borrow<Record>> Verifier<R> {
         };
         let life = &mut lives.all[asked.life];
         self.prefix.see(asked, life, answer)?;
+        self.prefix.tell(asked, ears)?;
         waiting.remove(number);
         Ok(())
     }
@@ -374,12 +382,14 @@ impl<R: Borrow<Record>> Verifier<R> {
     ///
     /// # Errors
     /// Something was answered and has no place.
-    pub fn finish(self) -> Result<(), Refusal> {
+    pub fn finish(mut self) -> Result<(), Refusal> {
         let mut waiting = self.reading.waiting.iter();
-        match waiting.find(|asked| asked.answer().is_some()) {
-            Some(asked) => refuse("form", asked.invoke, "it was answered and has no place"),
-            None => self.prefix.clock.finish(),
+        if let Some(asked) = waiting.find(|asked| asked.answer().is_some()) {
+            return refuse("form", asked.invoke, "it was answered and has no place");
         }
+        self.prefix.clock.finish()?;
+        let Prefix { tree, last, .. } = &mut self.prefix;
+        self.reading.ears.finish(*last, tree)
     }
 
     /// Forgets requests of unknown fate that W2 allows no place any more, if many wait.
@@ -402,8 +412,14 @@ impl Prefix {
     }
 
     /// A transaction comes next, as which the record asked.
-    fn begin(&mut self, zxid: i64, record: usize) -> Result<&mut Self, Refusal> {
+    fn begin<R: Borrow<Record>>(
+        &mut self,
+        zxid: i64,
+        record: usize,
+        ears: &mut Ears<R>,
+    ) -> Result<&mut Self, Refusal> {
         self.places += 1;
+        self.tree.heard = !ears.is_idle();
         if zxid == 0 {
             return Ok(self);
         }
@@ -414,18 +430,46 @@ impl Prefix {
         if zxid <= self.seen {
             return refuse("form", record, "a read that named it did not see it");
         }
+        ears.pass((self.last, zxid), self.begun, &mut self.tree)?;
+        self.tree.heard = !ears.is_idle();
         (self.floor, self.last) = (zxid, zxid);
         Ok(self)
     }
 
-    /// A request comes next.
+    /// The transaction has done what it does.
+    fn fire<R: Borrow<Record>>(&mut self, zxid: i64, ears: &mut Ears<R>) -> Result<(), Refusal> {
+        for fired in self.tree.fired() {
+            ears.fire(Cause {
+                zxid,
+                last: self.last,
+                event: fired.event,
+                path: self.tree.path_of(&fired),
+                clear: fired.open,
+                begun: self.begun,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// An answered request has its place; who asked hears of it.
+    fn tell<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        ears: &mut Ears<R>,
+    ) -> Result<(), Refusal> {
+        match asked.line {
+            0 => Ok(()),
+            _ => ears.placed(asked, self.last, &mut self.tree),
+        }
+    }
+
+    /// A request begins there.
     fn place<R: Borrow<Record>>(
         &mut self,
         asked: &Asked<R>,
         life: &mut Life,
         zxid: i64,
     ) -> Result<(), Refusal> {
-        self.begin(zxid, asked.invoke)?;
         let epoch = self.epoch();
         let gone = life.ended && asked.kind != Kind::Close;
         life.ended |= asked.kind == Kind::Close;

@@ -51,6 +51,11 @@ impl Rights {
             unclear,
         }
     }
+
+    /// True if anybody has one of the permissions, whoever it is.
+    pub fn anybody_may(&self, permissions: i32) -> bool {
+        self.anybody & permissions != 0
+    }
 }
 
 /// The rights that `acl` gives when `who` sends it.
@@ -79,7 +84,7 @@ pub fn granted(acl: &[Acl], who: &Who) -> Rights {
 
 /// Whether `who` has any of the permissions; None if that is not known.
 pub fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
-    if rights.anybody & permissions != 0 {
+    if rights.anybody_may(permissions) {
         return Some(true);
     }
     let any = |identities: &BTreeSet<Identity>| {

@@ -9,7 +9,9 @@
 use super::rights::{ADMIN, CREATE, DELETE, READ, Rights, WRITE, Who, allows, granted, shown_as};
 use super::texts::Texts;
 use super::znode::{Learnt, Znode};
-use crate::history::{Acl, Answer, ErrorCode, Header, Op, Path, Start, StartNode, Stat, SubAnswer};
+use crate::history::{
+    Acl, Answer, ErrorCode, EventType, Header, Op, Path, Start, StartNode, Stat, SubAnswer,
+};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -54,6 +56,16 @@ struct Place {
     names: BTreeSet<u32>,
 }
 
+/// What a transaction did to a path.
+#[derive(Debug, Clone, Copy)]
+pub struct Fired {
+    /// What.
+    pub event: EventType,
+    at: At,
+    /// Everybody may read the node.
+    pub open: bool,
+}
+
 /// The tree after some prefix of the order.
 pub struct Tree {
     paths: Texts,
@@ -68,6 +80,10 @@ pub struct Tree {
     undo: Option<Vec<(At, Option<Znode>)>>,
     exists_needs_read: bool,
     texts_max: usize,
+    /// Somebody asks what transactions do.
+    pub heard: bool,
+    /// What the last ones did that were.
+    fired: Vec<Fired>,
 }
 
 /// The version that was named, or any.
@@ -90,6 +106,8 @@ impl Tree {
             undo: None,
             exists_needs_read,
             texts_max: TEXTS_SLACK,
+            heard: false,
+            fired: Vec::new(),
         };
         let always = [
             ("/", 1),
@@ -240,6 +258,34 @@ impl Tree {
         change(node)
     }
 
+    /// Something happens to a node, if it is known, which stays there or does so just then.
+    fn fire(&mut self, at: At, event: EventType) {
+        if self.heard
+            && let Ok(node) = self.get(at)
+        {
+            let open = node.rights.anybody_may(READ);
+            self.fired.push(Fired { event, at, open });
+        }
+    }
+
+    /// What transactions did since this was asked last, if [`Tree::heard`].
+    pub fn fired(&mut self) -> Vec<Fired> {
+        std::mem::take(&mut self.fired)
+    }
+
+    /// Where something happened; until the next transaction.
+    pub fn path_of(&self, fired: &Fired) -> &str {
+        self.paths.text(fired.at)
+    }
+
+    /// When the node at a path changed last, and when the list of its children did; None if there
+    /// is no node.
+    pub fn changed(&mut self, path: &Path) -> Option<(Option<i64>, Option<i64>)> {
+        let at = self.at_shared(path);
+        let node = self.get(at).ok()?;
+        Some((node.mzxid.0, node.pzxid.0))
+    }
+
     /// Forgets the texts of what is gone, if they are many.
     fn forget(&mut self) {
         if self.paths.len() + self.names.len() <= self.texts_max {
@@ -274,15 +320,18 @@ impl Tree {
                     _ => return Err(ErrorCode::NOT_EMPTY),
                 }
             }
-            Op::Set { data, version, .. } => self.change(at, |node| {
-                by.may(node, WRITE)?;
-                expect(*version, node.version)?;
-                node.version = node.version.wrapping_add(1);
-                (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
-                node.changed = Some(by.begun);
-                node.data.clone_from(data);
-                Ok(())
-            })?,
+            Op::Set { data, version, .. } => {
+                self.change(at, |node| {
+                    by.may(node, WRITE)?;
+                    expect(*version, node.version)?;
+                    node.version = node.version.wrapping_add(1);
+                    (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
+                    node.changed = Some(by.begun);
+                    node.data.clone_from(data);
+                    Ok(())
+                })?;
+                self.fire(at, EventType::NodeDataChanged);
+            }
             Op::SetAcl { acl, version, .. } => self.change(at, |node| {
                 by.may(node, ADMIN)?;
                 expect(*version, node.aversion)?;
@@ -356,6 +405,8 @@ impl Tree {
             ..Znode::default()
         };
         self.put(at, Some(made));
+        self.fire(at, EventType::NodeCreated);
+        self.fire(above, EventType::NodeChildrenChanged);
         self.change(above, |parent| {
             parent.creates = parent.creates.wrapping_add(1);
             parent.children += 1;
@@ -366,8 +417,10 @@ impl Tree {
     }
 
     fn remove(&mut self, at: At, zxid: i64) {
+        self.fire(at, EventType::NodeDeleted);
         self.put(at, None);
         if let Some((above, _)) = self.up(at) {
+            self.fire(above, EventType::NodeChildrenChanged);
             // Of what there was at the start not every parent need be known.
             let _ = self.change(above, |parent| {
                 parent.children -= 1;
@@ -499,6 +552,9 @@ impl Tree {
             if !stays {
                 self.put(at, old);
             }
+        }
+        if !stays {
+            self.fired.clear();
         }
     }
 

@@ -45,7 +45,7 @@ use crate::hidden::{CONFIGURATIONS, judge_without_zxids};
 use crate::history::{Header, History, SyncPromise, World};
 use crate::stream;
 use crate::verdict::{Class, Property, Summary, Verdict, Violation};
-use crate::verify::{Refusal, Terms, verify, verify_heard, verify_open};
+use crate::verify::{Refusal, Terms, verify, verify_open};
 use case::RequestIndex;
 pub(crate) use case::lag_ns;
 pub use case::{Role, role};
@@ -234,7 +234,7 @@ pub(crate) fn judge_metered(history: &History, options: &Options, meter: &mut Me
 /// confirmed.
 pub fn judge_verified(history: &History, options: &Options) -> Verdict {
     if let Ok((summary, opinion)) = stream::acquit_verified(history, options) {
-        return confirmed(summary, opinion.and_then(|()| verify_heard(history)));
+        return confirmed(summary, opinion);
     }
     let terms = options.for_service(&history.header).terms();
     match judge_with_certificate(history, options) {

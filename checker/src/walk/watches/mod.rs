@@ -25,7 +25,7 @@ mod standing;
 mod stays;
 mod told;
 
-use super::case::{Case, Request, Role};
+use super::case::{Case, Request, RequestIndex, Role};
 use super::open::Overheard;
 use super::replay::Replay;
 use super::times::records;
@@ -50,6 +50,8 @@ struct Watcher<'c, 'h> {
     /// The records with which connections begin whose server names transactions in
     /// notifications, by process; 0 if the beginning was not recorded.
     naming: FxHashSet<(u32, u32)>,
+    /// The transactions of the walk, in order, each with the one up to there that was sent last.
+    sent: Vec<(i64, RequestIndex)>,
     matched: usize,
 }
 
@@ -131,7 +133,32 @@ pub fn check_counts(case: &Case<'_>) -> Result<(), Box<Violation>> {
 /// # Errors
 /// The first violation.
 pub fn check<'c, 'h>(replay: &'c Replay<'c, 'h>) -> Result<usize, Box<Violation>> {
-    Watcher::of(replay.case, Known::Walked(replay)).run()
+    let mut watcher = Watcher::of(replay.case, Known::Walked(replay));
+    watcher.sent = sent_last(replay.case);
+    watcher.run()
+}
+
+/// Along the answered transactions, the one so far that was sent last; nothing, where every
+/// notification says itself what it is of.
+fn sent_last(case: &Case<'_>) -> Vec<(i64, RequestIndex)> {
+    let nameless = |record: &Record| matches!(record.body, Body::Notify { zxid, .. } if zxid <= 0);
+    let mut sent: Vec<(i64, RequestIndex)> = Vec::new();
+    if !case.history.records.iter().any(nameless) {
+        return sent;
+    }
+    let requests = (0..).zip(&case.requests);
+    let transactions = requests.filter(|(_, request)| request.role == Role::Transaction);
+    sent.extend(transactions.map(|(number, request)| (request.zxid, number)));
+    sent.sort_unstable();
+    let call = |number: RequestIndex| case.requests[number as usize].call;
+    let mut latest = 0;
+    for (_, number) in &mut sent {
+        if call(*number) < call(latest) {
+            *number = latest;
+        }
+        latest = *number;
+    }
+    sent
 }
 
 /// The only pass where others wrote, too: what no stranger excuses of P10 to P12 and P20.
@@ -154,6 +181,7 @@ impl<'c, 'h> Watcher<'c, 'h> {
             connections: FxHashMap::default(),
             courses: FxHashMap::default(),
             naming: naming(case.history),
+            sent: Vec::new(),
             matched: 0,
         }
     }

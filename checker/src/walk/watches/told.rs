@@ -235,6 +235,9 @@ impl<'h> Watcher<'_, 'h> {
             (Known::Overheard(_), _) if told <= 0 => return Ok(()),
             (Known::Overheard(_), _) => told,
         };
+        if told <= 0 {
+            self.check_sent(index, zxid)?;
+        }
         let acl = live.fires.map(|fires| fires.acl);
         self.in_order(index, process, zxid, (live.record, acl))
     }
@@ -258,8 +261,34 @@ impl<'h> Watcher<'_, 'h> {
             (Known::Overheard(_), _) if told <= 0 => return Ok(()),
             (Known::Overheard(_), _) => told,
         };
+        if let Some(of) = of.filter(|_| told <= 0)
+            && !(self.known).could_have_fired(of.event, self.known.name(of.path))
+        {
+            self.check_sent(index, zxid)?;
+        }
         let acl = of.and_then(|of| of.acl);
         self.in_order(index, process, zxid, (record, acl))
+    }
+
+    /// P7 for a notification that does not say of what it is, but can only be of a zxid.
+    fn check_sent(&self, index: u32, zxid: i64) -> Result<(), Box<Violation>> {
+        let upto = self.sent.partition_point(|&(at, _)| at <= zxid);
+        let Some(&(_, latest)) = upto.checked_sub(1).and_then(|last| self.sent.get(last)) else {
+            return Ok(());
+        };
+        let latest = &self.case.requests[latest as usize];
+        let header = &self.case.history.header;
+        let told = self.case.history.records[index as usize].time;
+        let blur = header.clock_error_ns.saturating_mul(2);
+        if latest.call <= told.saturating_add(blur) {
+            return Ok(());
+        }
+        let reason = format!(
+            "a notification can only be of {zxid:#x}, but came before the transaction at {:#x} was sent",
+            latest.zxid
+        );
+        let indices = [index, latest.invoke, latest.done];
+        Err(self.violation(Property::NoFutureReads, &indices, reason))
     }
 
     fn in_order(

@@ -1,0 +1,237 @@
+//! What is registered now: every watch of every connection, by path.
+//!
+//! A watch fires once, or stays. It is *loose* where it may be gone: where another mode was
+//! registered on its path (servers before 3.9 keep one), or where its removal, or its own
+//! registration, is not certain. A loose one explains what is told and demands nothing.
+//!
+//! Answers to: `consistency.md` P10 to P12; `protocol.md` 12.2 to 12.7.
+
+use crate::history::{EventType, WatchKind, WatchMode};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// A connection, by its number; 0 is none.
+pub type LineId = u32;
+
+/// What a watch hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hears {
+    /// Its node.
+    Node,
+    /// The list of its node's children.
+    List,
+    /// Its node and every node below.
+    Below,
+}
+
+impl Hears {
+    fn event(self, event: EventType) -> bool {
+        match (self, event) {
+            (_, EventType::NodeDeleted) => true,
+            (Hears::List, event) => event == EventType::NodeChildrenChanged,
+            (Hears::Node | Hears::Below, event) => event != EventType::NodeChildrenChanged,
+        }
+    }
+}
+
+/// A registration.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// Whose.
+    pub line: LineId,
+    /// What it hears.
+    pub hears: Hears,
+    /// It stays when it fires.
+    pub stays: bool,
+    /// It may be gone.
+    pub loose: bool,
+    /// Made by setWatches, so that only requests sent after its answer show what was missed.
+    pub again: bool,
+    /// The record that made it; what it causes comes later.
+    pub since: usize,
+}
+
+/// The watches of one connection that fire together: their client is told once.
+pub struct Fires {
+    /// Whose.
+    pub line: LineId,
+    /// The record that made the first of them.
+    pub since: usize,
+    /// One is surely there.
+    pub must: bool,
+    /// Those that surely are were all made by setWatches.
+    pub again: bool,
+}
+
+/// All registrations.
+#[derive(Default)]
+pub struct Waits {
+    at: FxHashMap<Rc<str>, Vec<Wait>>,
+    /// How many hear what is below.
+    below: usize,
+    /// Paths of which something was asked whose fate is unknown: what is there may be gone.
+    unsure: BTreeSet<(LineId, Rc<str>)>,
+}
+
+/// The node above a path.
+pub fn above(path: &str) -> Option<&str> {
+    match path.rfind('/')? {
+        0 if path.len() == 1 => None,
+        0 => Some("/"),
+        slash => Some(&path[..slash]),
+    }
+}
+
+impl Waits {
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    /// A watch that fires once. One that is there already remains.
+    pub fn once(&mut self, path: &str, wait: Wait) {
+        let list = wait.hears == Hears::List;
+        self.change(wait.line, path, |known| {
+            known.loose |= known.stays && (known.hears == Hears::List) == list;
+            true
+        });
+        let here = self.at.entry(path.into()).or_default();
+        let same =
+            |known: &Wait| !known.stays && (known.line, known.hears) == (wait.line, wait.hears);
+        if !here.iter().any(same) {
+            here.push(wait);
+        }
+    }
+
+    /// A watch that stays, of which `wait` tells all but what it hears.
+    pub fn stay(&mut self, path: &str, mode: WatchMode, wait: Wait) {
+        let (made, met): (&[Hears], _) = match mode {
+            WatchMode::Persistent => (&[Hears::Node, Hears::List], Hears::Below),
+            WatchMode::Recursive => (&[Hears::Below], Hears::List),
+        };
+        self.change(wait.line, path, |known| {
+            known.loose |= known.hears == met;
+            !(known.stays && made.contains(&known.hears) && known.loose && !wait.loose)
+        });
+        let here = self.at.entry(path.into()).or_default();
+        for &hears in made {
+            let same =
+                |known: &Wait| known.stays && (known.line, known.hears) == (wait.line, hears);
+            if !here.iter().any(same) {
+                self.below += usize::from(hears == Hears::Below);
+                here.push(Wait { hears, ..wait });
+            }
+        }
+    }
+
+    /// removeWatches was answered. Before 3.9 some kinds took away what stays, too.
+    pub fn remove(&mut self, line: LineId, path: &str, kind: WatchKind) {
+        self.change(line, path, |known| {
+            let (hit, sure) = match kind {
+                WatchKind::Any => (true, true),
+                WatchKind::Data => (known.hears != Hears::List, !known.stays),
+                WatchKind::Children => (known.hears == Hears::List, !known.stays),
+                WatchKind::Persistent => (known.stays && known.hears != Hears::Below, true),
+                WatchKind::Recursive => (known.hears == Hears::Below, true),
+            };
+            known.loose |= hit;
+            !(hit && sure)
+        });
+    }
+
+    /// From here on nothing is demanded of what a connection has registered on a path.
+    pub fn doubt(&mut self, line: LineId, path: &str) {
+        self.unsure.insert((line, path.into()));
+    }
+
+    /// Nothing more comes on a connection.
+    pub fn forget(&mut self, line: LineId) {
+        self.unsure.retain(|(other, _)| *other != line);
+        let below = &mut self.below;
+        self.at.retain(|_, here| {
+            keep(here, below, |wait| wait.line != line);
+            !here.is_empty()
+        });
+    }
+
+    /// Changes the registrations of a connection on a path, or takes them out.
+    fn change(&mut self, line: LineId, path: &str, mut stays: impl FnMut(&mut Wait) -> bool) {
+        let Some(here) = self.at.get_mut(path) else {
+            return;
+        };
+        keep(here, &mut self.below, |wait| {
+            wait.line != line || stays(wait)
+        });
+        if here.is_empty() {
+            self.at.remove(path);
+        }
+    }
+
+    /// The path itself, and all above it if anybody hears what is below.
+    fn heard_from<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> + use<'p> {
+        let below = self.below > 0;
+        std::iter::successors(Some(path), move |path| above(path).filter(|_| below))
+    }
+
+    /// True if a connection has a watch that stays and hears of an event.
+    pub fn hears(&self, line: LineId, event: EventType, path: &str) -> bool {
+        self.heard_from(path).any(|at| {
+            let here = self.at.get(at).into_iter().flatten();
+            let mut own = here.filter(|wait| wait.line == line && wait.stays);
+            own.any(|wait| wait.hears.event(event) && (at == path || wait.hears == Hears::Below))
+        })
+    }
+
+    /// What fires on an event, each connection once; what does not stay is used up.
+    pub fn fired(&mut self, event: EventType, path: &str) -> Vec<Fires> {
+        let mut fired: Vec<Fires> = Vec::new();
+        if self.at.is_empty() {
+            return fired;
+        }
+        for at in self.heard_from(path) {
+            let Some(here) = self.at.get_mut(at) else {
+                continue;
+            };
+            keep(here, &mut self.below, |wait| {
+                let fires = wait.hears.event(event) && (at == path || wait.hears == Hears::Below);
+                if fires {
+                    let doubt =
+                        !self.unsure.is_empty() && self.unsure.contains(&(wait.line, at.into()));
+                    also(&mut fired, wait, !wait.loose && !doubt);
+                }
+                !fires || wait.stays
+            });
+            if here.is_empty() {
+                self.at.remove(at);
+            }
+        }
+        fired
+    }
+}
+
+/// Keeps some registrations of a path.
+fn keep(here: &mut Vec<Wait>, below: &mut usize, mut stays: impl FnMut(&mut Wait) -> bool) {
+    here.retain_mut(|wait| {
+        let stays = stays(wait);
+        *below -= usize::from(!stays && wait.hears == Hears::Below);
+        stays
+    });
+}
+
+fn also(fired: &mut Vec<Fires>, wait: &Wait, sure: bool) {
+    let Some(fires) = fired.iter_mut().find(|fires| fires.line == wait.line) else {
+        fired.push(Fires {
+            line: wait.line,
+            since: wait.since,
+            must: sure,
+            again: wait.again,
+        });
+        return;
+    };
+    fires.since = fires.since.min(wait.since);
+    if sure {
+        fires.again = wait.again && (fires.again || !fires.must);
+        fires.must = true;
+    }
+}
