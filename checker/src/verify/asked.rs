@@ -299,7 +299,11 @@ impl<R: Borrow<Record>> Reading<R> {
                 life.shown = life.shown.max(*zxid);
                 let life = asked.life;
                 (asked.reply, asked.replied) = (Some(record), index);
-                self.ears.answered(&mut client.line, asked)?;
+                if (client.line > 0 || asked.watches)
+                    && let Some(line) = self.ears.line(&mut client.line)
+                {
+                    line.answered(asked)?;
+                }
                 asked.line = client.line;
                 Ok(Some(life))
             }
@@ -322,12 +326,15 @@ impl<R: Borrow<Record>> Reading<R> {
                 Ok(Some(client.life))
             }
             Body::Notify { zxid, event, path } => {
-                let told = (*zxid, *event, &**path);
-                let line = &mut client.line;
-                self.ears.notified(line, (index, time), told).map(|()| None)
+                if let Some(line) = self.ears.line(&mut client.line) {
+                    line.notified((index, time), (*zxid, *event, path))?;
+                }
+                Ok(None)
             }
             Body::Session(SessionEvent::SetWatches { .. }) => {
-                self.ears.asks_again(&mut client.line, record);
+                if let Some(line) = self.ears.line(&mut client.line) {
+                    line.frames.push_back(record);
+                }
                 Ok(None)
             }
             Body::Session(event) => self.session_event(index, seen.process, time, event),
@@ -348,20 +355,17 @@ impl<R: Borrow<Record>> Reading<R> {
         event: &SessionEvent,
     ) -> Result<Option<usize>, Refusal> {
         let client = self.clients.of(process);
-        match event {
+        let another_connection = matches!(
+            event,
             SessionEvent::Connecting { .. }
-            | SessionEvent::Connected { .. }
-            | SessionEvent::Disconnected
-            | SessionEvent::Expired { .. }
-            | SessionEvent::Abandoned { .. } => {
-                client.answered = 0;
-                self.ears.leave(&mut client.line);
-            }
-            SessionEvent::SetWatches { .. }
-            | SessionEvent::SetWatchesDone { .. }
-            | SessionEvent::WatchesLeftOut
-            | SessionEvent::Auth { .. }
-            | SessionEvent::AuthDone { .. } => {}
+                | SessionEvent::Connected { .. }
+                | SessionEvent::Disconnected
+                | SessionEvent::Expired { .. }
+                | SessionEvent::Abandoned { .. }
+        );
+        if another_connection {
+            client.answered = 0;
+            self.ears.leave(&mut client.line);
         }
         match event {
             SessionEvent::Connecting {

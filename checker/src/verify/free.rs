@@ -8,9 +8,9 @@
 //!
 //! Answers to: `consistency.md` 3.2, open world.
 
-use super::told::Request;
+use super::asked::Asked;
 use super::{Refusal, refuse};
-use crate::history::{Answer, ErrorCode, Op, Stat, Value};
+use crate::history::{Answer, ErrorCode, Op, Record, Stat, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Below this servers write without transactions.
@@ -39,32 +39,22 @@ struct Free<'h> {
     wrote: FxHashMap<i64, FxHashSet<&'h str>>,
 }
 
-/// Checks every answer of a history.
+/// Checks answers, in the order of their zxids.
 ///
 /// # Errors
 /// One that no free write explains.
-pub fn check(requests: &[Request<'_>]) -> Result<(), Refusal> {
-    let answers = requests.iter().filter_map(|asked| {
-        let ((zxid, result), read) = (asked.answer?, !asked.op.is_transaction());
-        let placed = if read {
-            zxid > 0
-        } else {
-            asked.zxid().is_some()
-        };
-        placed.then_some((zxid, read, asked.invoke, asked.op, result))
-    });
-    let mut answers: Vec<_> = answers.collect();
-    answers.sort_by_key(|&(zxid, read, asked, _, _)| (zxid, read, asked));
+pub fn check(answered: &[&Asked<&Record>]) -> Result<(), Refusal> {
     let mut free = Free::default();
-    for &(zxid, read, _, op, result) in &answers {
-        if !read {
-            free.wrote.insert(zxid, written(op, result));
-            free.bytes.extend(made(zxid, op, result));
+    for asked in answered.iter().filter(|asked| asked.kind.is_transaction()) {
+        if let Some((_, zxid, result)) = asked.answer() {
+            free.wrote.insert(zxid, written(asked.op(), result));
+            free.bytes.extend(made(zxid, asked.op(), result));
         }
     }
-    for (zxid, _, asked, op, result) in answers {
-        for told in told_by(op, result) {
-            free.take(zxid, asked, told)?;
+    for asked in answered {
+        if let Some((_, zxid, result)) = asked.answer() {
+            let mut told = told_by(asked.op(), result).into_iter();
+            told.try_for_each(|told| free.take(zxid, asked.invoke, told))?;
         }
     }
     Ok(())

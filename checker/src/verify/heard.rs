@@ -5,210 +5,24 @@
 //! nothing that shows as much may come before it. What was told and nothing fired has no cause.
 //! Kept is what is on its way, however long the history.
 //!
-//! | rule | says |
-//! |---|---|
-//! | N1 | a notification comes before any answer as new as its cause |
-//! | N2 | one registration, one notification; one for each cause if it stays |
-//! | N3 | a notification has a cause that fired a live registration; they come in the order of causes |
-//! | R3 | nobody is told of what was not asked for yet |
-//!
 //! What it is not: a check of rights. What not everybody may read need not be told.
 //!
 //! Answers to: `consistency.md` P10 to P12.
 
-use super::asked::{Asked, Kind};
-use super::bounds::Track;
+use super::asked::Asked;
+use super::line::{Cause, Line, Told};
 use super::murk::Murk;
 use super::tree::Tree;
-use super::waits::{Fires, Hears, LineId, Wait, Waits};
+use super::waits::{Asks, Hears, LineId, Wait, Waits, takes};
 use super::{Refusal, refuse};
-use crate::history::{
-    Body, ErrorCode, EventType, Header, Op, Path, Record, SessionEvent, Start, WatchKind, WatchMode,
-};
+use crate::history::{Body, ErrorCode, EventType, Header, Op, Path, Record, SessionEvent, Start};
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// Notifications of a connection that are remembered to know a second one by.
-const RECENT_MAX: usize = 1 << 8;
-
-/// What happened to a path, at a zxid; 0 if that is not known.
-#[derive(Clone, Copy)]
-pub struct Cause<'p> {
-    /// The transaction.
-    pub zxid: i64,
-    /// It has the place after this one, or its number.
-    pub last: i64,
-    /// What it did.
-    pub event: EventType,
-    /// To which path.
-    pub path: &'p str,
-    /// For all to see.
-    pub clear: bool,
-    /// It cannot have happened before.
-    pub begun: u64,
-}
-
-/// A notification, as long as nothing is placed that caused it.
-struct Told {
-    record: usize,
-    time: u64,
-    /// Not positive if it does not say of what.
-    zxid: i64,
-    event: EventType,
-    path: Rc<str>,
-    /// The greatest zxid that an answer had shown before.
-    shown: i64,
-    /// A setWatches on its way may have made up for it.
-    made_up: bool,
-    /// Something else has caused it too.
-    used: bool,
-}
-
-impl Told {
-    fn is(&self, event: EventType, path: &str) -> bool {
-        self.event == event && *self.path == *path
-    }
-
-    fn is_of(&self, cause: &Cause<'_>) -> bool {
-        let then = match (self.zxid > 0, cause.zxid) {
-            (true, 0) => self.zxid <= cause.last,
-            (true, zxid) => self.zxid == zxid,
-            (false, _) => self.shown < cause.last,
-        };
-        then && !self.used && self.is(cause.event, cause.path)
-    }
-}
-
-/// What was to be told, and was not yet.
-struct Due {
-    zxid: i64,
-    event: EventType,
-    path: Rc<str>,
-    since: usize,
-    must: bool,
-    again: bool,
-}
-
-/// One connection of one client.
-struct Line<R> {
-    /// Nothing more comes on it.
-    gone: bool,
-    /// What comes of its watches is not recorded any more.
-    silent: bool,
-    /// Where its session was closed: of what happens later it may still be told.
-    closed: i64,
-    /// The greatest zxid that an answer showed, and the record; and that was asked for after
-    /// the last setWatches was answered.
-    shown: (i64, usize),
-    shown_again: (i64, usize),
-    again: usize,
-    /// setWatches on their way.
-    frames: VecDeque<R>,
-    told: VecDeque<Told>,
-    due: Vec<Due>,
-    /// Records of notifications along their causes.
-    order: Track,
-    /// Perhaps registered.
-    perhaps: BTreeSet<(Hears, Rc<str>)>,
-    recent: VecDeque<(EventType, Rc<str>)>,
-}
-
-impl<R> Line<R> {
-    fn new() -> Self {
-        Line {
-            gone: false,
-            silent: false,
-            closed: i64::MAX,
-            shown: (0, 0),
-            shown_again: (0, 0),
-            again: 0,
-            frames: VecDeque::new(),
-            told: VecDeque::new(),
-            due: Vec::new(),
-            order: Track::default(),
-            perhaps: BTreeSet::new(),
-            recent: VecDeque::new(),
-        }
-    }
-
-    /// It was told of something by a record; what caused it has a number, or 0.
-    fn tells(
-        &mut self,
-        zxid: i64,
-        record: usize,
-        what: (EventType, Rc<str>),
-    ) -> Result<(), Refusal> {
-        if self.recent.len() == RECENT_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(what);
-        if zxid == 0 {
-            return Ok(());
-        }
-        if !self.order.follows(zxid as u64, record as u64) {
-            let reason = "it comes before a notification of an earlier cause";
-            return refuse("N3", record, reason);
-        }
-        self.skip(zxid, record)
-    }
-
-    /// Something of a zxid was told: nothing older is told any more.
-    fn skip(&mut self, zxid: i64, record: usize) -> Result<(), Refusal> {
-        if self.due.iter().any(|due| due.must && due.zxid < zxid) {
-            return refuse("N1", record, "an earlier cause was not told before it");
-        }
-        self.due.retain(|due| due.zxid >= zxid);
-        Ok(())
-    }
-
-    /// Watches of it fire.
-    fn fire(&mut self, cause: &Cause<'_>, fires: &Fires, error: u64) -> Result<(), Refusal> {
-        let mut told = self.told.iter_mut().enumerate();
-        let told = told.find(|(_, told)| told.record > fires.since && told.is_of(cause));
-        let must = fires.must && cause.clear && cause.zxid <= self.closed;
-        if let Some((at, told)) = told {
-            let (record, time) = (told.record, told.time);
-            let what = (told.event, told.path.clone());
-            match told.made_up {
-                true => told.used = true,
-                false => drop(self.told.remove(at)),
-            }
-            if cause.clear && time.saturating_add(error) < cause.begun {
-                return refuse("R3", record, "it was told before its cause was called");
-            }
-            let zxid = if cause.clear { cause.zxid } else { 0 };
-            return self.tells(zxid, record, what);
-        }
-        let (shown, record) = match fires.again {
-            true => self.shown_again,
-            false => self.shown,
-        };
-        let skipped = self.told.iter().find(|told| told.zxid > cause.zxid);
-        let (path, zxid) = (cause.path, cause.zxid);
-        if must && shown >= zxid {
-            let reason = format!(
-                "it shows {shown:#x}, but a watch hears of {path} at {zxid:#x} and nothing was told"
-            );
-            return refuse("N1", record, reason);
-        }
-        if let Some(told) = skipped.filter(|_| must) {
-            return refuse("N1", told.record, "an earlier cause was not told before it");
-        }
-        if !self.gone {
-            self.due.push(Due {
-                zxid,
-                event: cause.event,
-                path: path.into(),
-                since: fires.since,
-                must,
-                again: fires.again,
-            });
-        }
-        Ok(())
-    }
-}
+/// The connection of whose watches nothing is recorded any more.
+const SILENT: LineId = LineId::MAX;
 
 /// A setWatches that was answered.
 struct Again<R> {
@@ -244,32 +58,23 @@ fn ended_by(event: EventType) -> &'static [Hears] {
     }
 }
 
-/// True if removeWatches takes away what hears that and fires once.
-fn takes(kind: WatchKind, hears: Hears) -> bool {
-    match kind {
-        WatchKind::Any => true,
-        WatchKind::Data => hears == Hears::Node,
-        WatchKind::Children => hears == Hears::List,
-        WatchKind::Persistent | WatchKind::Recursive => false,
+/// What a request registers, if it does.
+fn asks(op: &Op) -> Option<(&Path, Asks)> {
+    match op {
+        Op::Get { path, watch: true } | Op::Exists { path, watch: true } => {
+            Some((path, Asks::Once(Hears::Node)))
+        }
+        Op::Children {
+            path, watch: true, ..
+        } => Some((path, Asks::Once(Hears::List))),
+        Op::AddWatch { path, mode } => Some((path, Asks::Stays(*mode))),
+        _ => None,
     }
 }
 
 /// True if a request registers watches, or takes them away.
 pub fn watches(op: &Op) -> bool {
-    waits_for(op).is_some() || op.arranges_watches()
-}
-
-/// What a request waits for, if it asks to.
-fn waits_for(op: &Op) -> Option<(&Path, Hears)> {
-    match op {
-        Op::Get { path, watch: true } | Op::Exists { path, watch: true } => {
-            Some((path, Hears::Node))
-        }
-        Op::Children {
-            path, watch: true, ..
-        } => Some((path, Hears::List)),
-        _ => None,
-    }
+    asks(op).is_some() || op.arranges_watches()
 }
 
 /// What comes on a connection, as it is read. `line` is its number, given when one is needed.
@@ -293,69 +98,28 @@ impl<R: Borrow<Record>> Ears<R> {
     }
 
     /// A connection of which something is heard; None if nothing is judged of it.
-    fn line(&mut self, line: &mut LineId) -> Option<&mut Line<R>> {
-        if self.deaf {
-            return None;
-        }
-        if *line == 0 {
+    pub fn line(&mut self, line: &mut LineId) -> Option<&mut Line<R>> {
+        if *line == 0 && !self.deaf {
             self.count += 1;
             *line = self.count;
-            self.lines.insert(*line, Line::new());
+            self.lines.insert(*line, Line::default());
         }
-        self.lines.get_mut(line).filter(|line| !line.silent)
+        self.lines.get_mut(line)
     }
 
     /// The connection ends.
     pub fn leave(&mut self, line: &mut LineId) {
         if let Some(left) = self.lines.get_mut(line) {
-            (left.gone, left.due) = (true, Vec::new());
-            let told = left.told.iter().map(|told| told.zxid);
-            let until = told.fold(left.shown.0, i64::max);
-            self.leaving.insert((until, *line));
+            self.leaving.insert((left.leave(), *line));
         }
         *line = 0;
     }
 
     /// What comes of its watches is not recorded from here on; nor need what came before be.
-    pub fn silence(&mut self, id: &mut LineId) {
-        if let Some(line) = self.line(id) {
-            *line = Line {
-                silent: true,
-                ..Line::new()
-            };
-        }
-        self.waits.forget(*id);
-    }
-
-    /// A request was answered with something that the tree decides.
-    ///
-    /// # Errors
-    /// N1: something that it shows was to be told before.
-    pub fn answered(&mut self, line: &mut LineId, asked: &Asked<R>) -> Result<(), Refusal> {
-        if *line == 0 && !asked.watches {
-            return Ok(());
-        }
-        let (Some(line), Some((_, zxid, result))) = (self.line(line), asked.answer()) else {
-            return Ok(());
-        };
-        let (later, index) = (asked.invoke > line.again, asked.replied);
-        line.shown = line.shown.max((zxid, index));
-        if later {
-            line.shown_again = line.shown_again.max((zxid, index));
-        }
-        let shows = |due: &Due| due.zxid <= zxid && (later || !due.again);
-        if let Some(due) = line.due.iter().find(|due| due.must && shows(due)) {
-            let (path, due) = (&due.path, due.zxid);
-            let reason = format!(
-                "it shows {zxid:#x}, but a watch hears of {path} at {due:#x} and nothing was told"
-            );
-            return refuse("N1", index, reason);
-        }
-        line.due.retain(|due| !shows(due));
-        if asked.kind == Kind::Close && result.is_ok() {
-            (line.closed, line.due) = (zxid, Vec::new());
-        }
-        Ok(())
+    pub fn silence(&mut self, line: &mut LineId) {
+        self.lines.remove(line);
+        self.waits.forget(*line);
+        *line = SILENT;
     }
 
     /// Nobody knows where a request of a connection happened, or whether.
@@ -363,64 +127,20 @@ impl<R: Borrow<Record>> Ears<R> {
         if !asked.watches {
             return;
         }
-        let (op, waits) = (asked.op(), waits_for(asked.op()));
-        if let Some(line) = self.line(line) {
-            line.perhaps
-                .extend(waits.map(|(path, hears)| (hears, (&**path).into())));
-        }
-        if let Op::AddWatch { path, .. } | Op::RemoveWatches { path, .. } = op {
-            self.waits.doubt(*line, path);
-        }
-        if let Op::AddWatch { path, mode } = op {
-            self.stay(path, *mode, (*line, 0, asked.invoke), false);
-        }
-    }
-
-    /// A notification comes.
-    ///
-    /// # Errors
-    /// N1: something as new was shown before it, or something older was to be told before.
-    pub fn notified(
-        &mut self,
-        line: &mut LineId,
-        (record, time): (usize, u64),
-        (zxid, event, path): (i64, EventType, &str),
-    ) -> Result<(), Refusal> {
-        let Some(line) = self.line(line) else {
-            return Ok(());
-        };
-        if zxid > 0 && zxid <= line.shown.0 {
-            let reason = format!("it is of {zxid:#x}, which an answer had shown before");
-            return refuse("N1", record, reason);
-        }
-        let made_up = zxid <= 0 && !line.frames.is_empty();
-        let is_told = |due: &Due| {
-            let same = due.event == event && *due.path == *path && due.since < record;
-            same && (zxid <= 0 || due.zxid == 0 || due.zxid == zxid)
-        };
-        let due = line.due.iter().position(is_told);
-        let due = due.map(|due| line.due.remove(due));
-        if let Some(due) = due.as_ref().filter(|_| !made_up) {
-            return line.tells(due.zxid, record, (event, due.path.clone()));
-        }
-        let told = Told {
-            record,
-            time,
-            zxid,
-            event,
-            path: path.into(),
-            shown: line.shown.0,
-            made_up,
-            used: due.is_some(),
-        };
-        line.told.push_back(told);
-        line.skip(zxid, record)
-    }
-
-    /// A setWatches is sent.
-    pub fn asks_again(&mut self, line: &mut LineId, frame: R) {
-        if let Some(line) = self.line(line) {
-            line.frames.push_back(frame);
+        let op = asked.op();
+        match (self.line(line), asks(op)) {
+            (Some(line), Some((path, Asks::Once(hears)))) => {
+                line.perhaps.insert((hears, (&**path).into()));
+            }
+            (Some(_), registers) => {
+                op.path()
+                    .iter()
+                    .for_each(|path| self.waits.doubt(*line, path));
+                if let Some((path, asks)) = registers {
+                    self.register(path, asks, (*line, 0, asked.invoke), false);
+                }
+            }
+            (None, _) => {}
         }
     }
 
@@ -429,9 +149,8 @@ impl<R: Borrow<Record>> Ears<R> {
         let Some(line) = self.line(id) else {
             return;
         };
-        (line.again, line.shown_again) = (index, (0, 0));
-        if let Some(frame) = line.frames.pop_front() {
-            let (line, last) = (*id, self.lines[id].frames.is_empty());
+        if let Some(frame) = line.again(index) {
+            let (line, last) = (*id, line.frames.is_empty());
             self.again
                 .insert((zxid, index), Again { line, frame, last });
         }
@@ -464,7 +183,7 @@ impl<R: Borrow<Record>> Ears<R> {
             let mut told = self.lines[&line].told.iter();
             // Its cause may lie further on.
             let awaited = told.any(|told| {
-                told.zxid <= 0 && !told.made_up && begun <= told.time.saturating_add(self.error)
+                told.zxid <= 0 && !told.made_up && begun <= told.at.1.saturating_add(self.error)
             });
             match awaited {
                 true => drop(self.leaving.insert((zxid, line))),
@@ -497,7 +216,7 @@ impl<R: Borrow<Record>> Ears<R> {
         let clear = cause.clear && cause.zxid != 0 && self.murk.is_clear(cause.path);
         let cause = Cause { clear, ..cause };
         for fires in self.waits.fired(cause.event, cause.path) {
-            if let Some(line) = self.lines.get_mut(&fires.line).filter(|line| !line.silent) {
+            if let Some(line) = self.lines.get_mut(&fires.line) {
                 line.fire(&cause, &fires, self.error)?;
             }
         }
@@ -519,79 +238,54 @@ impl<R: Borrow<Record>> Ears<R> {
             Op::Exists { .. } => result.is_ok() || *result == Err(ErrorCode::NO_NODE),
             _ => result.is_ok(),
         };
-        let waits = waits_for(op).filter(|_| stays);
-        if waits.is_some() || op.arranges_watches() {
+        let registers = asks(op).filter(|_| stays);
+        if asked.watches {
             self.register_again((last, (zxid, record)), tree)?;
         }
         self.explain(line, last, record)?;
-        match (op, result) {
-            (Op::AddWatch { path, mode }, Ok(_)) => {
-                self.stay(path, *mode, (line, zxid, record), false);
+        if let (Op::RemoveWatches { path, watches }, Ok(_)) = (op, result) {
+            self.excuse(line, record);
+            self.waits.remove(line, path, *watches);
+            if let Some(line) = self.lines.get_mut(&line) {
+                let gone = |hears, at: &str| takes(*watches, hears, false) && *at == **path;
+                line.perhaps.retain(|(hears, at)| !gone(*hears, at));
             }
-            (Op::RemoveWatches { path, watches }, Ok(_)) => {
-                self.excuse(line, record);
-                self.waits.remove(line, path, *watches);
-                if let Some(line) = self.lines.get_mut(&line) {
-                    let stays =
-                        |(hears, at): &(Hears, Rc<str>)| !takes(*watches, *hears) || **at != **path;
-                    line.perhaps.retain(stays);
-                }
-            }
-            (_, _) => {}
         }
-        if let Some((path, hears)) = waits {
-            self.once(path, hears, (line, zxid, record), false);
+        if let Some((path, asks)) = registers {
+            self.register(path, asks, (line, zxid, record), false);
         }
         Ok(())
     }
 
-    /// A watch that fires once is registered in the state after a zxid, as a record tells.
-    fn once(
+    /// A watch is registered in the state after a zxid, not positive if that is not known, as a
+    /// record tells; perhaps, if it fires once and nobody knows on what first.
+    fn register(
         &mut self,
         path: &str,
-        hears: Hears,
-        (line, zxid, since): (LineId, i64, usize),
+        asks: Asks,
+        (id, zxid, since): (LineId, i64, usize),
         again: bool,
     ) {
-        if zxid <= 0 || !self.murk.is_clear(path) {
-            self.excuse(line, since);
-            if let Some(line) = self.lines.get_mut(&line) {
-                line.perhaps.insert((hears, path.into()));
+        let known = zxid > 0 && self.murk.is_clear(path);
+        match (self.lines.get_mut(&id), asks) {
+            (Some(_), Asks::Once(hears)) if !known => {
+                self.excuse(id, since);
+                if let Some(line) = self.lines.get_mut(&id) {
+                    line.perhaps.insert((hears, path.into()));
+                }
             }
-            return;
-        }
-        if self.lines.get(&line).is_some_and(|line| !line.silent) {
-            let wait = Wait {
-                line,
-                hears,
-                stays: false,
-                loose: false,
-                again,
-                since,
-            };
-            self.waits.once(path, wait);
-        }
-    }
-
-    /// A watch that stays is registered in the state after a zxid, not positive if that is not
-    /// known, as a record tells.
-    fn stay(
-        &mut self,
-        path: &str,
-        mode: WatchMode,
-        (line, zxid, since): (LineId, i64, usize),
-        again: bool,
-    ) {
-        if self.lines.get(&line).is_some_and(|line| !line.silent) {
-            let wait = Wait {
-                line,
-                hears: Hears::Node,
-                stays: true,
-                loose: zxid <= 0,
-                again,
-                since,
-            };
-            self.waits.stay(path, mode, wait);
+            (Some(_), asks) => {
+                let wait = Wait {
+                    line: id,
+                    hears: Hears::Node,
+                    stays: false,
+                    loose: zxid <= 0,
+                    again,
+                    since,
+                };
+                self.waits.add(path, asks, wait);
+            }
+            (None, _) => {}
         }
     }
 
@@ -600,25 +294,22 @@ impl<R: Borrow<Record>> Ears<R> {
         let Some(line) = self.lines.get_mut(&id) else {
             return;
         };
-        let Line {
-            told,
-            perhaps,
-            recent,
-            ..
-        } = line;
+        let Line { told, perhaps, .. } = line;
+        let mut excused = Vec::new();
         told.retain(|told| {
-            if told.record >= before || told.made_up {
+            if told.at.0 >= before || told.made_up {
                 return true;
             }
             let mut waited = false;
             for &hears in ended_by(told.event) {
                 waited |= perhaps.remove(&(hears, told.path.clone()));
             }
-            let excused = waited
-                || !self.murk.is_clear(&told.path) && self.waits.hears(id, told.event, &told.path);
-            recent.extend(excused.then(|| (told.event, told.path.clone())));
-            !excused
+            waited |=
+                !self.murk.is_clear(&told.path) && self.waits.hears(id, told.event, &told.path);
+            excused.extend(waited.then(|| (told.event, told.path.clone())));
+            !waited
         });
+        excused.into_iter().for_each(|told| line.remember(told));
     }
 
     /// What was told of up to a zxid and before a record has been caused by now.
@@ -627,7 +318,7 @@ impl<R: Borrow<Record>> Ears<R> {
     /// N2, N3: it was not.
     fn explain(&mut self, id: LineId, upto: i64, before: usize) -> Result<(), Refusal> {
         let named = |told: &Told| (told.zxid > 0 || upto == i64::MAX) && told.zxid <= upto;
-        let late = |told: &Told| named(told) && told.record < before && !told.made_up;
+        let late = |told: &Told| named(told) && told.at.0 < before && !told.made_up;
         if self.lines[&id].told.iter().any(late) {
             self.excuse(id, before);
         }
@@ -635,18 +326,13 @@ impl<R: Borrow<Record>> Ears<R> {
         let Some(told) = line.told.iter().find(|told| late(told)) else {
             return Ok(());
         };
-        let (path, event) = (&told.path, told.event);
-        let again = |(seen, at): &(EventType, Rc<str>)| told.is(*seen, at);
-        match line.recent.iter().any(again) {
-            true => {
-                let reason = format!("{} of {path} had been told before", event.name());
-                refuse("N2", told.record, reason)
-            }
-            false => {
-                let reason = format!("no watch hears {} of {path} then", event.name());
-                refuse("N3", told.record, reason)
-            }
-        }
+        let again = |(event, path): &(EventType, Rc<str>)| told.is(*event, path);
+        let (rule, why) = match line.recent.iter().any(again) {
+            true => ("N2", "it had been told before"),
+            false => ("N3", "no watch hears it then"),
+        };
+        let (event, path) = (told.event.name(), &told.path);
+        refuse(rule, told.at.0, format!("{event} of {path}: {why}"))
     }
 
     /// Registers what setWatches asked for that was answered before a zxid and a record.
@@ -688,7 +374,7 @@ impl<R: Borrow<Record>> Ears<R> {
             return Ok(());
         };
         let id = again.line;
-        if self.lines.get(&id).is_none_or(|line| line.silent) {
+        if !self.lines.contains_key(&id) {
             return Ok(());
         }
         let data = data.iter().map(|path| (path, Hears::Node, false));
@@ -715,11 +401,11 @@ impl<R: Borrow<Record>> Ears<R> {
             };
             match event.filter(|_| known > 0 && self.murk.is_clear(path)) {
                 Some(event) => owed.push((event, path)),
-                None => self.once(path, hears, (id, known, record), true),
+                None => self.register(path, Asks::Once(hears), (id, known, record), true),
             }
         }
         for (path, mode) in stays {
-            self.stay(path, *mode, (id, zxid, record), true);
+            self.register(path, Asks::Stays(*mode), (id, zxid, record), true);
         }
         self.made_up(id, record, &owed, again.last)
     }
@@ -736,7 +422,7 @@ impl<R: Borrow<Record>> Ears<R> {
         let Some(line) = self.lines.get_mut(&id) else {
             return Ok(());
         };
-        let before = |told: &Told| told.made_up && told.record < record;
+        let before = |told: &Told| told.made_up && told.at.0 < record;
         for &(event, path) in owed {
             let mut told = line.told.iter().filter(|told| before(told));
             if !told.any(|told| told.is(event, path)) {
@@ -755,9 +441,106 @@ impl<R: Borrow<Record>> Ears<R> {
         });
         if let Some(told) = unwanted {
             let reason = format!("nothing of {} was to be made up for", told.path);
-            return refuse("N3", told.record, reason);
+            return refuse("N3", told.at.0, reason);
         }
         line.told.retain(|told| !(last && before(told)));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Terms, Verifier};
+    use crate::history::{
+        Acl, Answer, Body, ErrorCode, EventType, Header, Op, Path, Record, SessionEvent,
+    };
+
+    /// A proof of what two clients do, and what the next record, request and transaction are.
+    struct Proof {
+        verifier: Verifier<Record>,
+        records: usize,
+        requests: u64,
+        zxid: i64,
+    }
+
+    impl Proof {
+        fn read(&mut self, process: u32, body: Body) {
+            let record = Record {
+                process,
+                server: None,
+                time: self.records as u64,
+                body,
+            };
+            let read = self.verifier.read(self.records, record);
+            assert_eq!(read, Ok(()), "record {}", self.records);
+            self.records += 1;
+        }
+
+        fn ask(&mut self, process: u32, op: Op, result: Result<Answer, ErrorCode>) {
+            let (write, number) = (op.is_transaction(), self.requests);
+            self.requests += 1;
+            self.zxid += i64::from(write);
+            let (zxid, xid) = (self.zxid, number as i32 + 1);
+            let session = process.into();
+            self.read(process, Body::Invoke { session, xid, op });
+            self.read(process, Body::Return { xid, zxid, result });
+            let placed = match write {
+                true => self.verifier.place(number, zxid),
+                false => self.verifier.see(number),
+            };
+            assert_eq!(placed, Ok(()), "request {number}");
+        }
+    }
+
+    /// Half of them leave before they are told.
+    #[test]
+    fn nothing_is_kept_of_connections_that_ended() {
+        let terms = Terms {
+            exists_needs_read: false,
+            write_is_touch: true,
+        };
+        let mut proof = Proof {
+            verifier: Verifier::new(&Header::default(), terms),
+            records: 0,
+            requests: 0,
+            zxid: 0,
+        };
+        let path: Path = "/a".into();
+        for round in 0..1000 {
+            let create = Op::Create {
+                path: path.clone(),
+                data: None,
+                acl: Acl::open(),
+                ephemeral: false,
+                lapse: None,
+                sequential: false,
+                stat: false,
+            };
+            proof.ask(2, create, Ok(Answer::Path(path.clone())));
+            let event = EventType::NodeCreated;
+            let told = Body::Notify {
+                zxid: proof.zxid,
+                event,
+                path: path.clone(),
+            };
+            if round % 2 == 1 {
+                proof.read(1, told);
+            }
+            proof.read(1, Body::Session(SessionEvent::Disconnected));
+            let delete = Op::Delete {
+                path: path.clone(),
+                version: -1,
+            };
+            proof.ask(2, delete, Ok(Answer::Done));
+            let exists = Op::Exists {
+                path: path.clone(),
+                watch: true,
+            };
+            proof.ask(1, exists, Err(ErrorCode::NO_NODE));
+            let ears = &proof.verifier.reading.ears;
+            assert!(ears.lines.len() <= 2 && ears.leaving.len() <= 1);
+            assert!(ears.lines.values().all(|line| line.told.is_empty()));
+        }
+        assert_eq!(proof.verifier.finish(), Ok(()));
     }
 }

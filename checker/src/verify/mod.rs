@@ -8,7 +8,7 @@
 //!
 //! It goes along with a judge of one pass: it reads the records as they come, takes each
 //! request's place once the judge has found it, in the order of places, and keeps a tree, what
-//! waits for its place, and a few running maxima for each rule.
+//! waits for its place, what is registered and on its way, and a few running maxima for each rule.
 //!
 //! | rule | says |
 //! |---|---|
@@ -24,7 +24,7 @@
 //! | L | no container or TTL node goes by itself before it may |
 //! | N1 | a notification comes before any answer as new as its cause |
 //! | N2 | one registration gives one notification |
-//! | N3 | a notification has a live registration, and the first cause since is the one told |
+//! | N3 | a notification has a cause that fired a live registration; they come in the order of causes |
 //!
 //! In an open world anybody may write anything: the rules that need no tree are checked, and F
 //! instead of W3 and R1: what changed unseen, a free write can have changed. Notifications,
@@ -37,8 +37,10 @@
 //! | `bounds` | the running maxima of W1, W2 and R2 to R4 |
 //! | `tree`, `znode`, `rights` | what each request does (W3, R1) |
 //! | `free` | free writes, where others wrote too (F) |
-//! | `heard`, `posts`, `causes` | what clients heard besides answers, by watches that fire once and that stay, and what caused it (N1 to N3) |
-//! | `told` | which record answers which, in a history in memory |
+//! | `heard` | what clients heard besides answers, along the order (N1 to N3) |
+//! | `line` | one connection: what it was told, and what it was to be told |
+//! | `waits` | the watches that are registered now |
+//! | `murk` | where another order is as good, of a history in memory |
 //! | `waiting` | requests that have no place yet |
 //! | `texts` | paths and names as numbers, so that no other thread's are touched |
 //!
@@ -48,11 +50,11 @@ mod asked;
 mod bounds;
 mod free;
 mod heard;
+mod line;
 mod lives;
 mod murk;
 mod rights;
 mod texts;
-mod told;
 mod tree;
 mod waiting;
 mod waits;
@@ -62,12 +64,14 @@ use crate::certificate::{Certificate, Effect};
 use crate::history::{Body, Header, History, Path, Record, Start};
 use asked::{Asked, Kind, Reading, Reply};
 use bounds::Clock;
-use heard::{Cause, Ears};
+use heard::Ears;
+use line::Cause;
 use lives::Life;
 use murk::Murk;
+use rights::Caller;
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
-use tree::{Caller, Tree};
+use tree::Tree;
 
 /// Requests of unknown fate that may gather before those that cannot have a place any more are
 /// looked for.
@@ -120,7 +124,7 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
 /// The first rule that it does not prove.
 pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Result<(), Refusal> {
     let (mut verifier, numbers) = Verifier::of_all(history, terms, false)?;
-    verifier.reading.ears.murk = Murk::of(history, &told::requests(history), &certificate.order);
+    verifier.reading.ears.murk = Murk::of(history, &verifier.reading, &certificate.order);
     let number = |record: usize| match numbers.get(&record) {
         Some(number) => Ok(*number),
         None => refuse("form", record, "it asks nothing and has a place"),
@@ -161,20 +165,24 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
 /// # Errors
 /// The first rule that it does not prove; `F` where no free write explains an answer.
 pub fn verify_open(history: &History, terms: Terms) -> Result<(), Refusal> {
-    let (mut verifier, numbers) = Verifier::of_all(history, terms, true)?;
-    let requests = told::requests(history);
-    let mut reads = told::reads(&requests).into_iter().peekable();
-    for step in told::order(&requests) {
-        while let Some((_, read)) = reads.next_if(|&(zxid, _)| zxid < step.zxid) {
-            verifier.see(numbers[&read])?;
-        }
-        if let Effect::Request(record) = step.effect {
-            verifier.place(numbers[&record], step.zxid)?;
+    let (mut verifier, _) = Verifier::of_all(history, terms, true)?;
+    let waiting = verifier.reading.waiting.iter();
+    let named = waiting.filter_map(|asked| {
+        let ((_, zxid, _), read) = (asked.answer()?, !asked.kind.is_transaction());
+        (!read || zxid > 0).then_some(((zxid, read, asked.number), asked))
+    });
+    let mut named: Vec<_> = named.collect();
+    named.sort_unstable_by_key(|(place, _)| *place);
+    let (places, answered): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+    let free = free::check(&answered);
+    for (zxid, read, number) in places {
+        match read {
+            true => verifier.see(number)?,
+            false => verifier.place(number, zxid)?,
         }
     }
-    reads.try_for_each(|(_, read)| verifier.see(numbers[&read]))?;
     verifier.prefix.clock.finish()?;
-    free::check(&requests)
+    free
 }
 
 /// A proof under way. `R` is a record, shared or borrowed.

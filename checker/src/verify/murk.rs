@@ -7,12 +7,13 @@
 //!
 //! Answers to: `consistency.md` 3.2, unanswered transactions; P10 to P12.
 
+use super::asked::{Asked, Kind, Reading};
 use super::rights::{READ, Rights};
-use super::told::Request;
 use super::waits::above;
 use crate::certificate::{Effect, Step};
-use crate::history::{Acl, Answer, Body, ErrorCode, History, Op, SessionEvent, Start};
+use crate::history::{Acl, Answer, Body, ErrorCode, History, Op, Record, SessionEvent, Start};
 use rustc_hash::FxHashSet;
+use std::borrow::Borrow;
 
 /// Digits that a server puts behind a sequential name.
 const SUFFIX: usize = 10;
@@ -28,26 +29,30 @@ pub struct Murk {
 }
 
 impl Murk {
-    /// Of a history and an order that was found for it.
-    pub fn of(history: &History, requests: &[Request<'_>], order: &[Step]) -> Self {
+    /// Of a history that was read, and an order that was found for it.
+    pub fn of<R: Borrow<Record>>(history: &History, read: &Reading<R>, order: &[Step]) -> Self {
         let mut murk = Murk::default();
+        let session = |asked: &Asked<R>| read.lives.all[asked.life].session;
         murk.ended.insert(0);
-        for step in order {
-            if let Effect::End(session) = step.effect {
-                murk.ended.insert(session);
-            }
-        }
-        for record in &history.records {
-            if let Body::Session(
-                SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
-            ) = record.body
-            {
-                murk.ended.insert(session);
-            }
-        }
-        let lost = requests.iter().filter(|asked| asked.answer.is_none());
-        let closes = lost.filter(|asked| matches!(asked.op, Op::Close));
-        murk.ended.extend(closes.map(|asked| asked.session));
+        murk.ended
+            .extend(order.iter().filter_map(|step| match step.effect {
+                Effect::End(session) => Some(session),
+                Effect::Request(_) | Effect::Lapse(_) => None,
+            }));
+        murk.ended.extend(
+            history
+                .records
+                .iter()
+                .filter_map(|record| match record.body {
+                    Body::Session(
+                        SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
+                    ) => Some(session),
+                    _ => None,
+                }),
+        );
+        let lost = read.waiting.iter().filter(|asked| asked.answer().is_none());
+        let closes = lost.filter(|asked| asked.kind == Kind::Close);
+        murk.ended.extend(closes.map(session));
         if let Start::Nodes { nodes, .. } = &history.header.start {
             for node in nodes {
                 let owner = node.stat.ephemeral_owner;
@@ -57,12 +62,9 @@ impl Murk {
                 murk.close(&node.path, &node.acl);
             }
         }
-        for asked in requests {
-            murk.asked(
-                asked.session,
-                asked.op,
-                asked.answer.map(|(_, result)| result),
-            );
+        for asked in read.waiting.iter() {
+            let answer = asked.answer().map(|(_, _, result)| result);
+            murk.asked(session(asked), asked.op(), answer);
         }
         murk
     }

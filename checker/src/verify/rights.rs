@@ -3,7 +3,7 @@
 //!
 //! Answers to: `protocol.md` 13; `consistency.md` P20.
 
-use crate::history::{Acl, Identity};
+use crate::history::{Acl, ErrorCode, Identity};
 use std::collections::BTreeSet;
 
 /// The permission READ.
@@ -26,6 +26,35 @@ pub struct Who {
     pub perhaps: BTreeSet<Identity>,
     /// Entries of scheme `ip` say nothing.
     pub address_unknown: bool,
+}
+
+/// One request: by whom, in which session, as which transaction.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// Session id.
+    pub session: i64,
+    /// Identities.
+    pub who: &'a Who,
+    /// The transaction, or the last that a read saw. 0 if that is not known: then not all was
+    /// recorded, and a Stat of zeros says nothing.
+    pub zxid: i64,
+    /// What is assumed where it is not known whether the caller may.
+    pub doubt: bool,
+    /// It cannot have happened before.
+    pub begun: u64,
+}
+
+impl Caller<'_> {
+    /// Whether the caller has any of the permissions.
+    ///
+    /// # Errors
+    /// What the server must answer if not.
+    pub fn may(&self, rights: &Rights, permissions: i32) -> Result<(), ErrorCode> {
+        match allows(rights, permissions, self.who).unwrap_or(self.doubt) {
+            true => Ok(()),
+            false => Err(ErrorCode::NO_AUTH),
+        }
+    }
 }
 
 /// The rights on a node.
@@ -83,7 +112,7 @@ pub fn granted(acl: &[Acl], who: &Who) -> Rights {
 }
 
 /// Whether `who` has any of the permissions; None if that is not known.
-pub fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
+fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
     if rights.anybody_may(permissions) {
         return Some(true);
     }

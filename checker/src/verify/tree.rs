@@ -6,7 +6,7 @@
 //!
 //! Answers to: `protocol.md` 9, 10 and 13; `consistency.md` 3.0.
 
-use super::rights::{ADMIN, CREATE, DELETE, READ, Rights, WRITE, Who, allows, granted, shown_as};
+use super::rights::{ADMIN, CREATE, Caller, DELETE, READ, Rights, WRITE, granted, shown_as};
 use super::texts::Texts;
 use super::znode::{Learnt, Znode};
 use crate::history::{
@@ -20,31 +20,6 @@ const TEXTS_SLACK: usize = 1 << 16;
 
 /// A path, by its number.
 type At = u32;
-
-/// One request: by whom, in which session, as which transaction.
-#[derive(Clone, Copy)]
-pub struct Caller<'a> {
-    /// Session id.
-    pub session: i64,
-    /// Identities.
-    pub who: &'a Who,
-    /// The transaction, or the last that a read saw. 0 if that is not known: then not all was
-    /// recorded, and a Stat of zeros says nothing.
-    pub zxid: i64,
-    /// What is assumed where it is not known whether the caller may.
-    pub doubt: bool,
-    /// It cannot have happened before.
-    pub begun: u64,
-}
-
-impl Caller<'_> {
-    fn may(&self, node: &Znode, permissions: i32) -> Result<(), ErrorCode> {
-        match allows(&node.rights, permissions, self.who).unwrap_or(self.doubt) {
-            true => Ok(()),
-            false => Err(ErrorCode::NO_AUTH),
-        }
-    }
-}
 
 /// What is at a path, or could be.
 #[derive(Default)]
@@ -121,23 +96,20 @@ impl Tree {
                 cversion: -num_children,
                 ..Stat::default()
             };
-            let opaque = path == "/zookeeper/config";
-            let acl = match opaque {
-                true => vec![Acl::new(READ, "world", "anyone")],
-                false => Vec::new(),
+            let given = StartNode {
+                path: path.into(),
+                data: Some("".into()),
+                stat,
+                acl: Vec::new(),
+                lapse: None,
             };
-            let node = Znode {
-                ctime: Learnt(None),
-                mtime: Learnt(None),
-                opaque,
-                ..tree.given(&StartNode {
-                    path: path.into(),
-                    data: Some("".into()),
-                    stat,
-                    acl,
-                    lapse: None,
-                })
-            };
+            let mut node = tree.given(&given);
+            (node.ctime, node.mtime) = (Learnt(None), Learnt(None));
+            node.opaque = path == "/zookeeper/config";
+            if node.opaque {
+                let acl = vec![Acl::new(READ, "world", "anyone")];
+                node.rights = Rights::of(acl, false).into();
+            }
             let at = tree.at(path);
             tree.put(at, Some(node));
         }
@@ -312,7 +284,7 @@ impl Tree {
             Op::Create { .. } => return self.create(op, at, by),
             Op::Delete { version, .. } => {
                 let (above, _) = self.up(at).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-                by.may(self.get(above)?, DELETE)?;
+                by.may(&self.get(above)?.rights, DELETE)?;
                 let node = self.get(at)?;
                 expect(*version, node.version)?;
                 match node.children {
@@ -322,7 +294,7 @@ impl Tree {
             }
             Op::Set { data, version, .. } => {
                 self.change(at, |node| {
-                    by.may(node, WRITE)?;
+                    by.may(&node.rights, WRITE)?;
                     expect(*version, node.version)?;
                     node.version = node.version.wrapping_add(1);
                     (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
@@ -333,7 +305,7 @@ impl Tree {
                 self.fire(at, EventType::NodeDataChanged);
             }
             Op::SetAcl { acl, version, .. } => self.change(at, |node| {
-                by.may(node, ADMIN)?;
+                by.may(&node.rights, ADMIN)?;
                 expect(*version, node.aversion)?;
                 node.aversion = node.aversion.wrapping_add(1);
                 node.rights = granted(acl, by.who).into();
@@ -341,15 +313,15 @@ impl Tree {
             })?,
             Op::Check { version, .. } => {
                 let node = self.get(at)?;
-                by.may(node, READ)?;
+                by.may(&node.rights, READ)?;
                 expect(*version, node.version)?;
             }
             // Where both answers are right, the one that was given is.
             Op::Exists { .. } if !self.exists_needs_read && by.doubt => drop(self.get(at)?),
             Op::Exists { .. } | Op::Get { .. } | Op::Children { .. } => {
-                by.may(self.get(at)?, READ)?;
+                by.may(&self.get(at)?.rights, READ)?;
             }
-            Op::GetAcl { .. } => by.may(self.get(at)?, READ | ADMIN)?,
+            Op::GetAcl { .. } => by.may(&self.get(at)?.rights, READ | ADMIN)?,
             Op::Close => self.end(by.session, by.zxid),
             Op::Sync { .. } | Op::AddWatch { .. } | Op::RemoveWatches { .. } => {}
             // A multi in a multi is no request; one on its own comes part by part.
@@ -375,7 +347,7 @@ impl Tree {
             return Err(ErrorCode::NODE_EXISTS);
         }
         let parent = self.get(above)?;
-        by.may(parent, CREATE)?;
+        by.may(&parent.rights, CREATE)?;
         let for_ephemerals = parent.owner != 0;
         let at = match sequential {
             true => {

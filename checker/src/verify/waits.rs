@@ -35,6 +35,26 @@ impl Hears {
     }
 }
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Asks {
+    /// A watch that fires once.
+    Once(Hears),
+    /// Watches that stay.
+    Stays(WatchMode),
+}
+
+/// True if removeWatches takes away what hears that, and stays or does not.
+pub fn takes(kind: WatchKind, hears: Hears, stays: bool) -> bool {
+    match kind {
+        WatchKind::Any => true,
+        WatchKind::Data => hears != Hears::List,
+        WatchKind::Children => hears == Hears::List,
+        WatchKind::Persistent => stays && hears != Hears::Below,
+        WatchKind::Recursive => hears == Hears::Below,
+    }
+}
+
 /// A registration.
 #[derive(Debug, Clone, Copy)]
 pub struct Wait {
@@ -89,38 +109,33 @@ impl Waits {
         self.at.is_empty()
     }
 
-    /// A watch that fires once. One that is there already remains.
-    pub fn once(&mut self, path: &str, wait: Wait) {
-        let list = wait.hears == Hears::List;
-        self.change(wait.line, path, |known| {
-            known.loose |= known.stays && (known.hears == Hears::List) == list;
-            true
-        });
-        let here = self.at.entry(path.into()).or_default();
-        let same =
-            |known: &Wait| !known.stays && (known.line, known.hears) == (wait.line, wait.hears);
-        if !here.iter().any(same) {
-            here.push(wait);
-        }
-    }
-
-    /// A watch that stays, of which `wait` tells all but what it hears.
-    pub fn stay(&mut self, path: &str, mode: WatchMode, wait: Wait) {
-        let (made, met): (&[Hears], _) = match mode {
-            WatchMode::Persistent => (&[Hears::Node, Hears::List], Hears::Below),
-            WatchMode::Recursive => (&[Hears::Below], Hears::List),
+    /// A watch is registered, of which `wait` tells all but what it hears and whether it stays. One
+    /// that is there already remains, but for a loose one that is here again.
+    pub fn add(&mut self, path: &str, asks: Asks, wait: Wait) {
+        let (made, met, stays): (&[Hears], &[Hears], bool) = match asks {
+            Asks::Once(Hears::List) => (&[Hears::List], &[Hears::List], false),
+            Asks::Once(_) => (&[Hears::Node], &[Hears::Node, Hears::Below], false),
+            Asks::Stays(WatchMode::Persistent) => {
+                (&[Hears::Node, Hears::List], &[Hears::Below], true)
+            }
+            Asks::Stays(WatchMode::Recursive) => (&[Hears::Below], &[Hears::List], true),
         };
         self.change(wait.line, path, |known| {
-            known.loose |= known.hears == met;
-            !(known.stays && made.contains(&known.hears) && known.loose && !wait.loose)
+            known.loose |= met.contains(&known.hears) && (stays || known.stays);
+            let same = stays && known.stays && made.contains(&known.hears);
+            !(same && known.loose && !wait.loose)
         });
         let here = self.at.entry(path.into()).or_default();
         for &hears in made {
-            let same =
-                |known: &Wait| known.stays && (known.line, known.hears) == (wait.line, hears);
-            if !here.iter().any(same) {
+            let wait = Wait {
+                hears,
+                stays,
+                ..wait
+            };
+            let of = |wait: &Wait| (wait.line, wait.hears, wait.stays);
+            if !here.iter().any(|known| of(known) == of(&wait)) {
                 self.below += usize::from(hears == Hears::Below);
-                here.push(Wait { hears, ..wait });
+                here.push(wait);
             }
         }
     }
@@ -128,15 +143,10 @@ impl Waits {
     /// removeWatches was answered. Before 3.9 some kinds took away what stays, too.
     pub fn remove(&mut self, line: LineId, path: &str, kind: WatchKind) {
         self.change(line, path, |known| {
-            let (hit, sure) = match kind {
-                WatchKind::Any => (true, true),
-                WatchKind::Data => (known.hears != Hears::List, !known.stays),
-                WatchKind::Children => (known.hears == Hears::List, !known.stays),
-                WatchKind::Persistent => (known.stays && known.hears != Hears::Below, true),
-                WatchKind::Recursive => (known.hears == Hears::Below, true),
-            };
+            let hit = takes(kind, known.hears, known.stays);
+            let perhaps = known.stays && matches!(kind, WatchKind::Data | WatchKind::Children);
             known.loose |= hit;
-            !(hit && sure)
+            !hit || perhaps
         });
     }
 

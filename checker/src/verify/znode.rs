@@ -5,8 +5,7 @@
 //!
 //! Answers to: `protocol.md` 9.3, 9.4 and 9.5.
 
-use super::rights::Rights;
-use super::tree::Caller;
+use super::rights::{Caller, Rights};
 use crate::history::{Header, Lapse, Stat, Value};
 use std::rc::Rc;
 
