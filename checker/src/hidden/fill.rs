@@ -12,6 +12,7 @@
 //!
 //! Answers to: `consistency.md` 3.3 ("reads without zxid, write order known") and 6.
 
+use super::again::Again;
 use super::puzzle::{Place, Puzzle};
 use super::search::{Deed, Sights};
 use crate::history::{Answer, Body, History, SessionEvent, Stat, Txn, TxnKind};
@@ -53,6 +54,12 @@ pub struct Fill<'p, 'c, 'h> {
     /// What each transaction's zxid was said to be; of what nobody was told, the one before's.
     hints: Vec<i64>,
     sorted: Vec<i64>,
+    /// Some answer names a zxid, so that those of events mean something.
+    names_zxids: bool,
+    again: Again,
+    /// How much of the order had been called by when, and which is whose: no read sees more.
+    begun: Vec<u64>,
+    own: FxHashMap<RequestIndex, usize>,
     /// Before the first number.
     base: i64,
     filled: History,
@@ -72,11 +79,16 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
     ) -> Option<History> {
         let epoch = (puzzle.case.start_zxid >> 32) + 1;
         let hints = hints(puzzle, deeds);
+        let (begun, own) = begun(puzzle, deeds);
         let mut sorted = hints.clone();
         sorted.sort_unstable();
         let mut fill = Fill {
             hints,
             sorted,
+            names_zxids: puzzle.case.requests.iter().any(|request| request.zxid > 0),
+            again: Again::of(puzzle.case, tree),
+            begun,
+            own,
             puzzle,
             deeds,
             sights,
@@ -100,6 +112,11 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
             0 => self.puzzle.case.start_zxid,
             count => self.base + count as i64,
         }
+    }
+
+    /// After how many transactions a number of this order stands.
+    fn count_of(&self, zxid: i64) -> usize {
+        usize::try_from(zxid - self.base).unwrap_or(0)
     }
 
     /// How many transactions a zxid as told covers.
@@ -133,6 +150,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
                     Deed::See(_) | Deed::Pass(_) => return false,
                 }
             }
+            self.again.note(tree, count);
             for line in 0..places.len() {
                 while let Some(number) = puzzle.next(line, &places) {
                     let request = &puzzle.case.requests[number as usize];
@@ -176,40 +194,16 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
             return wishes;
         }
         let case = self.puzzle.case;
-        // How much of the order had been called by when: no read sees more.
-        let mut begun: Vec<u64> = Vec::new();
-        let mut own: FxHashMap<RequestIndex, usize> = FxHashMap::default();
-        let mut places: Vec<Place> = vec![0; self.puzzle.lines.len()];
-        for (index, &deed) in self.deeds.iter().enumerate() {
-            let call = match deed {
-                Deed::Lost(number) => self.puzzle.lost[number].call,
-                Deed::End(number) => self.puzzle.ends[number].begin,
-                Deed::See(_) | Deed::Pass(_) => 0,
-                Deed::Next(line) => {
-                    let asked = &self.puzzle.lines[line].asked;
-                    while let Some(&number) = asked.get(places[line]) {
-                        places[line] += 1;
-                        if case.requests[number as usize].role == Role::Transaction {
-                            own.insert(number, index);
-                            break;
-                        }
-                    }
-                    let last = asked[places[line] - 1];
-                    case.requests[last as usize].call
-                }
-            };
-            begun.push(call.max(begun.last().copied().unwrap_or(0)));
-        }
         for line in &self.puzzle.lines {
             let mut limit = self.deeds.len();
             for &number in line.asked.iter().rev() {
                 let request = &case.requests[number as usize];
-                if let Some(&index) = own.get(&number) {
+                if let Some(&index) = self.own.get(&number) {
                     limit = limit.min(index);
                     continue;
                 }
                 let ret = request.ret.saturating_add(self.puzzle.blur);
-                limit = limit.min(begun.partition_point(|&call| call <= ret));
+                limit = limit.min(self.begun.partition_point(|&call| call <= ret));
                 let wish = self.covered(request.zxid);
                 if request.zxid > 0 && wish <= limit {
                     wishes.insert(number, wish);
@@ -306,7 +300,7 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
             let fresh = match &case.history.records[index].body {
                 Body::Session(event) => {
                     let session = case.session_of.get(&(index as u32)).copied();
-                    self.number_of(event, session, &seen)
+                    self.number_of(index as u32, event, session, &seen)
                 }
                 _ => 0,
             };
@@ -341,19 +335,34 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
     /// The number that a session event names, if it names any.
     fn number_of(
         &self,
+        index: u32,
         event: &SessionEvent,
         session: Option<SessionIndex>,
         seen: &FxHashMap<SessionIndex, i64>,
     ) -> i64 {
         let shown = |session: SessionIndex| seen.get(&session).copied().unwrap_or(0);
-        let mapped = |told: i64| self.zxid(self.covered(told));
+        let mapped = |told: i64| match self.names_zxids {
+            true => self.zxid(self.covered(told)),
+            false => 0,
+        };
+        let seen = session.map_or(0, shown);
         match event {
             SessionEvent::Connecting {
                 session,
                 last_zxid_seen,
             } => mapped(*last_zxid_seen).max(shown(self.puzzle.case.index_of_session(*session))),
-            SessionEvent::SetWatches { relative_zxid, .. } => mapped(*relative_zxid),
-            SessionEvent::SetWatchesDone { zxid } => mapped(*zxid).max(session.map_or(0, shown)),
+            SessionEvent::SetWatches { relative_zxid, .. } if self.names_zxids => {
+                mapped(*relative_zxid)
+            }
+            SessionEvent::SetWatches { .. } => seen,
+            SessionEvent::SetWatchesDone { zxid } if self.names_zxids => mapped(*zxid).max(seen),
+            SessionEvent::SetWatchesDone { .. } => {
+                let done = self.filled.records[index as usize].time;
+                let time = done.saturating_add(self.puzzle.blur);
+                let most = self.begun.partition_point(|&call| call <= time);
+                let count = self.again.place(index, seen, (self.count_of(seen), most));
+                self.zxid(count)
+            }
             SessionEvent::Connected { .. }
             | SessionEvent::Disconnected
             | SessionEvent::Expired { .. }
@@ -411,6 +420,36 @@ fn hints(puzzle: &Puzzle<'_, '_>, deeds: &[Deed]) -> Vec<i64> {
         hints.push(if hint == i64::MAX { before } else { hint });
     }
     hints
+}
+
+/// The latest call among the first transactions of an order, and where those that were answered
+/// stand in it.
+fn begun(puzzle: &Puzzle<'_, '_>, deeds: &[Deed]) -> (Vec<u64>, FxHashMap<RequestIndex, usize>) {
+    let requests = &puzzle.case.requests;
+    let mut begun: Vec<u64> = Vec::with_capacity(deeds.len());
+    let mut own: FxHashMap<RequestIndex, usize> = FxHashMap::default();
+    let mut places: Vec<Place> = vec![0; puzzle.lines.len()];
+    for (index, &deed) in deeds.iter().enumerate() {
+        let call = match deed {
+            Deed::Lost(number) => puzzle.lost[number].call,
+            Deed::End(number) => puzzle.ends[number].begin,
+            Deed::See(_) | Deed::Pass(_) => 0,
+            Deed::Next(line) => {
+                let asked = &puzzle.lines[line].asked;
+                while let Some(&number) = asked.get(places[line]) {
+                    places[line] += 1;
+                    if requests[number as usize].role == Role::Transaction {
+                        own.insert(number, index);
+                        break;
+                    }
+                }
+                let last = asked[places[line] - 1];
+                requests[last as usize].call
+            }
+        };
+        begun.push(call.max(begun.last().copied().unwrap_or(0)));
+    }
+    (begun, own)
 }
 
 /// True if a transaction was answered to have taken effect.

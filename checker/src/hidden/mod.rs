@@ -24,7 +24,7 @@
 //! | recall | `recall` | where the zxids of all but what convicts put what nobody was told of: what to try first |
 //! | search | `search` | transactions in order of time, reads as early as they fit (L3) |
 //! | listen | `watching` | the same along notifications, where an order was refused for their sake |
-//! | prove | `fill` | an order as a history with honest zxids, for the ordinary judges |
+//! | prove | `fill`, `again` | an order as a history with honest zxids, for the ordinary judges |
 //!
 //! What always holds: nothing is guessed. `valid` and class B were proved by judges who know
 //! nothing of this module; `invalid` and class A looked at every order; all else says which
@@ -32,6 +32,7 @@
 //!
 //! Answers to: `consistency.md` 3.2 ("Rejecting"), 3.3 and 6.
 
+mod again;
 mod class;
 mod fill;
 mod graph;

@@ -231,7 +231,7 @@ pub(crate) fn judge_metered(history: &History, options: &Options, meter: &mut Me
 
 /// As [`judge`], but acquits only what a second opinion confirms (see [`crate::verify`]). The
 /// thorough judge of an open world has no certificate but the zxids; of its verdict less is
-/// confirmed.
+/// confirmed. Who judges without zxids has had the order verified.
 pub fn judge_verified(history: &History, options: &Options) -> Verdict {
     if let Ok((summary, opinion)) = stream::acquit_verified(history, options) {
         return confirmed(summary, opinion);
@@ -241,7 +241,9 @@ pub fn judge_verified(history: &History, options: &Options) -> Verdict {
         (Verdict::Valid(summary), Some(certificate)) => {
             confirmed(summary, verify(history, &certificate, terms))
         }
-        (Verdict::Valid(summary), None) => confirmed(summary, verify_open(history, terms)),
+        (Verdict::Valid(summary), None) if options.open_world(history) => {
+            confirmed(summary, verify_open(history, terms))
+        }
         (verdict, _) => verdict,
     }
 }
