@@ -1,14 +1,13 @@
 //! Where others write too: what no stranger can excuse is convicted, everything else goes.
 
 mod dice;
+mod talk;
 mod toy;
 
-use gamekeeper_checker::history::{
-    Acl, Answer, Body, ErrorCode, EventType, Header, History, Op, Record, SessionEvent, Stat,
-    Value, World,
-};
+use gamekeeper_checker::history::{Acl, Answer, Body, ErrorCode, History, Op, Stat, Value, World};
 use gamekeeper_checker::{Options, Property, Verdict, judge, judge_verified};
 use std::collections::BTreeSet;
+use talk::{Talk, beside, seen, session, stat};
 use toy::{Shape, valid_history};
 
 /// A valid life of which only some clients were recorded, from some moment on.
@@ -43,123 +42,6 @@ fn what_some_of_the_clients_saw_is_valid_where_others_write_too() {
         }
     }
     assert!(requests > 10_000, "{requests} requests are no test");
-}
-
-/// One client that asks one thing after another.
-struct Talk(History);
-
-impl Talk {
-    fn new() -> Talk {
-        let mut history = History::new(Header {
-            world: World::Open,
-            ..Header::default()
-        });
-        history.push(1, 1, session(9));
-        Talk(history)
-    }
-
-    fn ask(mut self, op: Op, zxid: i64, result: Result<Answer, ErrorCode>) -> Talk {
-        let xid = self.0.records.len() as i32;
-        let time = 10 * xid as u64;
-        let session = 9;
-        let records = [
-            (time, Body::Invoke { session, xid, op }),
-            (time + 5, Body::Return { xid, zxid, result }),
-        ];
-        for (time, body) in records {
-            self.0.push(1, time, body);
-        }
-        self
-    }
-
-    fn get(self, zxid: i64, data: &str, stat: Stat) -> Talk {
-        let op = Op::Get {
-            path: "/p/a".into(),
-            watch: false,
-        };
-        let data = Some(Value::from(data));
-        self.ask(op, zxid, Ok(Answer::Data { data, stat }))
-    }
-
-    fn gone(self, zxid: i64) -> Talk {
-        let op = Op::Exists {
-            path: "/p/a".into(),
-            watch: false,
-        };
-        self.ask(op, zxid, Err(ErrorCode::NO_NODE))
-    }
-
-    fn set(self, version: i32, data: &str, zxid: i64, stat: Stat) -> Talk {
-        let op = Op::Set {
-            path: "/p/a".into(),
-            data: Some(Value::from(data)),
-            version,
-        };
-        self.ask(op, zxid, Ok(Answer::Stat(stat)))
-    }
-
-    fn create(self, path: &str, zxid: i64) -> Talk {
-        let op = Op::Create {
-            path: path.into(),
-            data: Some(Value::from("x")),
-            acl: Acl::open(),
-            ephemeral: false,
-            lapse: None,
-            sequential: false,
-            stat: false,
-        };
-        self.ask(op, zxid, Ok(Answer::Path(path.into())))
-    }
-
-    fn names(self, zxid: i64, names: &[&str]) -> Talk {
-        let op = Op::Children {
-            path: "/p".into(),
-            watch: false,
-            stat: false,
-        };
-        let names = names.iter().map(|&name| name.into()).collect();
-        self.ask(op, zxid, Ok(Answer::Names(names)))
-    }
-
-    fn valid(self) -> Talk {
-        match judge(&self.0, &Options::default()) {
-            Verdict::Valid(_) => self,
-            other => panic!("{other}"),
-        }
-    }
-
-    fn breaks(self, property: Property) {
-        match judge(&self.0, &Options::default()) {
-            Verdict::Invalid(violation) => assert_eq!(violation.property, property, "{violation}"),
-            other => panic!("{other}"),
-        }
-    }
-}
-
-fn session(id: i64) -> Body {
-    Body::Session(SessionEvent::Connected {
-        session: id,
-        timeout_ms: 4000,
-        reattached: false,
-        address: Some("10.0.0.1".into()),
-    })
-}
-
-/// `/p/a`, made at 10, last set at `mzxid` as the `version`th, one byte of data.
-fn stat(mzxid: i64, version: i32) -> Stat {
-    Stat {
-        czxid: 10,
-        mzxid,
-        pzxid: 10,
-        version,
-        mtime: mzxid,
-        data_length: 1,
-        ..Stat::default()
-    }
-}
-
-fn seen() -> Talk {
-    Talk::new().get(20, "x", stat(12, 2))
 }
 
 #[test]
@@ -291,119 +173,6 @@ fn p18_one_zxid_is_one_state() {
 fn p19_two_requests_are_not_one_transaction() {
     let talk = beside(Talk::new().create("/p/a", 25), "/p/b", 25);
     talk.breaks(Property::ZxidSanity);
-}
-
-fn watching(talk: Talk, zxid: i64, stat: Stat) -> Talk {
-    let op = Op::Get {
-        path: "/p/a".into(),
-        watch: true,
-    };
-    let data = Some(Value::from("x"));
-    talk.ask(op, zxid, Ok(Answer::Data { data, stat }))
-}
-
-/// What the client is told of `/p/a`.
-fn told(mut talk: Talk, zxid: i64, event: EventType) -> Talk {
-    let time = 10 * talk.0.records.len() as u64;
-    let path = "/p/a".into();
-    talk.0.push(1, time, Body::Notify { zxid, event, path });
-    talk
-}
-
-#[test]
-fn p10_a_watch_has_fired_by_the_first_change_that_is_proved() {
-    let changed = EventType::NodeDataChanged;
-    let watch = || watching(Talk::new(), 20, stat(12, 2));
-    // A stranger's set, which a Stat shows.
-    watch()
-        .get(30, "y", stat(25, 3))
-        .breaks(Property::WatchBeforeData);
-    told(watch(), 25, changed).get(30, "y", stat(25, 3)).valid();
-    // Not every change leaves a trace: the first is told, the last is seen.
-    told(watch(), 22, changed).get(30, "y", stat(25, 9)).valid();
-    // One that it proves itself, but only afterwards.
-    told(watch().get(24, "x", stat(12, 2)), 24, changed).breaks(Property::WatchBeforeData);
-    told(watch(), 19, changed).breaks(Property::WatchBeforeData);
-    // Somebody set the ACL, perhaps before: the client may not be told.
-    let closed = Stat {
-        aversion: 1,
-        ..stat(25, 3)
-    };
-    watch().get(30, "y", closed).valid();
-    // The node is another, and nobody knows who might read it when the first one went.
-    let anew = Stat {
-        czxid: 24,
-        pzxid: 24,
-        ..stat(25, 1)
-    };
-    watch().get(30, "y", anew).valid();
-}
-
-/// Another client, which makes a node.
-fn beside(mut talk: Talk, path: &str, zxid: i64) -> Talk {
-    talk.0.push(2, 5, session(8));
-    for Record { time, body, .. } in Talk::new().create(path, zxid).0.records.split_off(1) {
-        let mut body = body;
-        if let Body::Invoke { session, .. } = &mut body {
-            *session = 8;
-        }
-        talk.0.push(2, time, body);
-    }
-    talk
-}
-
-#[test]
-fn p11_p12_notifications_need_a_registration_of_their_kind() {
-    let changed = EventType::NodeDataChanged;
-    let watch = || watching(Talk::new(), 20, stat(12, 2));
-    told(told(watch(), 22, changed), 23, changed).breaks(Property::WatchOneShot);
-    told(Talk::new(), 22, changed).breaks(Property::WatchNotSpurious);
-    told(watch(), 22, EventType::NodeCreated).breaks(Property::WatchNotSpurious);
-    told(watch(), 22, EventType::NodeChildrenChanged).breaks(Property::WatchNotSpurious);
-    told(watch(), 22, EventType::NodeDeleted).valid();
-    // What was done there is known, and it was something else.
-    told(beside(watch(), "/p/b", 22), 22, changed).breaks(Property::WatchNotSpurious);
-    told(beside(watch(), "/p/b", 21), 22, changed).valid();
-    let missing = || Talk::new().gone(20);
-    told(missing(), 22, EventType::NodeCreated).breaks(Property::WatchNotSpurious);
-}
-
-#[test]
-fn p12_what_was_registered_before_the_recording_is_not_known() {
-    let mut talk = Talk::new();
-    talk.0.records.clear();
-    told(talk, 22, EventType::NodeDataChanged).valid();
-}
-
-#[test]
-fn p12_setwatches_makes_up_for_what_was_asked_for_only() {
-    let again = |asked: &str, between: Option<EventType>| {
-        let mut talk = Talk::new();
-        let sent = SessionEvent::SetWatches {
-            relative_zxid: 20,
-            data: vec![asked.into()],
-            exist: Vec::new(),
-            child: Vec::new(),
-            stays: Vec::new(),
-        };
-        talk.0.push(1, 2, Body::Session(sent));
-        let mut talk = match between {
-            Some(event) => told(talk, -1, event),
-            None => talk,
-        };
-        let done = SessionEvent::SetWatchesDone { zxid: 30 };
-        talk.0.push(1, 25, Body::Session(done));
-        talk
-    };
-    let changed = EventType::NodeDataChanged;
-    again("/p/a", Some(changed)).valid();
-    again("/p/a", Some(EventType::NodeCreated)).breaks(Property::WatchNotSpurious);
-    again("/p/b", Some(changed)).breaks(Property::WatchNotSpurious);
-    // It had changed since, and nobody said so.
-    again("/p/a", None)
-        .get(40, "y", stat(25, 3))
-        .breaks(Property::WatchBeforeData);
-    again("/p/a", None).get(40, "y", stat(35, 3)).valid();
 }
 
 #[test]
