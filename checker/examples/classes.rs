@@ -48,7 +48,7 @@ fn main() -> ExitCode {
                     continue;
                 };
                 if let Some(folder) = &folder {
-                    let name = format!("{line} {seed}").replace(['/', ' '], "_");
+                    let name = format!("{line} {seed}.jsonl").replace(['/', ' '], "_");
                     if let Err(error) = keep(&Path::new(folder).join(name), &broken) {
                         eprintln!("{folder}: {error}");
                         return ExitCode::from(2);
@@ -72,6 +72,6 @@ fn main() -> ExitCode {
 }
 
 fn keep(file: &Path, history: &History) -> std::io::Result<()> {
-    let file = std::fs::File::create(file.with_extension("jsonl"))?;
+    let file = std::fs::File::create(file)?;
     write(std::io::BufWriter::new(file), history)
 }
