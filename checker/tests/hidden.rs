@@ -274,3 +274,76 @@ fn without_configurations_nothing_is_claimed() {
     let verdict = judge_without_zxids(&history, &Options::default(), 0);
     assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
 }
+
+/// Sets of `/a` that many sessions never got an answer to, each of which may have come before
+/// any of many reads; meanwhile `/b` is read to hold what nobody wrote.
+fn crowded(shown: &str) -> History {
+    let (_, start) = small::model::start();
+    let mut history = History::new(Header {
+        start,
+        ..Header::default()
+    });
+    let set = |path: &str, text: &str| Op::Set {
+        path: path.into(),
+        data: Some(text.into()),
+        version: -1,
+    };
+    let get = |path: &str| Op::Get {
+        path: path.into(),
+        watch: false,
+    };
+    let read = |text: &str| {
+        Ok(Answer::Data {
+            data: Some(text.into()),
+            stat: Stat::default(),
+        })
+    };
+    let create = Op::Create {
+        path: "/b".into(),
+        data: Some("0".into()),
+        acl: Acl::open(),
+        ephemeral: false,
+        lapse: None,
+        sequential: false,
+        stat: false,
+    };
+    let mut say = |session: i64, body| {
+        let time = history.records.len() as u64;
+        history.push(session as u32, time, body);
+    };
+    let ask = |session, op| Body::Invoke {
+        session,
+        xid: 1,
+        op,
+    };
+    let tell = |result| Body::Return {
+        xid: 1,
+        zxid: 0,
+        result,
+    };
+    say(1, ask(1, create));
+    say(1, tell(Ok(Answer::Path("/b".into()))));
+    for session in 10..20 {
+        say(session, ask(session, set("/a", &session.to_string())));
+    }
+    say(2, ask(2, set("/b", "1")));
+    for session in 20..24 {
+        say(session, ask(session, get("/a")));
+        say(session, tell(read(&(session - 10).to_string())));
+    }
+    say(3, ask(3, get("/b")));
+    say(3, tell(read(shown)));
+    history
+}
+
+#[test]
+fn what_one_node_contradicts_convicts_before_the_whole_was_searched() {
+    let few = 200;
+    let judged = |shown| judge_without_zxids(&crowded(shown), &Options::default(), few);
+    assert_ne!(judged("1").word(), "invalid", "{}", judged("1"));
+    let Verdict::Invalid(violation) = judged("2") else {
+        panic!("{}", judged("2"));
+    };
+    assert!(violation.reason.contains("about /b"), "{violation}");
+    assert!(!violation.records.is_empty());
+}

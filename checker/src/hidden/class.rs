@@ -16,11 +16,11 @@
 
 use super::part::Part;
 use super::shadow::{Focus, Shadows};
-use super::{BY_THEMSELVES, Finding, Hidden, find_out, inconsistent};
+use super::{BY_THEMSELVES, Finding, Hidden, STUCK_TOLD_MAX, find_out, inconsistent};
 use crate::history::History;
 use crate::verdict::{Class, Property, Summary, Violation};
-use crate::walk::case::{self, Case};
-use crate::walk::{Options, check_without_zxids, may_lapse};
+use crate::walk::case::{self, Case, RequestIndex};
+use crate::walk::{Options, check_without_zxids, may_lapse, times};
 
 /// Configurations that [`classify`] may look at in each of its searches if nobody says
 /// otherwise: a few seconds in all.
@@ -75,8 +75,8 @@ fn class_of(
     let shadows = Shadows::of(&case);
     for focus in shadows.near(&convicting) {
         let mut left = configurations / SHADOW_SHARE;
-        if let Some(reason) = dark(&shadows, &focus, options, &mut left) {
-            return inconsistent(&reason);
+        if let Some(dark) = dark(&shadows, &focus, options, &mut left) {
+            return inconsistent(&dark.reason);
         }
     }
     let times = convicting
@@ -86,7 +86,7 @@ fn class_of(
     let part = Part::tied_to(&mut case, &convicting, until);
     let mut hidden = Hidden::new(&mut case, known, options, configurations / PART_SHARE);
     if let Some(part) = &part
-        && hidden.is_impossible(part)
+        && hidden.is_impossible(part).is_some()
     {
         return inconsistent(&hidden.words_of_search());
     }
@@ -103,8 +103,8 @@ fn class_of(
     }
     let finding = match hidden.recall(&convicting, configurations) {
         Finding::Open(_) => {
-            if let Some(reason) = dark_anywhere(hidden.case, options, configurations) {
-                return inconsistent(&reason);
+            if let Some(dark) = dark_anywhere(hidden.case, options, configurations) {
+                return inconsistent(&dark.reason);
             }
             hidden.allowance.configurations += configurations - configurations / PART_SHARE;
             hidden.decide(&Part::whole())
@@ -118,24 +118,56 @@ fn class_of(
     }
 }
 
-/// Why the shadow on some nodes has no order, and so the history has none; None if that is not
-/// known.
+/// A shadow without an order: so the history has none.
+pub(super) struct Dark {
+    reason: String,
+    /// Records of the history: what no order of the shadow goes on with.
+    records: Vec<u32>,
+}
+
+impl Dark {
+    /// The conviction of a history of which nothing but its answers was looked at.
+    pub(super) fn violation(self, case: &Case<'_>) -> Box<Violation> {
+        let (class, class_reason) = inconsistent("no zxid was looked at");
+        Box::new(Violation {
+            property: Property::LinearizableWrites,
+            class,
+            class_reason,
+            records: times::records(case, &self.records),
+            state_before: String::new(),
+            reason: self.reason,
+        })
+    }
+}
+
+/// The shadow on some nodes, if it is known to have no order.
 fn dark(
     shadows: &Shadows<'_, '_>,
     focus: &Focus<'_>,
     options: &Options,
     configurations: &mut u64,
-) -> Option<String> {
+) -> Option<Dark> {
     let shadow = shadows.cast(focus)?;
-    let mut case = case::cut(&shadow).ok()?;
+    let mut case = case::cut(&shadow.history).ok()?;
     let about = match focus {
         Focus::Node(path) => path.to_string(),
         Focus::Family(path) => format!("{path} and its children"),
     };
-    let Ok(known) = find_out(&mut case) else {
-        return Some(format!(
-            "what was answered about {about} contradicts itself"
-        ));
+    let told = |case: &Case<'_>, requests: &[RequestIndex]| {
+        let requests = requests.iter().take(STUCK_TOLD_MAX);
+        let requests = requests.map(|&number| &case.requests[number as usize]);
+        let records = requests.flat_map(|request| [request.invoke, request.done]);
+        let records = records.filter_map(|index| shadow.records.get(index as usize));
+        records.copied().collect()
+    };
+    let known = match find_out(&mut case) {
+        Ok(known) => known,
+        Err(circle) => {
+            return Some(Dark {
+                reason: format!("what was answered about {about} contradicts itself"),
+                records: told(&case, &circle.requests),
+            });
+        }
     };
     // Whether a node is there may have been told by a list of its parent's children.
     let options = Options {
@@ -145,26 +177,31 @@ fn dark(
     let mut hidden = Hidden::new(&mut case, known, &options, *configurations);
     let impossible = hidden.is_impossible(&Part::whole());
     *configurations = hidden.allowance.configurations;
-    impossible.then(|| {
-        format!(
+    impossible.map(|stuck| Dark {
+        reason: format!(
             "none of the orders that time allows explains what was answered about {about} ({} configurations)",
             hidden.allowance.spent
-        )
+        ),
+        records: told(hidden.case, &stuck),
     })
 }
 
 /// The same of any node at all, since a walk that has many places to choose from convicts what
 /// suffers, not what is wrong.
-fn dark_anywhere(case: &Case<'_>, options: &Options, configurations: u64) -> Option<String> {
+pub(super) fn dark_anywhere(
+    case: &Case<'_>,
+    options: &Options,
+    configurations: u64,
+) -> Option<Dark> {
     let mut left = configurations;
     let shadows = Shadows::of(case);
     let mut foci = shadows.everywhere().into_iter();
     foci.find_map(|focus| {
         let share = left.min(configurations / SHADOW_SHARE);
         let mut of_share = share;
-        let reason = dark(&shadows, &focus, options, &mut of_share);
+        let dark = dark(&shadows, &focus, options, &mut of_share);
         left -= share - of_share;
-        reason
+        dark
     })
 }
 
@@ -220,6 +257,7 @@ mod tests {
             for focus in nodes.iter().cloned().chain(families) {
                 let mut left = CLASS_CONFIGURATIONS / SHADOW_SHARE;
                 let dark = dark(&shadows, &focus, &options, &mut left);
+                let dark = dark.map(|dark| dark.reason);
                 assert_eq!(dark, None, "{}", file.display());
                 looked_at += 1;
             }

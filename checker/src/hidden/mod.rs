@@ -17,7 +17,7 @@
 //! |---|---|---|
 //! | sort | `graph`, `sights` | what must come before what by versions, counters, time and sessions; a circle convicts (L1) |
 //! | class | `class` | in which order all this is tried after a conviction |
-//! | shade | `shadow` | what is said of a few nodes alone, which may be impossible by itself |
+//! | shade | `shadow`, `lens` | what is said of a few nodes alone, which may be impossible by itself |
 //! | cut | `part` | leaves out what cannot have caused the conviction |
 //! | lay out | `puzzle` | what has to be ordered, and what waits for what |
 //! | tell apart | `reach` | which requests can be exchanged |
@@ -36,6 +36,7 @@ mod again;
 mod class;
 mod fill;
 mod graph;
+mod lens;
 mod part;
 mod puzzle;
 mod reach;
@@ -111,8 +112,20 @@ pub fn judge_without_zxids(history: &History, options: &Options, configurations:
         Ok(known) => known,
         Err(circle) => return Verdict::Invalid(violation_of(&case, &circle)),
     };
-    let mut hidden = Hidden::new(&mut case, known, options, configurations);
-    match hidden.decide(&Part::whole()) {
+    let first = configurations.min(CLASS_CONFIGURATIONS);
+    let mut hidden = Hidden::new(&mut case, known, options, first);
+    let mut finding = hidden.decide(&Part::whole());
+    if matches!(finding, Finding::Open(_)) {
+        // What no order explains mostly shows on one node; the whole takes long to tell.
+        if let Some(dark) = class::dark_anywhere(hidden.case, options, first) {
+            return Verdict::Invalid(dark.violation(hidden.case));
+        }
+        if configurations > first {
+            (hidden.allowance.configurations, hidden.spared) = (configurations, configurations);
+            finding = hidden.decide(&Part::whole());
+        }
+    }
+    match finding {
         Finding::Proved(summary) => Verdict::Valid(*summary),
         Finding::Impossible(stuck) => Verdict::Invalid(hidden.violation(&stuck)),
         Finding::Open(reason) => Verdict::Unknown(reason),
@@ -253,8 +266,8 @@ impl<'c, 'h> Hidden<'c, 'h> {
         self.out_of_budget()
     }
 
-    /// True if a part, and so the whole, has no order.
-    fn is_impossible(&mut self, part: &Part) -> bool {
+    /// What could not be gone on with, if a part, and so the whole, has no order.
+    fn is_impossible(&mut self, part: &Part) -> Option<Vec<RequestIndex>> {
         let puzzle = Puzzle::of(
             self.case,
             &self.known,
@@ -262,7 +275,10 @@ impl<'c, 'h> Hidden<'c, 'h> {
             self.options.write_is_touch,
             false,
         );
-        matches!(self.search(&puzzle, false), Outcome::Nowhere(_))
+        match self.search(&puzzle, false) {
+            Outcome::Nowhere(stuck) => Some(stuck),
+            Outcome::Order(..) | Outcome::Unknown => None,
+        }
     }
 
     /// As [`Hidden::is_impossible`], along what sessions were told; what could not be gone on
