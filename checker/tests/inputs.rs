@@ -151,6 +151,28 @@ fn what_is_wrong_is_told_in_few_words_however_long_it_is() {
 }
 
 #[test]
+fn what_holds_no_event_of_a_client_is_not_called_valid() {
+    let of = |process: &str| EVENTS.replace(":process 0", &format!(":process {process}"));
+    refused(
+        &run(&[], &file("named.edn", of(":first"))),
+        &["line 1", ":process"],
+    );
+    assert_eq!(
+        run(&[], &file("texts.edn", of("\"0\""))).status.code(),
+        Some(0)
+    );
+    let nemesis = of(":nemesis") + EVENTS;
+    assert_eq!(
+        run(&[], &file("nemesis.edn", nemesis)).status.code(),
+        Some(0)
+    );
+    let other = file("other.log", "INFO  jepsen.util - nothing yet\n");
+    refused(&run(&[], &other), &["no line tells of an event"]);
+    let empty = file("empty.edn", "[]");
+    assert_eq!(run(&[], &empty).status.code(), Some(0));
+}
+
+#[test]
 fn a_record_that_contradicts_others_is_told_by_its_line() {
     let (header, rest) = OWN.split_once('\n').unwrap();
     let log = r#"{"type":"txn","zxid":3,"session":"0x1","xid":1,"f":"write"}"#;

@@ -27,7 +27,7 @@ pub(super) fn of_edn(bytes: &[u8]) -> Result<Log, FormatError> {
         }
     }
     match reader.next()? {
-        None => Ok(calls.finish()),
+        None => calls.finish(),
         Some(_) => Err(FormatError::new(
             reader.line(),
             "form",
@@ -41,7 +41,7 @@ pub(super) fn of_json(bytes: &[u8]) -> Result<Log, FormatError> {
     let mut calls = Calls::default();
     if let Some((elements, _)) = next_token(bytes, 0).filter(|(_, token)| *token == b'[') {
         array(bytes, elements + 1, &mut calls)?;
-        return Ok(calls.finish());
+        return calls.finish();
     }
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -55,7 +55,7 @@ pub(super) fn of_json(bytes: &[u8]) -> Result<Log, FormatError> {
             .map_err(|error| json_error(&error, number + 1, error.column()))?;
         calls.push(events::of_map(&form_of(value), number + 1)?)?;
     }
-    Ok(calls.finish())
+    calls.finish()
 }
 
 /// The events of an array whose elements begin at `at`, each told by the line it begins on.
@@ -175,14 +175,19 @@ pub(super) fn of_log(bytes: &[u8]) -> Result<Log, FormatError> {
             calls.push(event)?;
         }
     }
-    let log = calls.finish();
+    let log = calls.finish()?;
     match (log.times, log.calls.first()) {
+        (_, None) => {
+            let reason =
+                "no line tells of an event, as in `INFO  jepsen.util - 0 :invoke :read nil`";
+            Err(FormatError::new(1, "first event", reason))
+        }
         // Whether a compare-and-set was refused could not be written down again.
         (Times::Unrecorded, Some(first)) => {
             let reason = "ends what was not asked: a text log needs its invocations";
             Err(FormatError::new(first.line, "type", reason))
         }
-        (Times::Unrecorded | Times::Recorded, _) => Ok(log),
+        (Times::Recorded, Some(_)) => Ok(log),
     }
 }
 

@@ -122,6 +122,8 @@ pub(super) struct Calls {
     invoked: Option<usize>,
     /// The first completion without one.
     stray: Option<Stray>,
+    /// Line of the first event that is of no client.
+    passed_over: Option<usize>,
 }
 
 /// A completion without an invocation.
@@ -137,6 +139,7 @@ impl Calls {
     /// A completion of what was not asked, in a file in which others were.
     pub(super) fn push(&mut self, event: Event) -> Result<(), FormatError> {
         if event.process == Process::Other {
+            self.passed_over.get_or_insert(event.line);
             return Ok(());
         }
         self.events += 1;
@@ -223,7 +226,14 @@ impl Calls {
     }
 
     /// All calls. Those without a process get each a number of their own.
-    pub(super) fn finish(mut self) -> Log {
+    ///
+    /// # Errors
+    /// There are events, but none is of a client: they must be named otherwise than they should.
+    pub(super) fn finish(mut self) -> Result<Log, FormatError> {
+        if let (true, Some(line)) = (self.calls.is_empty(), self.passed_over) {
+            let reason = "is no number here, nor in any other event: there is nothing to judge";
+            return Err(FormatError::new(line, ":process", reason));
+        }
         let named = (0..self.calls.len()).filter(|at| self.unnamed.binary_search(at).is_err());
         let most = named.map(|at| self.calls[at].process).max();
         for (&at, number) in self
@@ -238,10 +248,10 @@ impl Calls {
             None if !self.calls.is_empty() => Times::Unrecorded,
             None | Some(_) => Times::Recorded,
         };
-        Log {
+        Ok(Log {
             calls: self.calls,
             times,
-        }
+        })
     }
 }
 
@@ -286,6 +296,8 @@ pub(super) fn of_map(form: &Form, line: usize) -> Result<Event, FormatError> {
             }
         },
         None | Some(Form::Nil) => Process::Unnamed,
+        // Some write all that they write as texts.
+        Some(Form::Text(text)) => text.parse().map_or(Process::Other, Process::Client),
         Some(_) => Process::Other,
     };
     let kind = form
