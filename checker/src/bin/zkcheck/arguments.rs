@@ -75,7 +75,7 @@ pub enum Verb {
 /// What to judge, and how.
 #[derive(Args, Debug)]
 pub struct CheckArguments {
-    /// Histories as JSON lines or binary; `-` reads standard input.
+    /// Histories: JSON lines, the binary form, or what others wrote; `-` reads standard input.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// One JSON object a file instead of words.
