@@ -143,7 +143,7 @@ fn what_is_wrong_is_told_in_few_words_however_long_it_is() {
     }
     let header = format!("{{\"type\":\"header\",\"version\":1,\"world\":\"{long}\"}}\n");
     let events = format!("{{:process 0 :type :invoke :f :{long} :value nil}}\n");
-    for (name, text) in [("header.jsonl", header), ("events.edn", events)] {
+    for (name, text) in [("header.jsonl", header), ("long.edn", events)] {
         let output = run(&[], &file(name, text));
         refused(&output, &["line 1"]);
         assert!(words(&output).len() < 1000);
