@@ -7,13 +7,13 @@
 //! Answers to: `consistency.md` 3.1.
 
 use super::Refusal;
-use super::heard::{Ears, watches};
+use super::heard::Ears;
 use super::lives::{Lives, Talk};
 use super::refuse;
 use super::rights::Who;
 use super::tree::decided_by_state;
 use super::waiting::Waiting;
-use super::waits::LineId;
+use super::waits::{LineId, watches};
 use crate::history::{
     Answer, Body, ErrorCode, Header, Identity, Op, Record, SessionEvent, SyncPromise,
 };

@@ -6,7 +6,7 @@
 //!
 //! Answers to: `consistency.md` P10 to P12; `protocol.md` 12.2 to 12.7.
 
-use crate::history::{EventType, WatchKind, WatchMode};
+use crate::history::{EventType, Op, Path, WatchKind, WatchMode};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -42,6 +42,25 @@ pub enum Asks {
     Once(Hears),
     /// Watches that stay.
     Stays(WatchMode),
+}
+
+/// What a request registers, if it does.
+pub fn asks(op: &Op) -> Option<(&Path, Asks)> {
+    match op {
+        Op::Get { path, watch: true } | Op::Exists { path, watch: true } => {
+            Some((path, Asks::Once(Hears::Node)))
+        }
+        Op::Children {
+            path, watch: true, ..
+        } => Some((path, Asks::Once(Hears::List))),
+        Op::AddWatch { path, mode } => Some((path, Asks::Stays(*mode))),
+        _ => None,
+    }
+}
+
+/// True if a request registers watches, or takes them away.
+pub fn watches(op: &Op) -> bool {
+    asks(op).is_some() || op.arranges_watches()
 }
 
 /// True if removeWatches takes away what hears that, and stays or does not.
