@@ -81,7 +81,6 @@ impl fmt::Display for Recorded {
 pub async fn run(arguments: RecordArguments) -> Result<Recorded, Trouble> {
     let servers = hosts::resolve(&arguments.hosts).await?;
     let specs = specs(&arguments)?;
-    Book::try_place(&arguments.out)?;
     let rt = TokioRuntime::new();
     let (root, start) = open_folder(&rt, &servers, &arguments).await?;
     let world = if arguments.open {
@@ -194,6 +193,8 @@ async fn open_folder(
         let line = format!("--chroot: {chroot:?} is no absolute path, as in /tests");
         return Err(Trouble::new(line));
     }
+    // Before a folder is made for nothing.
+    Book::try_place(&arguments.out)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let stamp = since.unwrap_or_default().as_millis();
     // Nobody else's, whatever runs at the same time: the history is closed on its account.

@@ -34,6 +34,8 @@ fn wrong_usage_is_code_two_and_one_line() {
     record(&["--seconds", "-1"], "-1");
     record(&["--chroot", "here"], "absolute");
     record(&["--service", "etcd"], "etcd");
+    // Told before anybody waits for servers.
+    record(&[], "/nowhere/h: ");
 }
 
 #[test]
