@@ -4,12 +4,18 @@
 //! registered on its path (servers before 3.9 keep one), or where its removal, or its own
 //! registration, is not certain. A loose one explains what is told and demands nothing.
 //!
+//! Those of connections that are gone are forgotten together, once they may be as many as all
+//! others: whoever leaves is not looked for among all that wait.
+//!
 //! Answers to: `consistency.md` P10 to P12; `protocol.md` 12.2 to 12.7.
 
 use crate::history::{EventType, Op, Path, WatchKind, WatchMode};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::rc::Rc;
+
+/// Registrations that may be left of connections that are gone, whatever else there is.
+const LEFT_SLACK: usize = 1 << 10;
 
 /// A connection, by its number; 0 is none.
 pub type LineId = u32;
@@ -111,6 +117,10 @@ pub struct Waits {
     below: usize,
     /// Paths of which something was asked whose fate is unknown: what is there may be gone.
     unsure: BTreeSet<(LineId, Rc<str>)>,
+    /// Connections that are gone, of which something may be left.
+    gone: FxHashSet<LineId>,
+    /// With more of all of these, it is forgotten.
+    kept_max: usize,
 }
 
 /// The node above a path.
@@ -176,12 +186,17 @@ impl Waits {
 
     /// Nothing more comes on a connection.
     pub fn forget(&mut self, line: LineId) {
-        self.unsure.retain(|(other, _)| *other != line);
-        let below = &mut self.below;
+        self.gone.insert(line);
+        if self.at.len() + self.unsure.len() + self.gone.len() <= self.kept_max {
+            return;
+        }
+        let (gone, below) = (std::mem::take(&mut self.gone), &mut self.below);
+        self.unsure.retain(|(line, _)| !gone.contains(line));
         self.at.retain(|_, here| {
-            keep(here, below, |wait| wait.line != line);
+            keep(here, below, |wait| !gone.contains(&wait.line));
             !here.is_empty()
         });
+        self.kept_max = 2 * (self.at.len() + self.unsure.len()) + LEFT_SLACK;
     }
 
     /// Changes the registrations of a connection on a path, or takes them out.
@@ -262,5 +277,42 @@ fn also(fired: &mut Vec<Fires>, wait: &Wait, sure: bool) {
     if sure {
         fires.again = wait.again && (fires.again || !fires.must);
         fires.must = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(line: LineId) -> Wait {
+        Wait {
+            line,
+            hears: Hears::Node,
+            stays: false,
+            loose: false,
+            again: false,
+            since: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_connections_that_are_gone_is_never_more_than_the_rest_and_some() {
+        let (mut waits, stay) = (Waits::default(), 3 * LEFT_SLACK);
+        for at in 0..stay {
+            waits.add(&format!("/{at}"), Asks::Once(Hears::Node), wait(1));
+        }
+        let recursive = Asks::Stays(WatchMode::Recursive);
+        for line in 2..10 * stay as LineId {
+            waits.add(&format!("/gone{line}"), recursive, wait(line));
+            waits.doubt(line, "/0");
+            waits.forget(line);
+            let kept = waits.at.len() + waits.unsure.len() + waits.gone.len();
+            assert!(kept <= 2 * stay + LEFT_SLACK, "{kept}");
+            assert!(waits.below <= kept);
+        }
+        for at in 0..stay {
+            let fired = waits.fired(EventType::NodeCreated, &format!("/{at}"));
+            assert!(fired.iter().any(|fires| fires.line == 1 && fires.must));
+        }
     }
 }
