@@ -102,6 +102,7 @@ impl<R: Borrow<Record>> Asked<R> {
 
     /// What was sent on another connection than it was answered on has no identities that are
     /// sure.
+    #[inline]
     fn doubt(&mut self, client: &Client) {
         let same = self.connection == client.connection;
         if same && Rc::ptr_eq(&self.who, &client.who) {
@@ -123,29 +124,25 @@ impl<R: Borrow<Record>> Asked<R> {
 struct Open(VecDeque<(i32, u64)>);
 
 impl Open {
-    fn find(&self, xid: i32) -> Result<usize, usize> {
-        match self.0.front() {
-            Some(&(first, _)) if first == xid => Ok(0),
-            _ => self.0.binary_search_by_key(&xid, |&(xid, _)| xid),
-        }
-    }
-
+    #[inline]
     fn insert(&mut self, xid: i32, number: u64) {
-        match self.0.back() {
-            Some(&(last, _)) if last >= xid => match self.find(xid) {
-                Ok(at) => self.0[at] = (xid, number),
-                Err(at) => self.0.insert(at, (xid, number)),
-            },
-            _ => self.0.push_back((xid, number)),
+        if self.0.back().is_none_or(|&(last, _)| last < xid) {
+            return self.0.push_back((xid, number));
+        }
+        let at = self.0.partition_point(|&(known, _)| known < xid);
+        match self.0.get_mut(at).filter(|(known, _)| *known == xid) {
+            Some(known) => known.1 = number,
+            None => self.0.insert(at, (xid, number)),
         }
     }
 
+    #[inline]
     fn remove(&mut self, xid: i32) -> Option<u64> {
-        let found = match self.find(xid).ok()? {
-            0 => self.0.pop_front(),
-            at => self.0.remove(at),
-        };
-        found.map(|(_, number)| number)
+        if let Some((_, number)) = self.0.pop_front_if(|(first, _)| *first == xid) {
+            return Some(number);
+        }
+        let at = self.0.binary_search_by_key(&xid, |&(xid, _)| xid).ok()?;
+        self.0.remove(at).map(|(_, number)| number)
     }
 }
 
@@ -163,35 +160,25 @@ struct Client {
     line: LineId,
 }
 
-/// Clients whose numbers are below this are found without hashing.
-const NEAR: u32 = 1 << 10;
-
-/// Every client, found by its number.
+/// Every client. Those whose numbers come in turn are found without hashing.
 #[derive(Default)]
 struct Clients {
-    all: Vec<Client>,
-    /// One more than where each lies whose number is small; 0 for nobody.
-    near: Vec<usize>,
-    far: FxHashMap<u32, usize>,
+    near: Vec<Client>,
+    far: FxHashMap<u32, Client>,
 }
 
 impl Clients {
     /// The client of a number, who may be new.
+    #[inline]
     fn of(&mut self, process: u32) -> &mut Client {
-        let at = match process < NEAR {
-            true => {
-                if self.near.len() <= process as usize {
-                    self.near.resize(process as usize + 1, 0);
-                }
-                &mut self.near[process as usize]
-            }
-            false => self.far.entry(process).or_default(),
-        };
-        if *at == 0 {
-            self.all.push(Client::default());
-            *at = self.all.len();
+        let at = process as usize;
+        if at == self.near.len() && !self.far.contains_key(&process) {
+            self.near.push(Client::default());
         }
-        &mut self.all[*at - 1]
+        match self.near.get_mut(at) {
+            Some(client) => client,
+            None => self.far.entry(process).or_default(),
+        }
     }
 }
 
@@ -199,7 +186,7 @@ impl Clients {
 pub struct Reading<R> {
     /// Requests that have no place yet. What was answered with an error that is none of the
     /// tree's needs none.
-    pub waiting: Waiting<R>,
+    pub waiting: Waiting<Asked<R>>,
     /// The sessions.
     pub lives: Lives,
     /// What is heard besides answers.
@@ -226,6 +213,7 @@ impl<R: Borrow<Record>> Reading<R> {
     ///
     /// # Errors
     /// E: a session is served after it had been told that it is gone.
+    #[inline]
     pub fn read(&mut self, index: usize, record: R) -> Result<Option<usize>, Refusal> {
         let seen: &Record = record.borrow();
         let time = seen.time;
@@ -276,7 +264,7 @@ impl<R: Borrow<Record>> Reading<R> {
                     if result.is_ok() {
                         self.ears.lost(&mut client.line, asked);
                     }
-                    self.waiting.remove(number);
+                    self.waiting.take(number);
                     return Ok(None);
                 }
                 asked.doubt(client);
@@ -315,7 +303,7 @@ impl<R: Borrow<Record>> Reading<R> {
                     asked.doubt(client);
                     self.ears.lost(&mut client.line, asked);
                     if !asked.kind.is_transaction() {
-                        self.waiting.remove(number);
+                        self.waiting.take(number);
                     }
                 }
                 Ok(None)
@@ -344,7 +332,8 @@ impl<R: Borrow<Record>> Reading<R> {
 
     /// True if a client may still be told something in this session.
     pub fn is_held(&self, life: usize) -> bool {
-        self.clients.all.iter().any(|client| client.life == life)
+        let mut clients = self.clients.near.iter().chain(self.clients.far.values());
+        clients.any(|client| client.life == life)
     }
 
     fn session_event(
@@ -364,7 +353,10 @@ impl<R: Borrow<Record>> Reading<R> {
                 | SessionEvent::Abandoned { .. }
         );
         if another_connection {
-            client.answered = 0;
+            (client.answered, client.connection) = (0, 0);
+            client.talk = Talk::default();
+            client.offered.clear();
+            Rc::make_mut(&mut client.who).surely.clear();
             self.ears.leave(&mut client.line);
         }
         match event {
@@ -379,7 +371,6 @@ impl<R: Borrow<Record>> Reading<R> {
                     return refuse("R2", index, reason);
                 }
             }
-            SessionEvent::SetWatches { .. } => {}
             SessionEvent::SetWatchesDone { zxid } => {
                 self.ears.again(&mut client.line, index, *zxid);
             }
@@ -399,8 +390,6 @@ impl<R: Borrow<Record>> Reading<R> {
                     }
                 }
                 client.connection = index + 1;
-                client.talk = Talk::default();
-                client.offered.clear();
                 let who = Rc::make_mut(&mut client.who);
                 if before != life {
                     who.perhaps.clear();
@@ -414,19 +403,14 @@ impl<R: Borrow<Record>> Reading<R> {
                 known.served(index, time)?;
                 return Ok(Some(life));
             }
-            SessionEvent::Disconnected => {
-                client.connection = 0;
-                client.talk = Talk::default();
-                client.offered.clear();
-                Rc::make_mut(&mut client.who).surely.clear();
-            }
+            SessionEvent::SetWatches { .. } | SessionEvent::Disconnected => {}
             SessionEvent::Expired { session } => {
-                (client.life, client.connection) = (0, 0);
+                client.life = 0;
                 let life = self.lives.of(*session);
                 self.lives.all[life].expired.get_or_insert((time, index));
                 return Ok(Some(life));
             }
-            SessionEvent::Abandoned { .. } => (client.life, client.connection) = (0, 0),
+            SessionEvent::Abandoned { .. } => client.life = 0,
             SessionEvent::Auth { identity } => {
                 client.offered.push(identity.clone());
                 Rc::make_mut(&mut client.who)
@@ -448,14 +432,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_told_apart_whether_their_numbers_are_small_or_large() {
+    fn clients_are_told_apart_whether_their_numbers_come_in_turn_or_not() {
         let mut clients = Clients::default();
-        let numbers = [NEAR - 1, u32::MAX, 0, NEAR];
+        let numbers = [0, 2, 1, u32::MAX, 3];
         for (life, number) in numbers.into_iter().enumerate() {
-            clients.of(number).life = life + 1;
+            clients.of(number).life = life;
         }
         let lives = numbers.map(|number| clients.of(number).life);
-        assert_eq!(lives, [1, 2, 3, 4]);
-        assert_eq!(clients.all.len(), numbers.len());
+        assert_eq!(lives, [0, 1, 2, 3, 4]);
+        assert_eq!((clients.near.len(), clients.far.len()), (2, 3));
     }
 }

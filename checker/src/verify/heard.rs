@@ -211,7 +211,10 @@ impl<R: Borrow<Record>> Ears<R> {
     /// As [`Ears::pass`].
     pub fn placed(&mut self, asked: &Asked<R>, last: i64, tree: &mut Tree) -> Result<(), Refusal> {
         let (line, record) = (asked.line, asked.replied);
-        let (Some(_), Some((_, zxid, result))) = (self.lines.get(&line), asked.answer()) else {
+        if line == 0 || !self.lines.contains_key(&line) {
+            return Ok(());
+        }
+        let Some((_, zxid, result)) = asked.answer() else {
             return Ok(());
         };
         let op = asked.op();

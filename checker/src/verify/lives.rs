@@ -75,6 +75,7 @@ impl Life {
     ///
     /// # Errors
     /// E: its client had been told that it is gone.
+    #[inline]
     pub fn served(&self, index: usize, time: u64) -> Result<(), Refusal> {
         match self.expired {
             Some((told, record)) if index > record && time >= told => refuse(
@@ -148,6 +149,7 @@ impl Talk {
 
     /// Something sent at `sent` was answered at `time`. Returns the latest time at which
     /// something was sent that must have been passed on by now.
+    #[inline]
     pub fn answered(&mut self, sent: u64, time: u64, lag: u64) -> Option<u64> {
         self.last = self.last.max(sent);
         if self.recent.len() < TALK_MAX {

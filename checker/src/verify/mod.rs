@@ -61,7 +61,7 @@ mod waits;
 mod znode;
 
 use crate::certificate::{Certificate, Effect};
-use crate::history::{Body, Header, History, Path, Record, Start};
+use crate::history::{Answer, Body, ErrorCode, Header, History, Path, Record, Start};
 use asked::{Asked, Kind, Reading, Reply};
 use bounds::Clock;
 use heard::Ears;
@@ -346,17 +346,16 @@ impl<R: Borrow<Record>> Verifier<R> {
             ears,
             ..
         } = &mut self.reading;
-        let asked = waiting.get_mut(number);
+        let asked = waiting.take(number);
         let Some(asked) = asked.filter(|asked| asked.kind.is_transaction()) else {
             let reason = "a request has no place among the transactions, or one already";
             return refuse("form", self.read, reason);
         };
-        let life = &mut lives.all[asked.life];
         self.prefix.begin(zxid, asked.invoke, ears)?;
-        self.prefix.place(asked, life, zxid)?;
+        self.prefix
+            .place(&asked, &mut lives.all[asked.life], zxid)?;
         self.prefix.fire(zxid, ears)?;
-        self.prefix.tell(asked, ears)?;
-        waiting.remove(number);
+        ears.placed(&asked, self.prefix.last, &mut self.prefix.tree)?;
         self.forget_lost();
         Ok(())
     }
@@ -373,17 +372,17 @@ impl<R: Borrow<Record>> Verifier<R> {
             ears,
             ..
         } = &mut self.reading;
-        let asked = waiting.get_mut(number);
+        let asked = waiting.take(number);
         let asked = asked.filter(|asked| !asked.kind.is_transaction());
-        let Some((asked, answer)) = asked.and_then(|asked| Some((&*asked, asked.answer()?))) else {
+        let Some((asked, answer)) = asked
+            .as_ref()
+            .and_then(|asked| Some((asked, asked.answer()?)))
+        else {
             let reason = "a request is no answered read, or has a prefix already";
             return refuse("form", self.read, reason);
         };
-        let life = &mut lives.all[asked.life];
-        self.prefix.see(asked, life, answer)?;
-        self.prefix.tell(asked, ears)?;
-        waiting.remove(number);
-        Ok(())
+        self.prefix.see(asked, &mut lives.all[asked.life], answer)?;
+        ears.placed(asked, self.prefix.last, &mut self.prefix.tree)
     }
 
     /// The order ends here.
@@ -459,18 +458,6 @@ impl Prefix {
         Ok(())
     }
 
-    /// An answered request has its place; who asked hears of it.
-    fn tell<R: Borrow<Record>>(
-        &mut self,
-        asked: &Asked<R>,
-        ears: &mut Ears<R>,
-    ) -> Result<(), Refusal> {
-        match asked.line {
-            0 => Ok(()),
-            _ => ears.placed(asked, self.last, &mut self.tree),
-        }
-    }
-
     /// A request begins there.
     fn place<R: Borrow<Record>>(
         &mut self,
@@ -483,12 +470,13 @@ impl Prefix {
         life.ended |= asked.kind == Kind::Close;
         self.clock.begin(asked.call);
         self.begun = self.begun.max(asked.call);
-        let by = self.caller(asked, life, zxid);
         let Some((ret, told, answer)) = asked.answer() else {
             life.order.wrote(asked, false)?;
             // If it cannot succeed here, it failed here.
             if !gone && !self.strangers {
-                let _ = self.tree.attempt(asked.op(), by);
+                let _ = self
+                    .tree
+                    .attempt(asked.op(), &by(asked, life, zxid, self.begun));
             }
             return Ok(());
         };
@@ -500,11 +488,10 @@ impl Prefix {
         }
         self.clock.wrote(asked.invoke, ret, epoch)?;
         life.order.wrote(asked, true)?;
-        let agrees = match self.strangers {
-            true => Ok(()),
-            false => self.tree.answers(asked.op(), answer, by),
-        };
-        agrees.or_else(|done| refuse("W3", asked.invoke, format!("it gives {done}")))
+        match self.replay(asked, life, zxid, answer) {
+            Ok(()) => Ok(()),
+            Err(done) => refuse("W3", asked.invoke, format!("it gives {done}")),
+        }
     }
 
     /// A read, or a sync, saw all that was placed.
@@ -523,21 +510,36 @@ impl Prefix {
         }
         self.clock.saw(asked, ret, self.epoch())?;
         life.order.saw(asked, zxid, self.places)?;
-        let by = self.caller(asked, life, zxid.max(0));
-        let agrees = match self.strangers {
-            true => Ok(()),
-            false => self.tree.answers(asked.op(), answer, by),
-        };
-        agrees.or_else(|done| refuse("R1", asked.invoke, format!("at its prefix it gives {done}")))
+        match self.replay(asked, life, zxid.max(0), answer) {
+            Ok(()) => Ok(()),
+            Err(done) => refuse("R1", asked.invoke, format!("at its prefix it gives {done}")),
+        }
     }
 
-    fn caller<'a, R>(&self, asked: &'a Asked<R>, life: &Life, zxid: i64) -> Caller<'a> {
-        Caller {
-            session: life.session,
-            who: &asked.who,
-            zxid,
-            doubt: true,
-            begun: self.begun,
+    /// What the tree gives at this place; as an error, in words, if it is not what was answered.
+    fn replay<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        life: &Life,
+        zxid: i64,
+        answer: &Result<Answer, ErrorCode>,
+    ) -> Result<(), String> {
+        match self.strangers {
+            true => Ok(()),
+            false => self
+                .tree
+                .answers(asked.op(), answer, &by(asked, life, zxid, self.begun)),
         }
+    }
+}
+
+/// By whom a request takes effect as a transaction, or sees the state after it.
+fn by<'a, R>(asked: &'a Asked<R>, life: &Life, zxid: i64, begun: u64) -> Caller<'a> {
+    Caller {
+        session: life.session,
+        who: &asked.who,
+        zxid,
+        doubt: true,
+        begun,
     }
 }

@@ -26,16 +26,22 @@ pub struct Texts {
 
 impl Texts {
     /// The number of a text that a history shares.
+    #[inline]
     pub fn shared(&mut self, text: &Path) -> u32 {
-        let place = text.as_ptr().addr();
-        if let Some((_, number)) = self.lying.get(&place) {
-            return *number;
+        match self.lying.get(&text.as_ptr().addr()) {
+            Some((_, number)) => *number,
+            None => self.lie(text),
         }
+    }
+
+    #[cold]
+    fn lie(&mut self, text: &Path) -> u32 {
         if self.lying.len() == LYING_MAX {
             self.lying.clear();
         }
         let number = self.number(text);
-        self.lying.insert(place, (text.clone(), number));
+        self.lying
+            .insert(text.as_ptr().addr(), (text.clone(), number));
         number
     }
 

@@ -12,6 +12,7 @@ use super::znode::{Learnt, Znode};
 use crate::history::{
     Acl, Answer, ErrorCode, EventType, Header, Op, Path, Start, StartNode, Stat, SubAnswer,
 };
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -27,8 +28,8 @@ struct Place {
     node: Option<Znode>,
     /// The path above, and the name there; once somebody asked.
     up: Option<(At, u32)>,
-    /// The names of the children.
-    names: BTreeSet<u32>,
+    /// The names of the children, and the list that each was last seen in.
+    names: FxHashMap<u32, u64>,
 }
 
 /// What a transaction did to a path.
@@ -55,6 +56,8 @@ pub struct Tree {
     undo: Option<Vec<(At, Option<Znode>)>>,
     exists_needs_read: bool,
     texts_max: usize,
+    /// Lists of names seen so far.
+    lists: u64,
     /// Somebody asks what transactions do.
     pub heard: bool,
     /// What the last ones did that were.
@@ -81,6 +84,7 @@ impl Tree {
             undo: None,
             exists_needs_read,
             texts_max: TEXTS_SLACK,
+            lists: 0,
             heard: false,
             fired: Vec::new(),
         };
@@ -155,6 +159,7 @@ impl Tree {
         self.grown(at)
     }
 
+    #[inline]
     fn at_shared(&mut self, path: &Path) -> At {
         let at = self.paths.shared(path);
         self.grown(at)
@@ -168,6 +173,7 @@ impl Tree {
     }
 
     /// The path that a request names, the root if it names none.
+    #[inline]
     fn at_of(&mut self, op: &Op) -> At {
         op.path().map_or(0, |path| self.at_shared(path))
     }
@@ -207,7 +213,7 @@ impl Tree {
         {
             let names = &mut self.place(above).names;
             match is_there {
-                true => names.insert(name),
+                true => names.insert(name, 0),
                 false => names.remove(&name),
             };
         }
@@ -259,10 +265,15 @@ impl Tree {
     }
 
     /// Forgets the texts of what is gone, if they are many.
-    fn forget(&mut self) {
-        if self.paths.len() + self.names.len() <= self.texts_max {
-            return;
+    #[inline]
+    fn tidy(&mut self) {
+        if self.paths.len() + self.names.len() > self.texts_max {
+            self.forget();
         }
+    }
+
+    #[cold]
+    fn forget(&mut self) {
         let paths = std::mem::take(&mut self.paths);
         let places = std::mem::take(&mut self.places);
         (self.names, self.owned) = (Texts::default(), BTreeSet::new());
@@ -279,7 +290,7 @@ impl Tree {
     ///
     /// # Errors
     /// What the server must answer; nothing has changed then.
-    fn execute(&mut self, op: &Op, at: At, by: Caller<'_>) -> Result<At, ErrorCode> {
+    fn execute(&mut self, op: &Op, at: At, by: &Caller<'_>) -> Result<At, ErrorCode> {
         match op {
             Op::Create { .. } => return self.create(op, at, by),
             Op::Delete { version, .. } => {
@@ -330,7 +341,7 @@ impl Tree {
         Ok(at)
     }
 
-    fn create(&mut self, op: &Op, at: At, by: Caller<'_>) -> Result<At, ErrorCode> {
+    fn create(&mut self, op: &Op, at: At, by: &Caller<'_>) -> Result<At, ErrorCode> {
         let Op::Create {
             data,
             acl,
@@ -423,7 +434,7 @@ impl Tree {
     }
 
     /// True if a client that was told `answer` saw the node at a path as it is now.
-    fn shows(&mut self, op: &Op, at: At, answer: &Answer, by: Caller<'_>) -> bool {
+    fn shows(&mut self, op: &Op, at: At, answer: &Answer, by: &Caller<'_>) -> bool {
         let has_stat = |tree: &mut Self, stat: &Stat| {
             let node = tree.place(at).node.as_mut();
             node.is_some_and(|node| node.has_stat(stat, by))
@@ -456,21 +467,25 @@ impl Tree {
         }
     }
 
+    /// True if these are the names of the children, each once.
     fn has_names(&mut self, at: At, seen: &[Path]) -> bool {
-        let names = &mut self.names;
-        let mut seen: Vec<u32> = seen.iter().map(|name| names.shared(name)).collect();
-        seen.sort_unstable();
-        self.places[at as usize].names.iter().eq(&seen)
+        self.lists += 1;
+        let (list, here) = (self.lists, &mut self.places[at as usize].names);
+        let mut seen_here = |name| {
+            let last = here.get_mut(&self.names.shared(name));
+            last.is_some_and(|last| std::mem::replace(last, list) != list)
+        };
+        seen.iter().all(&mut seen_here) && here.len() == seen.len()
     }
 
     /// One request, or one part of a multi, and what was answered.
     ///
     /// # Errors
     /// What it gives instead, in words.
-    fn part(&mut self, op: &Op, result: &SubAnswer, by: Caller<'_>) -> Result<(), String> {
+    fn part(&mut self, op: &Op, result: &SubAnswer, by: &Caller<'_>) -> Result<(), String> {
         // Where it is not known whether the client may, the answer says.
         let doubt = *result != Err(ErrorCode::NO_AUTH);
-        let by = Caller { doubt, ..by };
+        let by = &Caller { doubt, ..*by };
         let at = self.at_of(op);
         let done = self.execute(op, at, by);
         let fits = match (&done, result) {
@@ -490,7 +505,7 @@ impl Tree {
     }
 
     /// The parts of a multi, all or none.
-    fn multi(&mut self, ops: &[Op], results: &[SubAnswer], by: Caller<'_>) -> Result<(), String> {
+    fn multi(&mut self, ops: &[Op], results: &[SubAnswer], by: &Caller<'_>) -> Result<(), String> {
         let is_done = |result: &SubAnswer| matches!(result, Ok(_) | Err(ErrorCode::OK));
         let failed = results.iter().position(|result| !is_done(result));
         let fits = |(part, result): (usize, &SubAnswer)| match failed {
@@ -534,8 +549,8 @@ impl Tree {
     ///
     /// # Errors
     /// Why it cannot; nothing has changed then.
-    pub fn attempt(&mut self, op: &Op, by: Caller<'_>) -> Result<(), ErrorCode> {
-        self.forget();
+    pub fn attempt(&mut self, op: &Op, by: &Caller<'_>) -> Result<(), ErrorCode> {
+        self.tidy();
         let mut done = Ok(());
         self.perhaps(|tree| {
             done = op.parts().iter().try_for_each(|op| {
@@ -555,9 +570,9 @@ impl Tree {
         &mut self,
         op: &Op,
         answer: &Result<Answer, ErrorCode>,
-        by: Caller<'_>,
+        by: &Caller<'_>,
     ) -> Result<(), String> {
-        self.forget();
+        self.tidy();
         match (op, answer) {
             (Op::Multi { ops }, Ok(Answer::Multi(results))) => {
                 let mut done = Ok(());
@@ -569,7 +584,7 @@ impl Tree {
             }
             (Op::Multi { .. }, Err(code)) => {
                 let doubt = *code != ErrorCode::NO_AUTH;
-                match self.attempt(op, Caller { doubt, ..by }) {
+                match self.attempt(op, &Caller { doubt, ..*by }) {
                     Err(done) if done == *code => Ok(()),
                     done => Err(format!("{done:?}")),
                 }

@@ -50,7 +50,7 @@ pub struct Znode {
 
 impl Znode {
     /// True if a Stat that `by` was told is this node's.
-    pub fn has_stat(&mut self, seen: &Stat, by: Caller<'_>) -> bool {
+    pub fn has_stat(&mut self, seen: &Stat, by: &Caller<'_>) -> bool {
         let length = self.data.as_ref().map_or(0, |data| data.bytes().len());
         let cversion = self.creates.wrapping_mul(2).wrapping_sub(self.children);
         self.opaque

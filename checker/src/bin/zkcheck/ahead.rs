@@ -82,17 +82,20 @@ impl Share {
     ///
     /// # Errors
     /// What that one's taker says.
-    pub fn each<E>(self, mut take: impl FnMut(Held) -> Result<(), E>) -> Result<(), E> {
-        match self {
+    #[inline]
+    pub fn each<E>(self, take: impl FnMut(Held) -> Result<(), E>) -> Result<(), E> {
+        let (lot, records, alone) = match self {
+            Share::Alone(alone, _) => (None, alone.len(), alone),
             Share::Lot(lot) => {
-                let records = lot.batch.records.len() as u32;
-                let own = Rc::new(Own(lot));
-                (0..records).try_for_each(|at| take(Held::Lot(own.clone(), at)))
+                let records = lot.batch.records.len();
+                (Some(Rc::new(Own(lot))), records, Vec::new())
             }
-            Share::Alone(records, _) => records
-                .into_iter()
-                .try_for_each(|record| take(Held::Alone(record))),
-        }
+        };
+        let held = |at: usize| match &lot {
+            Some(lot) => Held::Lot(lot.clone(), at as u32),
+            None => Held::Alone(Arc::clone(&alone[at])),
+        };
+        (0..records).map(held).try_for_each(take)
     }
 }
 
