@@ -33,10 +33,20 @@ fn places(history: &History) -> Vec<(usize, Placed)> {
     let mut places = Vec::new();
     for (index, record) in history.records.iter().enumerate() {
         stream.take(record).expect("nothing is in doubt");
-        places.extend(stream.placed().map(|placed| (index + 1, placed)));
+        places.extend(
+            stream
+                .placed()
+                .into_iter()
+                .map(|placed| (index + 1, placed)),
+        );
     }
     stream.finish().expect("nothing is in doubt");
-    places.extend(stream.placed().map(|placed| (usize::MAX, placed)));
+    places.extend(
+        stream
+            .placed()
+            .into_iter()
+            .map(|placed| (usize::MAX, placed)),
+    );
     places
 }
 

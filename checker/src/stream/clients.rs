@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 /// Most requests under way on one client.
 const OPEN_MAX: usize = 1 << 16;
 
+const UNASKED: &str = "an answer to nothing that was asked";
+
 /// Answers that each session keeps for as long as a server goes on without its leader.
 const TALK_KEPT: u64 = 256;
 
@@ -127,6 +129,8 @@ pub struct Client<R> {
     /// What was told while they were, without a zxid.
     pub caught_up: Vec<(EventType, Path)>,
     open: VecDeque<Open<R>>,
+    /// The greatest number ever asked under.
+    xid_max: i32,
 }
 
 impl<R> Client<R> {
@@ -141,6 +145,7 @@ impl<R> Client<R> {
             credentials: Credentials::default(),
             last_returned: 0,
             open: VecDeque::new(),
+            xid_max: i32::MIN,
         }
     }
 
@@ -150,7 +155,10 @@ impl<R> Client<R> {
     /// Its number is under way already, or too many are.
     #[inline(always)]
     pub fn ask(&mut self, open: Open<R>) -> Result<(), Doubt> {
-        if self.open.iter().any(|other| other.xid == open.xid) {
+        // Most number their requests upwards.
+        let upwards = open.xid > self.xid_max;
+        self.xid_max = self.xid_max.max(open.xid);
+        if !upwards && self.open.iter().any(|other| other.xid == open.xid) {
             return Err(Doubt::because(
                 "an xid is asked a second time before it is answered",
             ));
@@ -168,10 +176,12 @@ impl<R> Client<R> {
     /// There is none.
     #[inline(always)]
     pub fn answered(&mut self, xid: i32) -> Result<Open<R>, Doubt> {
+        if self.open.front().is_some_and(|open| open.xid == xid) {
+            return self.open.pop_front().ok_or(Doubt::because(UNASKED));
+        }
         let place = self.open.iter().position(|open| open.xid == xid);
-        let place = place.ok_or(Doubt::because("an answer to nothing that was asked"))?;
-        let open = self.open.swap_remove_front(place);
-        Ok(open.expect("it was found there"))
+        let open = place.and_then(|place| self.open.swap_remove_front(place));
+        open.ok_or(Doubt::because(UNASKED))
     }
 
     /// Another connection begins; what the last one showed.

@@ -69,6 +69,7 @@ impl<R: Borrow<Record>> Stream<R> {
         if !op.is_transaction() {
             return Ok(());
         }
+        self.lapses.expect(op);
         self.summary.unanswered += 1;
         if open.placed || closes(op) {
             return Ok(());

@@ -8,13 +8,15 @@
 //!
 //! Answers to: `consistency.md` 3.2, "closed"; `protocol.md` 9.5 (`ContainerManager`).
 
+use super::clients::Client;
 use super::late::Question;
 use super::seen::Sight;
+use super::settle::op_of;
 use super::window::Place;
 use super::{Doubt, Placed, Stream};
-use crate::history::{EventType, Lapse, Path, Record, Start};
+use crate::history::{EventType, Lapse, Op, Path, Record, Start};
 use crate::model::{Diff, NO_PATH, PathId, Tree};
-use crate::walk::patience_ns;
+use crate::walk::{makes_lapsing, patience_ns};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
@@ -24,7 +26,7 @@ const TRIES_MAX: usize = 256;
 /// The containers and TTL nodes there are.
 #[derive(Clone, Default)]
 pub struct Lapses {
-    /// False until anybody asked for one.
+    /// False until there may be one.
     any: bool,
     /// The latest call of any request that stands in the order.
     begun: u64,
@@ -57,9 +59,10 @@ impl Lapses {
         self.any
     }
 
-    /// Somebody asked for one.
-    pub fn expect(&mut self) {
-        self.any = true;
+    /// Something may be done that makes one.
+    #[inline]
+    pub fn expect(&mut self, op: &Op) {
+        self.any = self.any || makes_lapsing(op);
     }
 
     /// A request that was called then has its place in the order.
@@ -74,6 +77,14 @@ impl Lapses {
 }
 
 impl<R: Borrow<Record>> Stream<R> {
+    /// What is under way may be done before it is answered.
+    pub(super) fn expect_under_way(&mut self) {
+        if !self.lapses.any {
+            let open = self.clients.values().flat_map(Client::all_under_way);
+            open.for_each(|open| self.lapses.expect(op_of(open.call.borrow())));
+        }
+    }
+
     /// Learns what a transaction just did to containers and TTL nodes.
     pub(super) fn note_lapsing(&mut self) {
         if !self.lapses.any {

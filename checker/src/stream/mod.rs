@@ -58,7 +58,7 @@ use crate::history::{Answer, Body, Header, Path, Record, SessionEvent, Start, Sy
 use crate::model::{AclTable, NO_PATH, NO_SESSION, PathId, Paths, SessionIndex, Tree};
 use crate::verdict::Summary;
 use crate::verify::{Refusal, Verifier};
-use crate::walk::{Options, Role, lag_ns, makes_lapsing, role};
+use crate::walk::{Options, Role, lag_ns, role};
 pub use acquit::{acquit, acquit_verified};
 use clients::{Client, Connection, Judging, Open, Sessions, Shown, closes};
 use guess::Guess;
@@ -289,8 +289,15 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     /// What was placed since this was asked last, in the order of places.
-    pub fn placed(&mut self) -> impl Iterator<Item = Placed> + '_ {
-        self.placed.iter_mut().flat_map(|placed| placed.drain(..))
+    pub fn placed(&mut self) -> Vec<Placed> {
+        match &mut self.placed {
+            // As many are likely to come again.
+            Some(placed) if !placed.is_empty() => {
+                let room = Vec::with_capacity(placed.len());
+                std::mem::replace(placed, room)
+            }
+            Some(_) | None => Vec::new(),
+        }
     }
 
     /// Takes the next record, in the order observed.
@@ -357,6 +364,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 let (write, close) = kind_of(open.call.borrow());
                 self.summary.unanswered += usize::from(write);
                 if write && !close {
+                    self.lapses.expect(settle::op_of(open.call.borrow()));
                     self.sessions.get(open.session).loses(&mut open);
                     self.lost.insert((open.session, open.xid), open);
                 }
@@ -443,9 +451,6 @@ impl<R: Borrow<Record>> Stream<R> {
             (id, Some(own)) if self.sessions.get(own).id == id => own,
             (id, Some(_) | None) => self.session(id),
         };
-        if makes_lapsing(op) {
-            self.lapses.expect();
-        }
         if closes(op) {
             let known = self.sessions.get(session);
             known.close_sent.get_or_insert(seen.time);

@@ -73,8 +73,8 @@ impl<R: Borrow<Record>> Stream<R> {
         let mut left = std::mem::take(&mut self.leaving);
         self.window.leave(keep, &mut left)?;
         let last = left.last().map(|(place, _)| place.zxid());
-        self.look_ahead(&left);
         self.look_up(&left);
+        self.look_ahead(&left);
         for key in left.drain(..) {
             let (place, _) = key;
             self.follow_seen(place)?;
@@ -106,15 +106,17 @@ impl<R: Borrow<Record>> Stream<R> {
     /// Finds the paths of what is leaving, before any of it is judged. The records were read a
     /// while ago and are far away by now; so the processor fetches many of them at a time.
     fn look_up(&mut self, left: &[Key]) {
+        self.expect_under_way();
         for key in left {
             let Some(Entry::Answered(answered)) = self.window.entry_mut(*key) else {
                 continue;
             };
             let (call, reply) = (answered.call.borrow(), answered.reply.borrow());
-            if let (Body::Invoke { op, .. }, Body::Return { .. }) = (&call.body, &reply.body)
-                && let Some(path) = op.path()
-            {
-                answered.path = self.tree.paths.id_shared(path);
+            if let (Body::Invoke { op, .. }, Body::Return { .. }) = (&call.body, &reply.body) {
+                self.lapses.expect(op);
+                if let Some(path) = op.path() {
+                    answered.path = self.tree.paths.id_shared(path);
+                }
             }
         }
     }
@@ -150,10 +152,15 @@ impl<R: Borrow<Record>> Stream<R> {
 
     /// P10: notifications of the transaction that fired last, which is `zxid`, that have not
     /// come by now.
+    #[inline]
     pub(super) fn missed(&mut self, zxid: i64) -> Result<(), Doubt> {
-        if !self.watches.is_due() {
-            return Ok(());
+        match self.watches.is_due() {
+            true => self.missed_some(zxid),
+            false => Ok(()),
         }
+    }
+
+    fn missed_some(&mut self, zxid: i64) -> Result<(), Doubt> {
         for connection in self.watches.overdue() {
             let mut clients = self.clients.values_mut().map(|client| &mut client.shown);
             let shown = clients.find(|shown| shown.id == connection);
@@ -254,6 +261,7 @@ impl<R: Borrow<Record>> Stream<R> {
         Ok(())
     }
 
+    #[inline]
     fn exhibited(&mut self, found: Placed) {
         if let Some(placed) = &mut self.placed {
             placed.push(found);
@@ -268,6 +276,7 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     /// The order goes on to a transaction, which the tree has begun or will.
+    #[inline]
     pub(super) fn go_on_to(&mut self, zxid: i64) -> Result<(), Doubt> {
         self.missed(self.last)?;
         self.room.pass(zxid, |first| self.shown.first(first));

@@ -82,8 +82,8 @@ impl<R: Borrow<Record> + Clone> Stretches<R> {
     }
 
     /// As [`Stream::placed`]; what may still be taken back is not among it.
-    pub fn placed(&mut self) -> impl Iterator<Item = Placed> + '_ {
-        self.ready.drain(..)
+    pub fn placed(&mut self) -> Vec<Placed> {
+        std::mem::take(&mut self.ready)
     }
 
     /// As [`Stream::log`]. Where there is one nobody else is asked.
@@ -204,7 +204,7 @@ impl<R: Borrow<Record> + Clone> Stretches<R> {
                 let record = self.kept.get(from).ok_or(doubt)?;
                 prelude.take(stream.taken, record.borrow());
                 stream.take(record.clone()).map_err(|_| doubt)?;
-                stream.placed().for_each(drop);
+                drop(stream.placed());
                 from += 1;
             }
         }

@@ -111,16 +111,17 @@ impl<E> Window<E> {
 
     /// Moves the last key to where it belongs if that is near, as it nearly always is.
     fn sift(&mut self) {
-        let last = self.keys.len() - 1;
-        let mut at = last;
-        let place = self.keys[last].0;
-        while at > 0 && self.keys[at - 1].0 > place && last - at < SIFT_MAX {
-            at -= 1;
-        }
-        if at > 0 && self.keys[at - 1].0 > place {
+        let Some((&key, before)) = self.keys.split_last() else {
+            return;
+        };
+        let later = before.iter().rev().take(SIFT_MAX + 1);
+        let later = later.take_while(|other| other.0 > key.0).count();
+        if later > SIFT_MAX {
             self.sorted = false;
-        } else if at < last {
-            self.keys[at..].rotate_right(1);
+        } else if later > 0 {
+            let (at, last) = (before.len() - later, before.len());
+            self.keys.copy_within(at..last, at + 1);
+            self.keys[at] = key;
         }
     }
 

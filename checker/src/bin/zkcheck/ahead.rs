@@ -257,8 +257,7 @@ impl Ahead {
     }
 
     /// What found its place with the last records, for the second opinion.
-    pub fn show(&mut self, placed: impl Iterator<Item = Placed>) {
-        let placed: Vec<Placed> = placed.collect();
+    pub fn show(&mut self, placed: Vec<Placed>) {
         if !placed.is_empty() {
             // Who gives no opinion does not listen.
             let _ = self.placed.send(placed);
@@ -282,7 +281,7 @@ impl Ahead {
 mod tests {
     use super::*;
     use gamekeeper_checker::history::{Body, Header, History, write};
-    use std::io::{BufReader, Cursor};
+    use std::io::Cursor;
 
     const RECORDS: u64 = 10 * LOT as u64 + 7;
 
@@ -296,8 +295,8 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, &history()).unwrap();
         bytes.extend(end.as_bytes());
-        let bytes: Box<dyn std::io::Read + Send> = Box::new(Cursor::new(bytes));
-        Reader::new(BufReader::new(bytes)).unwrap()
+        let bytes: Input = Box::new(Cursor::new(bytes));
+        Reader::new(bytes).unwrap()
     }
 
     /// What was read before, that there is a second piece, and everything held at once.

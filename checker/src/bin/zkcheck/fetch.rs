@@ -5,7 +5,7 @@
 //! bytes come in order, then the end or the error that fetching ended with, and no more than
 //! [`PIECES_AHEAD`] pieces are fetched that nobody asked for.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Bytes in a piece.
@@ -71,18 +71,28 @@ fn refill(mut source: impl Read, piece: &mut Vec<u8>) -> io::Result<()> {
 
 impl Read for Fetched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.piece.len() && !buffer.is_empty() {
+        let bytes = self.fill_buf()?.read(buffer)?;
+        self.consume(bytes);
+        Ok(bytes)
+    }
+}
+
+impl BufRead for Fetched {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.piece.len() {
             let next = match self.pieces.recv() {
                 Ok(piece) => piece?,
-                Err(_) => return Ok(0),
+                Err(_) => return Ok(&[]),
             };
             let read = std::mem::replace(&mut self.piece, next);
             let _ = self.back.try_send(read);
             self.at = 0;
         }
-        let bytes = (&self.piece[self.at..]).read(buffer)?;
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
         self.at += bytes;
-        Ok(bytes)
     }
 }
 

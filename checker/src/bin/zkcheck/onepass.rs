@@ -87,10 +87,10 @@ impl OnePass {
     }
 
     /// What was placed for good since this was asked last.
-    pub fn placed(&mut self) -> Box<dyn Iterator<Item = Placed> + '_> {
+    pub fn placed(&mut self) -> Vec<Placed> {
         match self {
-            OnePass::Once(stream) => Box::new(stream.placed()),
-            OnePass::Back(stretches) => Box::new(stretches.placed()),
+            OnePass::Once(stream) => stream.placed(),
+            OnePass::Back(stretches) => stretches.placed(),
         }
     }
 

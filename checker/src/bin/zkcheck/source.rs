@@ -7,7 +7,7 @@ use crate::fetch::Fetched;
 use crate::inlet::Inlet;
 use gamekeeper_checker::history::{Batch, Entry, Header, History, ReadError, Reader};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const BUFFER_BYTES: usize = 1 << 18;
 const FETCHED_BYTES_MIN: u64 = 16 << 20;
 
 /// Bytes on their way to a reader.
-pub type Input = BufReader<Box<dyn Read + Send>>;
+pub type Input = Box<dyn BufRead + Send>;
 
 /// Opens a history, ours in either form.
 ///
@@ -42,7 +42,7 @@ pub fn open(inlet: &mut Inlet) -> Result<Reader<Input>, String> {
         inlet.name(),
         match large {
             true => Box::new(Fetched::of(bar.wrap_read(bytes))),
-            false => Box::new(bar.wrap_read(bytes)),
+            false => buffered(bar.wrap_read(bytes)),
         },
     )
 }
@@ -53,9 +53,9 @@ pub fn open(inlet: &mut Inlet) -> Result<Reader<Input>, String> {
 /// One line that names the input.
 pub fn open_growing(inlet: &mut Inlet, idle: Duration) -> Result<Reader<Input>, String> {
     let opened = bytes_of(inlet)?;
-    let bytes: Box<dyn Read + Send> = match inlet.length() {
-        Some(_) => Box::new(Tail { opened, idle }),
-        None => opened,
+    let bytes = match inlet.length() {
+        Some(_) => buffered(Tail { opened, idle }),
+        None => buffered(opened),
     };
     reader_of(inlet.name(), bytes)
 }
@@ -65,8 +65,11 @@ fn bytes_of(inlet: &mut Inlet) -> Result<Box<dyn Read + Send>, String> {
     bytes.map_err(|error| format!("{}: {error}", inlet.name().display()))
 }
 
-fn reader_of(file: &Path, bytes: Box<dyn Read + Send>) -> Result<Reader<Input>, String> {
-    let input = BufReader::with_capacity(BUFFER_BYTES, bytes);
+fn buffered(bytes: impl Read + Send + 'static) -> Input {
+    Box::new(BufReader::with_capacity(BUFFER_BYTES, bytes))
+}
+
+fn reader_of(file: &Path, input: Input) -> Result<Reader<Input>, String> {
     Reader::new(input).map_err(|error| named(file, &error))
 }
 
