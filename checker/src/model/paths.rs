@@ -22,12 +22,20 @@ pub const NO_PATH: PathId = u32::MAX;
 /// Most places that are remembered; all are forgotten when there are so many.
 const PLACES_MAX: usize = 1 << 16;
 
+/// Places that are looked at first, found without hashing.
+const NEAR: usize = 1 << 11;
+
+/// A place in memory, whose child its text names, and what that means; nothing lies at place 0.
+type Near = (usize, PathId, PathId);
+
 /// All paths met so far.
 #[derive(Clone)]
 pub struct Paths<'h> {
     /// What a shared text means, by where it lies and whose child it names ([`NO_PATH`]: it is
     /// a path). The text is held, so that no other can come to lie there.
     places: FxHashMap<(usize, PathId), (PathId, Path)>,
+    /// Some of those, each where [`near`] says.
+    near: Vec<Near>,
     ids: FxHashMap<Cow<'h, str>, PathId>,
     /// Where a child's path is put together.
     scratch: String,
@@ -40,6 +48,7 @@ impl<'h> Paths<'h> {
     pub fn new() -> Self {
         let mut paths = Paths {
             places: FxHashMap::default(),
+            near: Vec::new(),
             ids: FxHashMap::default(),
             scratch: String::new(),
             names: Vec::new(),
@@ -72,23 +81,17 @@ impl<'h> Paths<'h> {
 
     /// As [`Paths::id_of`], quick for a text that is asked for often.
     pub fn id_shared(&mut self, path: &Path) -> PathId {
-        match self.remembered(path, NO_PATH) {
+        match self.near(path, NO_PATH) {
             Some(id) => id,
-            None => {
-                let id = self.id_of(path);
-                self.remember(path, NO_PATH, id)
-            }
+            None => self.approach(path, NO_PATH),
         }
     }
 
     /// As [`Paths::child`], quick for a text that is asked for often.
     pub fn child_shared(&mut self, parent: PathId, name: &Path) -> PathId {
-        match self.remembered(name, parent) {
+        match self.near(name, parent) {
             Some(id) => id,
-            None => {
-                let id = self.child(parent, name);
-                self.remember(name, parent, id)
-            }
+            None => self.approach(name, parent),
         }
     }
 
@@ -143,9 +146,38 @@ impl<'h> Paths<'h> {
         self.places.get(&(place, parent)).map(|&(id, _)| id)
     }
 
+    #[inline]
+    fn near(&self, text: &Path, parent: PathId) -> Option<PathId> {
+        let place = text.as_ptr().addr();
+        let near = self.near.get(near(place, parent))?;
+        ((near.0, near.1) == (place, parent)).then_some(near.2)
+    }
+
+    /// What a text means that is not near, and is from here on.
+    fn approach(&mut self, text: &Path, parent: PathId) -> PathId {
+        let id = match (self.remembered(text, parent), parent) {
+            (Some(id), _) => id,
+            (None, NO_PATH) => {
+                let id = self.id_of(text);
+                self.remember(text, parent, id)
+            }
+            (None, _) => {
+                let id = self.child(parent, text);
+                self.remember(text, parent, id)
+            }
+        };
+        if self.near.is_empty() {
+            self.near.resize(NEAR, (0, NO_PATH, NO_PATH));
+        }
+        let place = text.as_ptr().addr();
+        self.near[near(place, parent)] = (place, parent, id);
+        id
+    }
+
     fn remember(&mut self, text: &Path, parent: PathId, id: PathId) -> PathId {
         if self.places.len() == PLACES_MAX {
             self.places.clear();
+            self.near.clear();
         }
         let place = text.as_ptr().addr();
         self.places.insert((place, parent), (id, text.clone()));
@@ -171,6 +203,11 @@ impl<'h> Paths<'h> {
         self.parents.push(parent);
         id
     }
+}
+
+/// Where among the near ones a place is. Texts begin at every sixteenth byte at most.
+fn near(place: usize, parent: PathId) -> usize {
+    (place >> 4 ^ parent as usize * 31) % NEAR
 }
 
 #[cfg(test)]
