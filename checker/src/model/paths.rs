@@ -207,7 +207,7 @@ impl<'h> Paths<'h> {
 
 /// Where among the near ones a place is. Texts begin at every sixteenth byte at most.
 fn near(place: usize, parent: PathId) -> usize {
-    (place >> 4 ^ parent as usize * 31) % NEAR
+    ((place >> 4) ^ (parent as usize * 31)) % NEAR
 }
 
 #[cfg(test)]
