@@ -23,7 +23,8 @@ pub const NO_PATH: PathId = u32::MAX;
 const PLACES_MAX: usize = 1 << 16;
 
 /// Places that are looked at first, found without hashing.
-const NEAR: usize = 1 << 11;
+const NEAR: usize = 1 << NEAR_BITS;
+const NEAR_BITS: u32 = 12;
 
 /// A place in memory, whose child its text names, and what that means; nothing lies at place 0.
 type Near = (usize, PathId, PathId);
@@ -205,9 +206,10 @@ impl<'h> Paths<'h> {
     }
 }
 
-/// Where among the near ones a place is. Texts begin at every sixteenth byte at most.
+/// Where among the near ones a place is: the upper bits of a product, on which all others bear.
 fn near(place: usize, parent: PathId) -> usize {
-    ((place >> 4) ^ (parent as usize * 31)) % NEAR
+    let both = place as u64 ^ (u64::from(parent) << 40);
+    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - NEAR_BITS)) as usize
 }
 
 #[cfg(test)]
