@@ -423,6 +423,31 @@ fn what_returned_before_a_session_can_have_ended_does_not_come_after_its_end() {
 }
 
 #[test]
+fn a_list_names_every_child_and_each_once() {
+    let told = |names: &[&str]| {
+        let list = Op::Children {
+            path: "/zookeeper".into(),
+            watch: false,
+            stat: false,
+        };
+        let names = names.iter().map(|&name| name.into()).collect();
+        let told = Body::Return {
+            xid: 1,
+            zxid: 1,
+            result: Ok(Answer::Names(names)),
+        };
+        let opinion = by_zxids(&alone([asked(1, 1, list), told]));
+        opinion.map_err(|refusal| refusal.rule)
+    };
+    assert_eq!(told(&["config", "quota"]), Ok(()));
+    assert_eq!(told(&["quota", "config"]), Ok(()));
+    assert_eq!(told(&["quota"]), Err("R1"));
+    assert_eq!(told(&["quota", "quota"]), Err("R1"));
+    assert_eq!(told(&["config", "other"]), Err("R1"));
+    assert_eq!(told(&["config", "quota", "quota"]), Err("R1"));
+}
+
+#[test]
 fn a_numbered_node_may_have_no_other_name() {
     let history = alone([
         asked(1, 1, create("/zookeeper/quota/")),

@@ -6,17 +6,14 @@
 //!
 //! Answers to: `consistency.md` 3.1.
 
-use super::Refusal;
 use super::heard::Ears;
 use super::lives::{Lives, Talk};
-use super::refuse;
 use super::rights::Who;
 use super::tree::decided_by_state;
 use super::waiting::Waiting;
 use super::waits::{LineId, watches};
-use crate::history::{
-    Answer, Body, ErrorCode, Header, Identity, Op, Record, SessionEvent, SyncPromise,
-};
+use super::{Refusal, demand, refuse};
+use crate::history::{Body, Header, Identity, Op, Record, SessionEvent, SubAnswer, SyncPromise};
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -52,7 +49,7 @@ impl Kind {
 }
 
 /// When a request was answered, at which zxid and what.
-pub type Reply<'a> = (u64, i64, &'a Result<Answer, ErrorCode>);
+pub type Reply<'a> = (u64, i64, &'a SubAnswer);
 
 /// A request.
 pub struct Asked<R> {
@@ -102,7 +99,7 @@ impl<R: Borrow<Record>> Asked<R> {
 
     /// What was sent on another connection than it was answered on has no identities that are
     /// sure.
-    #[inline]
+    #[inline(always)]
     fn doubt(&mut self, client: &Client) {
         let same = self.connection == client.connection;
         if same && Rc::ptr_eq(&self.who, &client.who) {
@@ -124,7 +121,7 @@ impl<R: Borrow<Record>> Asked<R> {
 struct Open(VecDeque<(i32, u64)>);
 
 impl Open {
-    #[inline]
+    #[inline(always)]
     fn insert(&mut self, xid: i32, number: u64) {
         if self.0.back().is_none_or(|&(last, _)| last < xid) {
             return self.0.push_back((xid, number));
@@ -136,7 +133,7 @@ impl Open {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, xid: i32) -> Option<u64> {
         if let Some((_, number)) = self.0.pop_front_if(|(first, _)| *first == xid) {
             return Some(number);
@@ -169,16 +166,20 @@ struct Clients {
 
 impl Clients {
     /// The client of a number, who may be new.
-    #[inline]
+    #[inline(always)]
     fn of(&mut self, process: u32) -> &mut Client {
-        let at = process as usize;
-        if at == self.near.len() && !self.far.contains_key(&process) {
-            self.near.push(Client::default());
+        match (process as usize) < self.near.len() {
+            true => &mut self.near[process as usize],
+            false => self.of_far(process),
         }
-        match self.near.get_mut(at) {
-            Some(client) => client,
-            None => self.far.entry(process).or_default(),
+    }
+
+    #[cold]
+    fn of_far(&mut self, process: u32) -> &mut Client {
+        if process as usize != self.near.len() || self.far.contains_key(&process) {
+            return self.far.entry(process).or_default();
         }
+        self.near.push_mut(Client::default())
     }
 }
 
@@ -190,7 +191,7 @@ pub struct Reading<R> {
     /// The sessions.
     pub lives: Lives,
     /// What is heard besides answers.
-    pub ears: Ears<R>,
+    pub ears: Ears,
     clients: Clients,
     sync: SyncPromise,
     lag: u64,
@@ -213,7 +214,7 @@ impl<R: Borrow<Record>> Reading<R> {
     ///
     /// # Errors
     /// E: a session is served after it had been told that it is gone.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, index: usize, record: R) -> Result<Option<usize>, Refusal> {
         let seen: &Record = record.borrow();
         let time = seen.time;
@@ -252,9 +253,8 @@ impl<R: Borrow<Record>> Reading<R> {
                 let Some(number) = client.open.remove(*xid) else {
                     return Ok(None);
                 };
-                if number < client.answered {
-                    return refuse("W2", index, "it was answered after what was asked later");
-                }
+                let why = "it was answered after what was asked later";
+                demand("W2", index, number >= client.answered, why)?;
                 client.answered = number + 1;
                 let Some(asked) = self.waiting.get_mut(number) else {
                     return refuse("form", index, "what was placed as lost is answered");
@@ -316,12 +316,6 @@ impl<R: Borrow<Record>> Reading<R> {
             Body::Notify { zxid, event, path } => {
                 if let Some(line) = self.ears.line(&mut client.line) {
                     line.notified((index, time), (*zxid, *event, path))?;
-                }
-                Ok(None)
-            }
-            Body::Session(SessionEvent::SetWatches { .. }) => {
-                if let Some(line) = self.ears.line(&mut client.line) {
-                    line.frames.push_back(record);
                 }
                 Ok(None)
             }
@@ -403,7 +397,12 @@ impl<R: Borrow<Record>> Reading<R> {
                 known.served(index, time)?;
                 return Ok(Some(life));
             }
-            SessionEvent::SetWatches { .. } | SessionEvent::Disconnected => {}
+            SessionEvent::SetWatches { .. } => {
+                if let Some(line) = self.ears.line(&mut client.line) {
+                    line.frames.push_back(event.clone());
+                }
+            }
+            SessionEvent::Disconnected => {}
             SessionEvent::Expired { session } => {
                 client.life = 0;
                 let life = self.lives.of(*session);

@@ -7,7 +7,7 @@
 //! Answers to: `consistency.md` 3.1, W1, W2, R2, R3, R4.
 
 use super::asked::{Asked, Kind};
-use super::{Refusal, refuse};
+use super::{Refusal, demand};
 use crate::history::{Header, SyncPromise};
 
 /// The end of a session whose client is still there, so that more may be learnt of it.
@@ -67,13 +67,8 @@ impl Clock {
     /// did not see it.
     pub fn wrote(&mut self, record: usize, ret: u64, epoch: i64) -> Result<(), Refusal> {
         let surely = self.surely(record, ret);
-        if surely < self.begun {
-            return refuse(
-                "W1",
-                record,
-                "it returned before something ordered earlier was called",
-            );
-        }
+        let why = "it returned before something ordered earlier was called";
+        demand("W1", record, surely >= self.begun, why)?;
         let deposed = |read: i64| self.promise == SyncPromise::Leader && read < epoch;
         // Whom a newer leader had deposed may have missed anything.
         let excused = |missed: &Missed| deposed(missed.epoch) && surely < missed.synced;
@@ -101,13 +96,9 @@ impl Clock {
     /// # Errors
     /// It was answered, at `ret`, before something it saw began.
     pub fn saw<R>(&mut self, asked: &Asked<R>, ret: u64, epoch: i64) -> Result<(), Refusal> {
-        if self.surely(asked.invoke, ret) < self.begun {
-            return refuse(
-                "R3",
-                asked.invoke,
-                "it was answered before something it saw was called",
-            );
-        }
+        let begun = self.begun <= self.surely(asked.invoke, ret);
+        let why = "it was answered before something it saw was called";
+        demand("R3", asked.invoke, begun, why)?;
         if epoch > self.synced_epoch && self.promise == SyncPromise::Leader {
             self.synced = (0, 0);
         }
@@ -123,14 +114,9 @@ impl Clock {
     /// # Errors
     /// A read missed what had been answered before a sync, and no later leader excuses it.
     pub fn finish(&self) -> Result<(), Refusal> {
-        match &self.missed {
-            Some(missed) => refuse(
-                "R4",
-                missed.record,
-                "it missed what had been answered before an earlier sync",
-            ),
-            None => Ok(()),
-        }
+        let record = self.missed.as_ref().map(|missed| missed.record);
+        let why = "it missed what had been answered before an earlier sync";
+        demand("R4", record.unwrap_or_default(), record.is_none(), why)
     }
 
     fn surely(&mut self, record: usize, ret: u64) -> u64 {
@@ -164,16 +150,10 @@ impl Clock {
     /// # Errors
     /// Something that comes after its end in the order had returned by then.
     pub fn ended_later(&mut self, life: usize, begin: u64, index: usize) -> Result<(), Refusal> {
-        let mut ended = self.ended.iter();
-        if ended.any(|ended| ended.life == life && ended.returned.0 < begin) {
-            return refuse(
-                "W1",
-                index,
-                "its session had to end later than what was ordered after its end returned",
-            );
-        }
         self.begin(begin);
-        Ok(())
+        let mut own = self.ended.iter().filter(|ended| ended.life == life);
+        let why = "its session had to end later than what was ordered after its end returned";
+        demand("W1", index, own.all(|ended| ended.returned.0 >= begin), why)
     }
 }
 
@@ -221,15 +201,12 @@ impl Order {
     /// # Errors
     /// W2: it lies before what was sent earlier. R2: what was read later did not see it.
     pub fn wrote<R>(&mut self, asked: &Asked<R>, answered: bool) -> Result<(), Refusal> {
-        let unseen = answered && asked.number < self.seen.greatest();
-        if asked.life != 0 && self.is_past(asked.number) {
-            let reason = "it lies before what its session had sent earlier";
-            return refuse("W2", asked.invoke, reason);
-        }
-        if asked.life != 0 && unseen {
-            let reason = "what its session read later did not see it";
-            return refuse("R2", asked.invoke, reason);
-        }
+        let (free, record) = (asked.life == 0, asked.invoke);
+        let why = "it lies before what its session had sent earlier";
+        demand("W2", record, free || !self.is_past(asked.number), why)?;
+        let seen = !answered || asked.number >= self.seen.greatest();
+        let why = "what its session read later did not see it";
+        demand("R2", record, free || seen, why)?;
         self.written = asked.number + 1;
         Ok(())
     }
@@ -246,13 +223,8 @@ impl Order {
     pub fn saw<R>(&mut self, asked: &Asked<R>, zxid: i64, prefix: u64) -> Result<(), Refusal> {
         let named = zxid <= 0 || self.named.follows(zxid as u64, asked.number);
         let seen = self.seen.follows(prefix, asked.number);
-        match asked.life != 0 && (!named || !seen || self.is_past(asked.number)) {
-            true => refuse(
-                "R2",
-                asked.invoke,
-                "it sees less than its session had seen or written",
-            ),
-            false => Ok(()),
-        }
+        let holds = asked.life == 0 || named && seen && !self.is_past(asked.number);
+        let why = "it sees less than its session had seen or written";
+        demand("R2", asked.invoke, holds, why)
     }
 }

@@ -10,7 +10,7 @@
 
 use super::asked::Asked;
 use super::{Refusal, refuse};
-use crate::history::{Answer, ErrorCode, Op, Record, Stat, Value};
+use crate::history::{Answer, ErrorCode, Op, Record, Stat, SubAnswer, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Below this servers write without transactions.
@@ -60,10 +60,7 @@ pub fn check(answered: &[&Asked<&Record>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn parts<'h>(
-    op: &'h Op,
-    result: &'h Result<Answer, ErrorCode>,
-) -> Vec<(&'h Op, &'h Result<Answer, ErrorCode>)> {
+fn parts<'h>(op: &'h Op, result: &'h SubAnswer) -> Vec<(&'h Op, &'h SubAnswer)> {
     match (op, result) {
         (Op::Multi { ops }, Ok(Answer::Multi(results))) => {
             match results.iter().all(Result::is_ok) {
@@ -75,14 +72,14 @@ fn parts<'h>(
     }
 }
 
-fn subject<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Option<&'h str> {
+fn subject<'h>(op: &'h Op, result: &'h SubAnswer) -> Option<&'h str> {
     match result {
         Ok(Answer::Path(path) | Answer::Created { path, .. }) => Some(path),
         Ok(_) | Err(_) => op.path().map(|path| &**path),
     }
 }
 
-fn written<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> FxHashSet<&'h str> {
+fn written<'h>(op: &'h Op, result: &'h SubAnswer) -> FxHashSet<&'h str> {
     let parts = parts(op, result).into_iter();
     let writes = parts
         .filter(|(op, result)| result.is_ok() && matches!(op, Op::Create { .. } | Op::Set { .. }));
@@ -95,9 +92,9 @@ fn written<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> FxHashSet<&
 fn made<'h>(
     zxid: i64,
     op: &'h Op,
-    result: &'h Result<Answer, ErrorCode>,
+    result: &'h SubAnswer,
 ) -> Vec<((&'h str, i64), Option<&'h Value>)> {
-    let ops: Vec<(&Op, &Result<Answer, ErrorCode>)> = parts(op, result);
+    let ops: Vec<(&Op, &SubAnswer)> = parts(op, result);
     let sets = |path: &str| {
         let set = |op: &Op| matches!(op, Op::Set { path: set, .. } if **set == *path);
         ops.iter().any(|(op, _)| set(op))
@@ -112,7 +109,7 @@ fn made<'h>(
 }
 
 /// What an answer tells of paths; of several parts about one path the last.
-fn told_by<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Vec<Told<'h>> {
+fn told_by<'h>(op: &'h Op, result: &'h SubAnswer) -> Vec<Told<'h>> {
     let mut all: Vec<Told<'h>> = Vec::new();
     // Made without a word of how, so that nothing earlier counts.
     let mut made = Vec::new();
@@ -123,26 +120,16 @@ fn told_by<'h>(op: &'h Op, result: &'h Result<Answer, ErrorCode>) -> Vec<Told<'h
         if made.contains(&path) {
             continue;
         }
-        let there = |stat, data| {
-            let stat = Some(stat);
-            Some(Told { path, stat, data })
-        };
+        let told = |stat, data| Some(Told { path, stat, data });
+        let (gone, there) = (told(None, None), |stat, data| told(Some(stat), data));
         let told = match (op, result) {
-            (Op::Delete { .. }, Ok(_)) => Some(Told {
-                path,
-                stat: None,
-                data: None,
-            }),
+            (Op::Delete { .. }, Ok(_)) => gone,
             (Op::Create { .. }, Err(_)) => None,
             (Op::Create { .. }, Ok(Answer::Path(_))) => {
                 made.push(path);
                 None
             }
-            (_, Err(code)) if *code == ErrorCode::NO_NODE => Some(Told {
-                path,
-                stat: None,
-                data: None,
-            }),
+            (_, Err(code)) if *code == ErrorCode::NO_NODE => gone,
             (Op::Create { data, .. }, Ok(Answer::Created { stat, .. }))
             | (Op::Set { data, .. }, Ok(Answer::Stat(stat))) => there(stat, Some(data.as_ref())),
             (_, Ok(Answer::Data { data, stat })) => there(stat, Some(data.as_ref())),

@@ -10,35 +10,35 @@
 //! Answers to: `consistency.md` P10 to P12.
 
 use super::asked::Asked;
-use super::line::{Cause, Line, Told};
+use super::line::{Cause, Line};
 use super::murk::Murk;
 use super::tree::Tree;
 use super::waits::{Asks, Hears, LineId, Wait, Waits, asks, takes};
-use super::{Refusal, refuse};
-use crate::history::{Body, ErrorCode, EventType, Header, Op, Record, SessionEvent, Start};
+use super::{Refusal, demand};
+use crate::history::{ErrorCode, EventType, Header, Op, Record, SessionEvent, Start};
 use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 /// The connection of whose watches nothing is recorded any more.
 const SILENT: LineId = LineId::MAX;
 
 /// A setWatches that was answered.
-struct Again<R> {
+struct Again {
     line: LineId,
-    frame: R,
+    frame: SessionEvent,
     /// No other was on its way.
     last: bool,
 }
 
 /// Every connection, and what is registered.
-pub struct Ears<R> {
-    lines: FxHashMap<LineId, Line<R>>,
+#[derive(Default)]
+pub struct Ears {
+    lines: FxHashMap<LineId, Line>,
     count: LineId,
     waits: Waits,
     /// By the zxid of the answer, and its record.
-    again: BTreeMap<(i64, usize), Again<R>>,
+    again: BTreeMap<(i64, usize), Again>,
     /// Connections on which nothing more comes, by the greatest zxid that they were told of.
     leaving: BTreeSet<(i64, LineId)>,
     /// What may have happened elsewhere than the order has it.
@@ -49,41 +49,26 @@ pub struct Ears<R> {
     error: u64,
 }
 
-/// The watches that an event ends.
-fn ended_by(event: EventType) -> &'static [Hears] {
-    match event {
-        EventType::NodeCreated | EventType::NodeDataChanged => &[Hears::Node],
-        EventType::NodeChildrenChanged => &[Hears::List],
-        EventType::NodeDeleted => &[Hears::Node, Hears::List],
-    }
-}
-
 /// What comes on a connection, as it is read. `line` is its number, given when one is needed.
-impl<R: Borrow<Record>> Ears<R> {
+impl Ears {
     /// Before the first record.
     pub fn new(header: &Header) -> Self {
         Ears {
-            lines: FxHashMap::default(),
-            count: 0,
-            waits: Waits::default(),
-            again: BTreeMap::new(),
-            leaving: BTreeSet::new(),
-            murk: Murk::default(),
-            deaf: false,
             start: match header.start {
                 Start::Fresh => 0,
                 Start::Nodes { zxid, .. } => zxid,
             },
             error: header.clock_error_ns.saturating_mul(2),
+            ..Ears::default()
         }
     }
 
     /// A connection of which something is heard; None if nothing is judged of it.
-    pub fn line(&mut self, line: &mut LineId) -> Option<&mut Line<R>> {
+    pub fn line(&mut self, line: &mut LineId) -> Option<&mut Line> {
         if *line == 0 && !self.deaf {
             self.count += 1;
             *line = self.count;
-            self.lines.insert(*line, Line::default());
+            self.lines.insert(*line, Line::new(*line));
         }
         self.lines.get_mut(line)
     }
@@ -104,7 +89,7 @@ impl<R: Borrow<Record>> Ears<R> {
     }
 
     /// Nobody knows where a request of a connection happened, or whether.
-    pub fn lost(&mut self, line: &mut LineId, asked: &Asked<R>) {
+    pub fn lost<R: Borrow<Record>>(&mut self, line: &mut LineId, asked: &Asked<R>) {
         if !asked.watches {
             return;
         }
@@ -114,9 +99,8 @@ impl<R: Borrow<Record>> Ears<R> {
                 line.perhaps.insert((hears, (&**path).into()));
             }
             (Some(_), registers) => {
-                op.path()
-                    .iter()
-                    .for_each(|path| self.waits.doubt(*line, path));
+                let path = op.path().into_iter();
+                path.for_each(|path| self.waits.doubt(*line, path));
                 if let Some((path, asks)) = registers {
                     self.register(path, asks, (*line, 0, asked.invoke), false);
                 }
@@ -127,19 +111,18 @@ impl<R: Borrow<Record>> Ears<R> {
 
     /// The oldest setWatches on its way was answered in the state after `zxid`.
     pub fn again(&mut self, id: &mut LineId, index: usize, zxid: i64) {
-        let Some(line) = self.line(id) else {
-            return;
-        };
-        if let Some(frame) = line.again(index) {
+        if let Some(line) = self.line(id)
+            && let Some(frame) = line.again(index)
+        {
             let (line, last) = (*id, line.frames.is_empty());
-            self.again
-                .insert((zxid, index), Again { line, frame, last });
+            let again = Again { line, frame, last };
+            self.again.insert((zxid, index), again);
         }
     }
 }
 
 /// What is heard along the order.
-impl<R: Borrow<Record>> Ears<R> {
+impl Ears {
     /// True if nothing fires whatever happens.
     pub fn is_idle(&self) -> bool {
         self.waits.is_empty()
@@ -157,23 +140,20 @@ impl<R: Borrow<Record>> Ears<R> {
         tree: &mut Tree,
     ) -> Result<(), Refusal> {
         self.register_again((last, (zxid, 0)), tree)?;
-        while let Some(&(until, line)) = self.leaving.first()
+        while let Some(&(until, id)) = self.leaving.first()
             && until < zxid
         {
             self.leaving.pop_first();
-            let mut told = self.lines[&line].told.iter();
-            // Its cause may lie further on.
-            let awaited = told.any(|told| {
-                told.zxid <= 0 && !told.made_up && begun <= told.at.1.saturating_add(self.error)
-            });
-            match awaited {
-                true => drop(self.leaving.insert((zxid, line))),
-                false => {
-                    self.explain(line, i64::MAX, usize::MAX)?;
-                    self.lines.remove(&line);
-                    self.waits.forget(line);
-                }
+            let Some(line) = self.lines.get_mut(&id) else {
+                continue;
+            };
+            if line.awaits_more(begun, self.error) {
+                self.leaving.insert((zxid, id));
+                continue;
             }
+            line.explain(i64::MAX, usize::MAX, &self.murk, &self.waits)?;
+            self.lines.remove(&id);
+            self.waits.forget(id);
         }
         Ok(())
     }
@@ -184,9 +164,8 @@ impl<R: Borrow<Record>> Ears<R> {
     /// As [`Ears::pass`].
     pub fn finish(&mut self, last: i64, tree: &mut Tree) -> Result<(), Refusal> {
         self.register_again((last, (i64::MAX, 0)), tree)?;
-        let lines: Vec<LineId> = self.lines.keys().copied().collect();
-        let mut lines = lines.into_iter();
-        lines.try_for_each(|line| self.explain(line, i64::MAX, usize::MAX))
+        let mut lines = self.lines.values_mut();
+        lines.try_for_each(|line| line.explain(i64::MAX, usize::MAX, &self.murk, &self.waits))
     }
 
     /// A transaction did something.
@@ -209,34 +188,36 @@ impl<R: Borrow<Record>> Ears<R> {
     ///
     /// # Errors
     /// As [`Ears::pass`].
-    pub fn placed(&mut self, asked: &Asked<R>, last: i64, tree: &mut Tree) -> Result<(), Refusal> {
-        let (line, record) = (asked.line, asked.replied);
-        if line == 0 || !self.lines.contains_key(&line) {
+    pub fn placed<R: Borrow<Record>>(
+        &mut self,
+        asked: &Asked<R>,
+        last: i64,
+        tree: &mut Tree,
+    ) -> Result<(), Refusal> {
+        let (id, record) = (asked.line, asked.replied);
+        if id == 0 || !self.lines.contains_key(&id) {
             return Ok(());
         }
         let Some((_, zxid, result)) = asked.answer() else {
             return Ok(());
         };
-        let op = asked.op();
-        let stays = match op {
-            Op::Exists { .. } => result.is_ok() || *result == Err(ErrorCode::NO_NODE),
-            _ => result.is_ok(),
-        };
-        let registers = asks(op).filter(|_| stays);
         if asked.watches {
             self.register_again((last, (zxid, record)), tree)?;
         }
-        self.explain(line, last, record)?;
+        let Some(line) = self.lines.get_mut(&id) else {
+            return Ok(());
+        };
+        line.explain(last, record, &self.murk, &self.waits)?;
+        let op = asked.op();
         if let (Op::RemoveWatches { path, watches }, Ok(_)) = (op, result) {
-            self.excuse(line, record);
-            self.waits.remove(line, path, *watches);
-            if let Some(line) = self.lines.get_mut(&line) {
-                let gone = |hears, at: &str| takes(*watches, hears, false) && *at == **path;
-                line.perhaps.retain(|(hears, at)| !gone(*hears, at));
-            }
+            line.excuse(record, &self.murk, &self.waits);
+            let gone = |hears, at: &str| takes(*watches, hears, false) && *at == **path;
+            line.perhaps.retain(|(hears, at)| !gone(*hears, at));
+            self.waits.remove(id, path, *watches);
         }
-        if let Some((path, asks)) = registers {
-            self.register(path, asks, (line, zxid, record), false);
+        let for_birth = matches!(op, Op::Exists { .. }) && *result == Err(ErrorCode::NO_NODE);
+        if let Some((path, asks)) = asks(op).filter(|_| result.is_ok() || for_birth) {
+            self.register(path, asks, (id, zxid, record), false);
         }
         Ok(())
     }
@@ -250,15 +231,15 @@ impl<R: Borrow<Record>> Ears<R> {
         (id, zxid, since): (LineId, i64, usize),
         again: bool,
     ) {
-        let known = zxid > 0 && self.murk.is_clear(path);
-        match (self.lines.get_mut(&id), asks) {
-            (Some(_), Asks::Once(hears)) if !known => {
-                self.excuse(id, since);
-                if let Some(line) = self.lines.get_mut(&id) {
-                    line.perhaps.insert((hears, path.into()));
-                }
+        let Some(line) = self.lines.get_mut(&id) else {
+            return;
+        };
+        match asks {
+            Asks::Once(hears) if zxid <= 0 || !self.murk.is_clear(path) => {
+                line.excuse(since, &self.murk, &self.waits);
+                line.perhaps.insert((hears, path.into()));
             }
-            (Some(_), asks) => {
+            Asks::Once(_) | Asks::Stays(_) => {
                 let wait = Wait {
                     line: id,
                     hears: Hears::Node,
@@ -269,54 +250,7 @@ impl<R: Borrow<Record>> Ears<R> {
                 };
                 self.waits.add(path, asks, wait);
             }
-            (None, _) => {}
         }
-    }
-
-    /// Takes what was told before a record by what nobody knows to have happened.
-    fn excuse(&mut self, id: LineId, before: usize) {
-        let Some(line) = self.lines.get_mut(&id) else {
-            return;
-        };
-        let Line { told, perhaps, .. } = line;
-        let mut excused = Vec::new();
-        told.retain(|told| {
-            if told.at.0 >= before || told.made_up {
-                return true;
-            }
-            let mut waited = false;
-            for &hears in ended_by(told.event) {
-                waited |= perhaps.remove(&(hears, told.path.clone()));
-            }
-            waited |=
-                !self.murk.is_clear(&told.path) && self.waits.hears(id, told.event, &told.path);
-            excused.extend(waited.then(|| (told.event, told.path.clone())));
-            !waited
-        });
-        excused.into_iter().for_each(|told| line.remember(told));
-    }
-
-    /// What was told of up to a zxid and before a record has been caused by now.
-    ///
-    /// # Errors
-    /// N2, N3: it was not.
-    fn explain(&mut self, id: LineId, upto: i64, before: usize) -> Result<(), Refusal> {
-        let named = |told: &Told| (told.zxid > 0 || upto == i64::MAX) && told.zxid <= upto;
-        let late = |told: &Told| named(told) && told.at.0 < before && !told.made_up;
-        if self.lines[&id].told.iter().any(late) {
-            self.excuse(id, before);
-        }
-        let line = &self.lines[&id];
-        let Some(told) = line.told.iter().find(|told| late(told)) else {
-            return Ok(());
-        };
-        let again = |(event, path): &(EventType, Rc<str>)| told.is(*event, path);
-        let (rule, why) = match line.recent.iter().any(again) {
-            true => ("N2", "it had been told before"),
-            false => ("N3", "no watch hears it then"),
-        };
-        let (event, path) = (told.event.name(), &told.path);
-        refuse(rule, told.at.0, format!("{event} of {path}: {why}"))
     }
 
     /// Registers what setWatches asked for that was answered before a zxid and a record.
@@ -329,11 +263,9 @@ impl<R: Borrow<Record>> Ears<R> {
             && *entry.key() < before
         {
             let ((zxid, record), again) = entry.remove_entry();
-            if zxid < last && zxid > 0 {
-                let reason = "its prefix is not the one its reply names";
-                return refuse("form", record, reason);
-            }
-            self.watch_again(zxid, record, again, tree)?;
+            let why = "its prefix is not the one its reply names";
+            demand("form", record, zxid >= last || zxid <= 0, why)?;
+            self.watch_again(zxid, record, &again, tree)?;
         }
         Ok(())
     }
@@ -344,16 +276,16 @@ impl<R: Borrow<Record>> Ears<R> {
         &mut self,
         zxid: i64,
         record: usize,
-        again: Again<R>,
+        again: &Again,
         tree: &mut Tree,
     ) -> Result<(), Refusal> {
-        let Body::Session(SessionEvent::SetWatches {
+        let SessionEvent::SetWatches {
             relative_zxid,
             data,
             exist,
             child,
             stays,
-        }) = &again.frame.borrow().body
+        } = &again.frame
         else {
             return Ok(());
         };
@@ -391,61 +323,26 @@ impl<R: Borrow<Record>> Ears<R> {
         for (path, mode) in stays {
             self.register(path, Asks::Stays(*mode), (id, zxid, record), true);
         }
-        self.made_up(id, record, &owed, again.last)
-    }
-
-    /// Before a setWatches was answered by a record, these were owed and nothing else, if no
-    /// other was on its way.
-    fn made_up(
-        &mut self,
-        id: LineId,
-        record: usize,
-        owed: &[(EventType, &str)],
-        last: bool,
-    ) -> Result<(), Refusal> {
-        let Some(line) = self.lines.get_mut(&id) else {
-            return Ok(());
-        };
-        let before = |told: &Told| told.made_up && told.at.0 < record;
-        for &(event, path) in owed {
-            let mut told = line.told.iter().filter(|told| before(told));
-            if !told.any(|told| told.is(event, path)) {
-                let reason = format!("{} of {path} was never made up for", event.name());
-                return refuse("N1", record, reason);
-            }
+        match self.lines.get_mut(&id) {
+            Some(line) => line.made_up(record, &owed, again.last, &self.waits),
+            None => Ok(()),
         }
-        let is_owed = |told: &Told| owed.iter().any(|&(event, path)| told.is(event, path));
-        line.told
-            .retain(|told| !(before(told) && (told.used || is_owed(told))));
-        let mut left = line.told.iter().filter(|told| last && before(told));
-        let unwanted = left.find(|told| {
-            let mut waits = ended_by(told.event).iter();
-            !waits.any(|&hears| line.perhaps.contains(&(hears, told.path.clone())))
-                && !self.waits.hears(id, told.event, &told.path)
-        });
-        if let Some(told) = unwanted {
-            let reason = format!("nothing of {} was to be made up for", told.path);
-            return refuse("N3", told.at.0, reason);
-        }
-        line.told.retain(|told| !(last && before(told)));
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Refusal, Terms, Verifier};
+    use super::Line;
     use crate::history::{
         Acl, Answer, Body, ErrorCode, EventType, Header, Op, Path, Record, SessionEvent,
     };
 
-    /// A proof of what two clients do, and what the next record, request and transaction are.
+    /// A proof of what two clients do, and what the last transaction is.
     struct Proof {
         verifier: Verifier<Record>,
-        records: usize,
-        requests: u64,
         zxid: i64,
-        /// Places that are told in the end only, if they are: reads or not, number, zxid.
+        /// Places that are told in the end only, if they are: writes or not, number, zxid.
         late: Option<Vec<(bool, u64, i64)>>,
         opinion: Result<(), Refusal>,
     }
@@ -458,42 +355,41 @@ mod tests {
             };
             Proof {
                 verifier: Verifier::new(&Header::default(), terms),
-                records: 0,
-                requests: 0,
                 zxid: 4,
                 late: late.then(Vec::new),
                 opinion: Ok(()),
             }
         }
 
+        fn go_on(&mut self, step: impl FnOnce(&mut Verifier<Record>) -> Result<(), Refusal>) {
+            if self.opinion.is_ok() {
+                self.opinion = step(&mut self.verifier);
+            }
+        }
+
         fn read(&mut self, process: u32, body: Body) {
+            let index = self.verifier.read + 1;
             let record = Record {
                 process,
                 server: None,
-                time: self.records as u64,
+                time: index as u64,
                 body,
             };
-            if self.opinion.is_ok() {
-                self.opinion = self.verifier.read(self.records, record);
-            }
-            self.records += 1;
+            self.go_on(|verifier| verifier.read(index, record));
         }
 
         fn place(&mut self, (write, number, zxid): (bool, u64, i64)) {
-            if self.opinion.is_ok() {
-                self.opinion = match write {
-                    true => self.verifier.place(number, zxid),
-                    false => self.verifier.see(number),
-                };
-            }
+            self.go_on(|verifier| match write {
+                true => verifier.place(number, zxid),
+                false => verifier.see(number),
+            });
         }
 
         fn ask(&mut self, process: u32, op: Op, result: Result<Answer, ErrorCode>) {
-            let (write, number) = (op.is_transaction(), self.requests);
-            self.requests += 1;
+            let number = self.verifier.reading.waiting.next();
+            let (write, session, xid) = (op.is_transaction(), process.into(), number as i32 + 1);
             self.zxid += i64::from(write);
-            let (zxid, xid) = (self.zxid, number as i32 + 1);
-            let session = process.into();
+            let zxid = self.zxid;
             self.read(process, Body::Invoke { session, xid, op });
             self.read(process, Body::Return { xid, zxid, result });
             match &mut self.late {
@@ -518,8 +414,7 @@ mod tests {
 
         fn watch(&mut self, path: &str) {
             let (path, watch) = (path.into(), true);
-            let exists = Op::Exists { path, watch };
-            self.ask(1, exists, Err(ErrorCode::NO_NODE));
+            self.ask(1, Op::Exists { path, watch }, Err(ErrorCode::NO_NODE));
         }
 
         fn told(&mut self, path: &str, zxid: i64) {
@@ -589,7 +484,7 @@ mod tests {
             proof.watch("/a");
             let ears = &proof.verifier.reading.ears;
             assert!(ears.lines.len() <= 2 && ears.leaving.len() <= 1);
-            assert!(ears.lines.values().all(|line| line.told.is_empty()));
+            assert!(ears.lines.values().all(Line::is_explained));
         }
         assert_eq!(proof.rule(), None);
     }

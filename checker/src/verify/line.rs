@@ -8,9 +8,10 @@
 
 use super::asked::{Asked, Kind};
 use super::bounds::Track;
-use super::waits::{Fires, Hears};
-use super::{Refusal, refuse};
-use crate::history::{EventType, Record};
+use super::murk::Murk;
+use super::waits::{Fires, Hears, LineId, Waits};
+use super::{Refusal, demand, refuse};
+use crate::history::{EventType, Record, SessionEvent};
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -36,26 +37,23 @@ pub struct Cause<'p> {
 }
 
 /// A notification that was read, as long as nothing is placed that caused it.
-pub struct Told {
+struct Told {
     /// The record, and when it came.
-    pub at: (usize, u64),
+    at: (usize, u64),
     /// Not positive if it does not say of what.
-    pub zxid: i64,
-    /// Of what.
-    pub event: EventType,
-    /// On which path.
-    pub path: Rc<str>,
+    zxid: i64,
+    event: EventType,
+    path: Rc<str>,
     /// The greatest zxid that an answer had shown before.
     shown: i64,
     /// A setWatches on its way may have made up for it.
-    pub made_up: bool,
+    made_up: bool,
     /// Something else has caused it too.
-    pub used: bool,
+    used: bool,
 }
 
 impl Told {
-    /// True if it tells of an event on a path.
-    pub fn is(&self, event: EventType, path: &str) -> bool {
+    fn is(&self, event: EventType, path: &str) -> bool {
         self.event == event && *self.path == *path
     }
 
@@ -79,29 +77,31 @@ struct Due {
     again: bool,
 }
 
-/// A connection. `R` is a record.
-pub struct Line<R> {
+/// A connection.
+#[derive(Default)]
+pub struct Line {
+    id: LineId,
     /// Nothing more comes on it.
-    pub gone: bool,
+    gone: bool,
     /// Where its session was closed: of what happens later it may still be told.
     closed: i64,
     /// The greatest zxid that an answer showed, and the record.
-    pub shown: (i64, usize),
+    shown: (i64, usize),
     /// That an answer showed which was asked for after setWatches was answered last.
     shown_again: (i64, usize),
     /// The record that answered setWatches last.
     again: usize,
     /// setWatches on their way.
-    pub frames: VecDeque<R>,
+    pub frames: VecDeque<SessionEvent>,
     /// Notifications without a cause so far, in the order read.
-    pub told: VecDeque<Told>,
+    told: VecDeque<Told>,
     due: Vec<Due>,
     /// Records of notifications along their causes.
     order: Track,
     /// What is perhaps registered.
     pub perhaps: BTreeSet<(Hears, Rc<str>)>,
     /// What it was told of last.
-    pub recent: VecDeque<(EventType, Rc<str>)>,
+    recent: VecDeque<(EventType, Rc<str>)>,
 }
 
 fn missed<T>(record: usize, shown: i64, path: &str, zxid: i64) -> Result<T, Refusal> {
@@ -111,25 +111,16 @@ fn missed<T>(record: usize, shown: i64, path: &str, zxid: i64) -> Result<T, Refu
     refuse("N1", record, reason)
 }
 
-impl<R> Default for Line<R> {
-    fn default() -> Self {
+impl Line {
+    /// Before anything came on it.
+    pub fn new(id: LineId) -> Self {
         Line {
-            gone: false,
+            id,
             closed: i64::MAX,
-            shown: (0, 0),
-            shown_again: (0, 0),
-            again: 0,
-            frames: VecDeque::new(),
-            told: VecDeque::new(),
-            due: Vec::new(),
-            order: Track::default(),
-            perhaps: BTreeSet::new(),
-            recent: VecDeque::new(),
+            ..Line::default()
         }
     }
-}
 
-impl<R> Line<R> {
     /// Nothing more comes on it. Returns the greatest zxid that it was told of.
     pub fn leave(&mut self) -> i64 {
         (self.gone, self.due) = (true, Vec::new());
@@ -138,7 +129,7 @@ impl<R> Line<R> {
     }
 
     /// The oldest setWatches on its way was answered by a record.
-    pub fn again(&mut self, record: usize) -> Option<R> {
+    pub fn again(&mut self, record: usize) -> Option<SessionEvent> {
         (self.again, self.shown_again) = (record, (0, 0));
         self.frames.pop_front()
     }
@@ -147,10 +138,7 @@ impl<R> Line<R> {
     ///
     /// # Errors
     /// N1: something that it shows was to be told before.
-    pub fn answered(&mut self, asked: &Asked<R>) -> Result<(), Refusal>
-    where
-        R: Borrow<Record>,
-    {
+    pub fn answered<R: Borrow<Record>>(&mut self, asked: &Asked<R>) -> Result<(), Refusal> {
         let Some((_, zxid, result)) = asked.answer() else {
             return Ok(());
         };
@@ -222,9 +210,13 @@ impl<R> Line<R> {
                 true => told.used = true,
                 false => drop(self.told.remove(place)),
             }
-            if cause.clear && time.saturating_add(error) < cause.begun {
-                return refuse("R3", record, "it was told before its cause was called");
-            }
+            let begun = !cause.clear || time.saturating_add(error) >= cause.begun;
+            demand(
+                "R3",
+                record,
+                begun,
+                "it was told before its cause was called",
+            )?;
             let zxid = if cause.clear { cause.zxid } else { 0 };
             return self.tells(zxid, record, what);
         }
@@ -260,20 +252,11 @@ impl<R> Line<R> {
         record: usize,
         what: (EventType, Rc<str>),
     ) -> Result<(), Refusal> {
-        self.remember(what);
-        if zxid > 0 && !self.order.follows(zxid as u64, record as u64) {
-            let reason = "it comes before a notification of an earlier cause";
-            return refuse("N3", record, reason);
-        }
+        remember(&mut self.recent, what);
+        let follows = zxid <= 0 || self.order.follows(zxid as u64, record as u64);
+        let why = "it comes before a notification of an earlier cause";
+        demand("N3", record, follows, why)?;
         self.skip(zxid, record)
-    }
-
-    /// It was told of that.
-    pub fn remember(&mut self, what: (EventType, Rc<str>)) {
-        self.recent.push_back(what);
-        if self.recent.len() > RECENT_MAX {
-            self.recent.pop_front();
-        }
     }
 
     /// Something of a zxid was told: nothing older is any more.
@@ -283,5 +266,114 @@ impl<R> Line<R> {
         }
         self.due.retain(|due| due.zxid >= zxid);
         Ok(())
+    }
+
+    /// Takes what was told before a record by what nobody knows to have happened.
+    pub fn excuse(&mut self, before: usize, murk: &Murk, waits: &Waits) {
+        self.told.retain(|told| {
+            if told.at.0 >= before || told.made_up {
+                return true;
+            }
+            let (event, path) = (told.event, &told.path);
+            let mut waited = !murk.is_clear(path) && waits.hears(self.id, event, path);
+            for hears in [Hears::Node, Hears::List] {
+                waited |= hears.event(event) && self.perhaps.remove(&(hears, path.clone()));
+            }
+            if waited {
+                remember(&mut self.recent, (event, path.clone()));
+            }
+            !waited
+        });
+    }
+
+    /// What was told of up to a zxid and before a record has been caused by now.
+    ///
+    /// # Errors
+    /// N2, N3: it was not.
+    pub fn explain(
+        &mut self,
+        upto: i64,
+        before: usize,
+        murk: &Murk,
+        waits: &Waits,
+    ) -> Result<(), Refusal> {
+        let named = |told: &Told| (told.zxid > 0 || upto == i64::MAX) && told.zxid <= upto;
+        let late = |told: &&Told| named(told) && told.at.0 < before && !told.made_up;
+        if self.told.iter().any(|told| late(&told)) {
+            self.excuse(before, murk, waits);
+        }
+        let Some(told) = self.told.iter().find(late) else {
+            return Ok(());
+        };
+        let mut recent = self.recent.iter();
+        let (rule, why) = match recent.any(|(event, path)| told.is(*event, path)) {
+            true => ("N2", "it had been told before"),
+            false => ("N3", "no watch hears it then"),
+        };
+        let (event, path) = (told.event.name(), &told.path);
+        refuse(rule, told.at.0, format!("{event} of {path}: {why}"))
+    }
+
+    /// True if all that it was told is explained.
+    #[cfg(test)]
+    pub fn is_explained(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// True if the cause of something that it was told may lie further on in the order than
+    /// what cannot have begun before `begun`.
+    pub fn awaits_more(&self, begun: u64, error: u64) -> bool {
+        let mut told = self
+            .told
+            .iter()
+            .filter(|told| told.zxid <= 0 && !told.made_up);
+        told.any(|told| begun <= told.at.1.saturating_add(error))
+    }
+
+    /// Before a setWatches was answered by a record, these were owed and nothing else, if no
+    /// other was on its way.
+    ///
+    /// # Errors
+    /// N1, N3: others were made up for.
+    pub fn made_up(
+        &mut self,
+        record: usize,
+        owed: &[(EventType, &str)],
+        last: bool,
+        waits: &Waits,
+    ) -> Result<(), Refusal> {
+        let before = |told: &&Told| told.made_up && told.at.0 < record;
+        for &(event, path) in owed {
+            let mut told = self.told.iter().filter(before);
+            if !told.any(|told| told.is(event, path)) {
+                let reason = format!("{} of {path} was never made up for", event.name());
+                return refuse("N1", record, reason);
+            }
+        }
+        let is_owed = |told: &Told| owed.iter().any(|&(event, path)| told.is(event, path));
+        let done = |told: &Told| before(&told) && (told.used || is_owed(told));
+        self.told.retain(|told| !done(told));
+        if !last {
+            return Ok(());
+        }
+        for told in self.told.iter().filter(before) {
+            let mut perhaps = self.perhaps.iter().filter(|(_, path)| *path == told.path);
+            let waited = perhaps.any(|(hears, _)| hears.event(told.event))
+                || waits.hears(self.id, told.event, &told.path);
+            if !waited {
+                let reason = format!("nothing of {} was to be made up for", told.path);
+                return refuse("N3", told.at.0, reason);
+            }
+        }
+        self.told.retain(|told| !before(&told));
+        Ok(())
+    }
+}
+
+/// It was told of that.
+fn remember(recent: &mut VecDeque<(EventType, Rc<str>)>, what: (EventType, Rc<str>)) {
+    recent.push_back(what);
+    if recent.len() > RECENT_MAX {
+        recent.pop_front();
     }
 }

@@ -3,7 +3,7 @@
 //! Answers to: `consistency.md` P14.
 
 use super::bounds::Order;
-use super::{Refusal, Terms, refuse};
+use super::{Refusal, Terms, demand};
 use crate::history::Header;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -77,14 +77,9 @@ impl Life {
     /// E: its client had been told that it is gone.
     #[inline]
     pub fn served(&self, index: usize, time: u64) -> Result<(), Refusal> {
-        match self.expired {
-            Some((told, record)) if index > record && time >= told => refuse(
-                "E",
-                index,
-                "a session was served after it had been told that it is gone",
-            ),
-            Some(_) | None => Ok(()),
-        }
+        let gone = |(told, record)| index > record && time >= told;
+        let why = "a session was served after it had been told that it is gone";
+        demand("E", index, !self.expired.is_some_and(gone), why)
     }
 
     /// The earliest time at which the session can have expired; 0 if nothing is known.
@@ -117,14 +112,13 @@ impl Life {
             return Ok(());
         };
         let closed = self.close_sent.is_some_and(|sent| sent <= told);
-        match !closed && told < self.expiry(header, terms) {
-            true => refuse(
-                "E",
-                record,
-                "it was told before the session can have expired",
-            ),
-            false => Ok(()),
-        }
+        let why = "it was told before the session can have expired";
+        demand(
+            "E",
+            record,
+            closed || told >= self.expiry(header, terms),
+            why,
+        )
     }
 }
 
@@ -142,14 +136,14 @@ impl Talk {
     /// syncLimit ticks, and they wait as long for its word: who went on answering for longer
     /// than both together had told it.
     pub fn lag(header: &Header) -> u64 {
+        let ticks = header.sync_limit.saturating_add(1).saturating_mul(2);
         let tick = header.tick_ms.saturating_mul(1_000_000);
-        tick.saturating_mul(header.sync_limit.saturating_add(1))
-            .saturating_mul(2)
+        tick.saturating_mul(ticks)
     }
 
     /// Something sent at `sent` was answered at `time`. Returns the latest time at which
     /// something was sent that must have been passed on by now.
-    #[inline]
+    #[inline(always)]
     pub fn answered(&mut self, sent: u64, time: u64, lag: u64) -> Option<u64> {
         self.last = self.last.max(sent);
         if self.recent.len() < TALK_MAX {

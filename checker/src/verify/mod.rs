@@ -60,8 +60,8 @@ mod waiting;
 mod waits;
 mod znode;
 
-use crate::certificate::{Certificate, Effect};
-use crate::history::{Answer, Body, ErrorCode, Header, History, Path, Record, Start};
+use crate::certificate::{Certificate, Effect, Step};
+use crate::history::{Body, Header, History, Path, Record, Start, SubAnswer};
 use asked::{Asked, Kind, Reading, Reply};
 use bounds::Clock;
 use heard::Ears;
@@ -99,13 +99,8 @@ pub struct Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} fails at record {}: {}",
-            self.rule,
-            self.record + 1,
-            self.reason
-        )
+        let (rule, line, reason) = (self.rule, self.record + 1, &self.reason);
+        write!(f, "{rule} fails at record {line}: {reason}")
     }
 }
 
@@ -116,6 +111,14 @@ fn refuse<T>(rule: &'static str, record: usize, reason: impl Into<String>) -> Re
         record,
         reason,
     })
+}
+
+/// Refuses unless something holds.
+fn demand(rule: &'static str, record: usize, holds: bool, else_why: &str) -> Result<(), Refusal> {
+    match holds {
+        true => Ok(()),
+        false => refuse(rule, record, else_why),
+    }
 }
 
 /// Checks a certificate against the history it is for.
@@ -141,15 +144,13 @@ pub fn verify(history: &History, certificate: &Certificate, terms: Terms) -> Res
         while let Some((.., read)) = sights.next_if(|&(prefix, ..)| prefix == place) {
             verifier.see(read)?;
         }
-        match certificate
-            .order
-            .get(place)
-            .map(|step| (&step.effect, step.zxid))
-        {
-            Some((Effect::Request(record), zxid)) => verifier.place(number(*record)?, zxid)?,
-            Some((Effect::End(session), zxid)) => verifier.end(*session, zxid)?,
-            Some((Effect::Lapse(path), zxid)) => verifier.lapse(path, zxid)?,
-            None => {}
+        let Some(Step { effect, zxid }) = certificate.order.get(place) else {
+            break;
+        };
+        match effect {
+            Effect::Request(record) => verifier.place(number(*record)?, *zxid)?,
+            Effect::End(session) => verifier.end(*session, *zxid)?,
+            Effect::Lapse(path) => verifier.lapse(path, *zxid)?,
         }
     }
     match sights.next() {
@@ -265,6 +266,7 @@ impl<R: Borrow<Record>> Verifier<R> {
     ///
     /// # Errors
     /// A rule that it breaks.
+    #[inline]
     pub fn read(&mut self, index: usize, record: R) -> Result<(), Refusal> {
         self.read = index;
         let Some(number) = self.reading.read(index, record)? else {
@@ -296,21 +298,23 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn end(&mut self, session: i64, zxid: i64) -> Result<(), Refusal> {
-        let ears = &mut self.reading.ears;
-        self.prefix.begin(zxid, self.read, ears)?;
-        let number = self.reading.lives.of(session);
-        let life = &mut self.reading.lives.all[number];
+        let (prefix, reading) = (&mut self.prefix, &mut self.reading);
+        prefix.begin(zxid, self.read, &mut reading.ears)?;
+        let number = reading.lives.of(session);
+        let life = &mut reading.lives.all[number];
         if std::mem::replace(&mut life.ended, true) {
-            let reason = format!("session {session:#x} ends twice");
-            return refuse("form", self.read, reason);
+            return refuse(
+                "form",
+                self.read,
+                format!("session {session:#x} ends twice"),
+            );
         }
-        let Prefix { clock, tree, .. } = &mut self.prefix;
-        clock.begin(life.end(&self.header, self.terms));
-        if self.reading.is_held(number) {
-            clock.watch(number);
+        prefix.clock.begin(life.end(&self.header, self.terms));
+        if reading.is_held(number) {
+            prefix.clock.watch(number);
         }
-        tree.end(session, zxid);
-        self.prefix.fire(zxid, &mut self.reading.ears)
+        prefix.tree.end(session, zxid);
+        prefix.fire(zxid, &mut reading.ears)
     }
 
     /// The next transaction of the order removes the container or TTL node at a path, told to
@@ -319,19 +323,13 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn lapse(&mut self, path: &Path, zxid: i64) -> Result<(), Refusal> {
-        let ears = &mut self.reading.ears;
-        let Prefix { clock, tree, .. } = self.prefix.begin(zxid, self.read, ears)?;
-        match tree.lapse(path, zxid, &self.header) {
-            Ok(from) => {
-                clock.begin(from);
-                self.prefix.fire(zxid, ears)
-            }
-            Err(reason) => refuse(
-                "L",
-                self.read,
-                format!("{path} cannot go by itself: {reason}"),
-            ),
+        let (prefix, ears) = (&mut self.prefix, &mut self.reading.ears);
+        prefix.begin(zxid, self.read, ears)?;
+        match prefix.tree.lapse(path, zxid, &self.header) {
+            Ok(from) => prefix.clock.begin(from),
+            Err(why) => refuse("L", self.read, format!("{path} cannot go by itself: {why}"))?,
         }
+        prefix.fire(zxid, ears)
     }
 
     /// The next transaction of the order is a request, by its number in the order read. Its
@@ -340,22 +338,16 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn place(&mut self, number: u64, zxid: i64) -> Result<(), Refusal> {
-        let Reading {
-            waiting,
-            lives,
-            ears,
-            ..
-        } = &mut self.reading;
-        let asked = waiting.take(number);
+        let asked = self.reading.waiting.take(number);
         let Some(asked) = asked.filter(|asked| asked.kind.is_transaction()) else {
             let reason = "a request has no place among the transactions, or one already";
             return refuse("form", self.read, reason);
         };
-        self.prefix.begin(zxid, asked.invoke, ears)?;
-        self.prefix
-            .place(&asked, &mut lives.all[asked.life], zxid)?;
-        self.prefix.fire(zxid, ears)?;
-        ears.placed(&asked, self.prefix.last, &mut self.prefix.tree)?;
+        let (prefix, ears) = (&mut self.prefix, &mut self.reading.ears);
+        prefix.begin(zxid, asked.invoke, ears)?;
+        prefix.place(&asked, &mut self.reading.lives.all[asked.life], zxid)?;
+        prefix.fire(zxid, ears)?;
+        ears.placed(&asked, prefix.last, &mut prefix.tree)?;
         self.forget_lost();
         Ok(())
     }
@@ -366,13 +358,7 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// The rule that does not allow it there.
     pub fn see(&mut self, number: u64) -> Result<(), Refusal> {
-        let Reading {
-            waiting,
-            lives,
-            ears,
-            ..
-        } = &mut self.reading;
-        let asked = waiting.take(number);
+        let asked = self.reading.waiting.take(number);
         let asked = asked.filter(|asked| !asked.kind.is_transaction());
         let Some((asked, answer)) = asked
             .as_ref()
@@ -381,8 +367,9 @@ impl<R: Borrow<Record>> Verifier<R> {
             let reason = "a request is no answered read, or has a prefix already";
             return refuse("form", self.read, reason);
         };
-        self.prefix.see(asked, &mut lives.all[asked.life], answer)?;
-        ears.placed(asked, self.prefix.last, &mut self.prefix.tree)
+        let (prefix, ears) = (&mut self.prefix, &mut self.reading.ears);
+        prefix.see(asked, &mut self.reading.lives.all[asked.life], answer)?;
+        ears.placed(asked, prefix.last, &mut prefix.tree)
     }
 
     /// The order ends here.
@@ -390,9 +377,9 @@ impl<R: Borrow<Record>> Verifier<R> {
     /// # Errors
     /// Something was answered and has no place.
     pub fn finish(mut self) -> Result<(), Refusal> {
-        let mut waiting = self.reading.waiting.iter();
-        if let Some(asked) = waiting.find(|asked| asked.answer().is_some()) {
-            return refuse("form", asked.invoke, "it was answered and has no place");
+        for asked in self.reading.waiting.iter() {
+            let why = "it was answered and has no place";
+            demand("form", asked.invoke, asked.answer().is_none(), why)?;
         }
         self.prefix.clock.finish()?;
         let Prefix { tree, last, .. } = &mut self.prefix;
@@ -419,32 +406,25 @@ impl Prefix {
     }
 
     /// A transaction comes next, as which the record asked.
-    fn begin<R: Borrow<Record>>(
-        &mut self,
-        zxid: i64,
-        record: usize,
-        ears: &mut Ears<R>,
-    ) -> Result<&mut Self, Refusal> {
+    fn begin(&mut self, zxid: i64, record: usize, ears: &mut Ears) -> Result<(), Refusal> {
         self.places += 1;
+        if zxid != 0 {
+            if zxid <= self.floor || zxid & 0xffff_ffff == 0 {
+                let reason = format!("{zxid:#x} cannot follow {:#x}", self.floor);
+                return refuse("form", record, reason);
+            }
+            let why = "a read that named it did not see it";
+            demand("form", record, zxid > self.seen, why)?;
+            ears.pass((self.last, zxid), self.begun, &mut self.tree)?;
+            (self.floor, self.last) = (zxid, zxid);
+        }
         self.tree.heard = !ears.is_idle();
-        if zxid == 0 {
-            return Ok(self);
-        }
-        if zxid <= self.floor || zxid & 0xffff_ffff == 0 {
-            let reason = format!("{zxid:#x} cannot follow {:#x}", self.floor);
-            return refuse("form", record, reason);
-        }
-        if zxid <= self.seen {
-            return refuse("form", record, "a read that named it did not see it");
-        }
-        ears.pass((self.last, zxid), self.begun, &mut self.tree)?;
-        self.tree.heard = !ears.is_idle();
-        (self.floor, self.last) = (zxid, zxid);
-        Ok(self)
+        Ok(())
     }
 
     /// The transaction has done what it does.
-    fn fire<R: Borrow<Record>>(&mut self, zxid: i64, ears: &mut Ears<R>) -> Result<(), Refusal> {
+    #[inline]
+    fn fire(&mut self, zxid: i64, ears: &mut Ears) -> Result<(), Refusal> {
         for fired in self.tree.fired() {
             ears.fire(Cause {
                 zxid,
@@ -480,18 +460,18 @@ impl Prefix {
             }
             return Ok(());
         };
-        if told != zxid {
-            return refuse("form", asked.invoke, "it was answered at another zxid");
-        }
-        if gone {
-            return refuse("W2", asked.invoke, "its session had ended before");
-        }
+        let record = asked.invoke;
+        demand(
+            "form",
+            record,
+            told == zxid,
+            "it was answered at another zxid",
+        )?;
+        demand("W2", record, !gone, "its session had ended before")?;
         self.clock.wrote(asked.invoke, ret, epoch)?;
         life.order.wrote(asked, true)?;
-        match self.replay(asked, life, zxid, answer) {
-            Ok(()) => Ok(()),
-            Err(done) => refuse("W3", asked.invoke, format!("it gives {done}")),
-        }
+        let gives = self.replay(asked, life, zxid, answer);
+        gives.or_else(|done| refuse("W3", record, format!("it gives {done}")))
     }
 
     /// A read, or a sync, saw all that was placed.
@@ -502,18 +482,14 @@ impl Prefix {
         (ret, zxid, answer): Reply<'_>,
     ) -> Result<(), Refusal> {
         if zxid > 0 {
-            if zxid < self.last {
-                let reason = "its prefix is not the one its reply names";
-                return refuse("form", asked.invoke, reason);
-            }
+            let why = "its prefix is not the one its reply names";
+            demand("form", asked.invoke, zxid >= self.last, why)?;
             self.seen = self.seen.max(zxid);
         }
         self.clock.saw(asked, ret, self.epoch())?;
         life.order.saw(asked, zxid, self.places)?;
-        match self.replay(asked, life, zxid.max(0), answer) {
-            Ok(()) => Ok(()),
-            Err(done) => refuse("R1", asked.invoke, format!("at its prefix it gives {done}")),
-        }
+        let gives = self.replay(asked, life, zxid.max(0), answer);
+        gives.or_else(|done| refuse("R1", asked.invoke, format!("at its prefix it gives {done}")))
     }
 
     /// What the tree gives at this place; as an error, in words, if it is not what was answered.
@@ -522,7 +498,7 @@ impl Prefix {
         asked: &Asked<R>,
         life: &Life,
         zxid: i64,
-        answer: &Result<Answer, ErrorCode>,
+        answer: &SubAnswer,
     ) -> Result<(), String> {
         match self.strangers {
             true => Ok(()),

@@ -34,22 +34,20 @@ impl Murk {
         let mut murk = Murk::default();
         let session = |asked: &Asked<R>| read.lives.all[asked.life].session;
         murk.ended.insert(0);
-        murk.ended
-            .extend(order.iter().filter_map(|step| match step.effect {
+        for step in order {
+            murk.ended.extend(match step.effect {
                 Effect::End(session) => Some(session),
                 Effect::Request(_) | Effect::Lapse(_) => None,
-            }));
-        murk.ended.extend(
-            history
-                .records
-                .iter()
-                .filter_map(|record| match record.body {
-                    Body::Session(
-                        SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
-                    ) => Some(session),
-                    _ => None,
-                }),
-        );
+            });
+        }
+        for record in &history.records {
+            if let Body::Session(
+                SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
+            ) = record.body
+            {
+                murk.ended.insert(session);
+            }
+        }
         let lost = read.waiting.iter().filter(|asked| asked.answer().is_none());
         let closes = lost.filter(|asked| asked.kind == Kind::Close);
         murk.ended.extend(closes.map(session));
@@ -71,34 +69,34 @@ impl Murk {
 
     fn asked(&mut self, session: i64, op: &Op, answer: Option<&Result<Answer, ErrorCode>>) {
         match (op, answer) {
-            (Op::Multi { ops }, Some(Ok(Answer::Multi(results)))) => {
-                for (op, result) in ops.iter().zip(results) {
-                    self.asked(session, op, Some(result));
-                }
-            }
             (Op::Multi { ops }, None) => ops.iter().for_each(|op| self.asked(session, op, None)),
-            (
-                Op::Create {
-                    path,
-                    acl,
-                    sequential,
-                    ..
-                },
-                None,
-            ) => {
+            (Op::Multi { ops }, Some(Ok(Answer::Multi(results)))) => {
+                let parts = ops.iter().zip(results);
+                parts.for_each(|(op, result)| self.asked(session, op, Some(result)));
+            }
+            (create @ Op::Create { path, acl, .. }, None) => {
                 self.touch(path);
                 self.close(path, acl);
-                self.stems.extend(sequential.then(|| (&**path).into()));
+                if matches!(
+                    create,
+                    Op::Create {
+                        sequential: true,
+                        ..
+                    }
+                ) {
+                    self.stems.insert((&**path).into());
+                }
             }
-            (
-                Op::Create {
+            (create, Some(Ok(Answer::Path(path) | Answer::Created { path, .. }))) => {
+                let Op::Create {
                     acl,
                     ephemeral,
                     lapse,
                     ..
-                },
-                Some(Ok(Answer::Path(path) | Answer::Created { path, .. })),
-            ) => {
+                } = create
+                else {
+                    return;
+                };
                 // It may go any time, told to nobody.
                 if lapse.is_some() || *ephemeral && self.ended.contains(&session) {
                     self.touch(path);

@@ -111,33 +111,30 @@ pub fn granted(acl: &[Acl], who: &Who) -> Rights {
     Rights::of(entries, unclear)
 }
 
+fn of_scheme<'a>(
+    identities: impl IntoIterator<Item = &'a Identity>,
+    scheme: &str,
+) -> impl Iterator<Item = &'a Identity> {
+    let identities = identities.into_iter();
+    identities.filter(move |identity| *identity.scheme == *scheme)
+}
+
 /// Whether `who` has any of the permissions; None if that is not known.
 fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
     if rights.anybody_may(permissions) {
         return Some(true);
     }
-    let any = |identities: &BTreeSet<Identity>| {
-        let allowed = rights.entries.iter().any(|entry| {
-            let Identity { scheme, id } = &entry.identity;
-            entry.perms & permissions != 0
-                && match &**scheme {
-                    "ip" => identities
-                        .iter()
-                        .any(|mine| &*mine.scheme == "ip" && within(&mine.id, id)),
-                    _ => identities.contains(&entry.identity),
-                }
-        });
-        allowed
-            || identities
-                .iter()
-                .any(|identity| &*identity.scheme == "super")
+    let any = |mine: &BTreeSet<Identity>| {
+        let is_meant = |identity: &Identity| match &*identity.scheme {
+            "ip" => of_scheme(mine, "ip").any(|mine| within(&mine.id, &identity.id)),
+            _ => mine.contains(identity),
+        };
+        let mut entries = rights.entries.iter();
+        entries.any(|entry| entry.perms & permissions != 0 && is_meant(&entry.identity))
+            || of_scheme(mine, "super").next().is_some()
     };
-    let by_address = || {
-        rights
-            .entries
-            .iter()
-            .any(|entry| &*entry.identity.scheme == "ip")
-    };
+    let named = rights.entries.iter().map(|entry| &entry.identity);
+    let by_address = || of_scheme(named, "ip").next().is_some();
     if any(&who.surely) || rights.entries.is_empty() && !rights.unclear {
         return Some(true);
     }
@@ -148,14 +145,8 @@ fn allows(rights: &Rights, permissions: i32, who: &Who) -> Option<bool> {
 /// True if an address lies in a network `a.b.c.d/bits`.
 fn within(address: &str, network: &str) -> bool {
     let number = |text: &str| -> Option<u32> {
-        let mut bytes = text.split('.').map(str::parse::<u8>);
-        let quad = [
-            bytes.next()?.ok()?,
-            bytes.next()?.ok()?,
-            bytes.next()?.ok()?,
-            bytes.next()?.ok()?,
-        ];
-        bytes.next().is_none().then(|| u32::from_be_bytes(quad))
+        let bytes: Result<Vec<u8>, _> = text.split('.').map(str::parse).collect();
+        Some(u32::from_be_bytes(bytes.ok()?.try_into().ok()?))
     };
     let (base, bits) = network.split_once('/').unwrap_or((network, "32"));
     match (number(address), number(base)) {

@@ -8,7 +8,7 @@
 
 use super::rights::{ADMIN, CREATE, Caller, DELETE, READ, Rights, WRITE, granted, shown_as};
 use super::texts::Texts;
-use super::znode::{Learnt, Znode};
+use super::znode::{Znode, learnt};
 use crate::history::{
     Acl, Answer, ErrorCode, EventType, Header, Op, Path, Start, StartNode, Stat, SubAnswer,
 };
@@ -43,6 +43,7 @@ pub struct Fired {
 }
 
 /// The tree after some prefix of the order.
+#[derive(Default)]
 pub struct Tree {
     paths: Texts,
     names: Texts,
@@ -50,8 +51,8 @@ pub struct Tree {
     places: Vec<Place>,
     /// The ephemerals by session.
     owned: BTreeSet<(i64, At)>,
-    /// What nearly every node grants.
-    open: Rc<Rights>,
+    /// An empty node that grants everything to everybody, as nearly all do.
+    blank: Znode,
     /// What was there before, since it last mattered, if it may be put back.
     undo: Option<Vec<(At, Option<Znode>)>>,
     exists_needs_read: bool,
@@ -75,18 +76,15 @@ fn expect(wanted: i32, version: i32) -> Result<(), ErrorCode> {
 impl Tree {
     /// The tree before the first transaction.
     pub fn new(start: &Start, exists_needs_read: bool) -> Self {
+        let rights = |perms| Rc::new(Rights::of(vec![Acl::new(perms, "world", "anyone")], false));
         let mut tree = Tree {
-            paths: Texts::default(),
-            names: Texts::default(),
-            places: Vec::new(),
-            owned: BTreeSet::new(),
-            open: Rc::new(Rights::of(Acl::open().to_vec(), false)),
-            undo: None,
+            blank: Znode {
+                rights: rights(READ | WRITE | CREATE | DELETE | ADMIN),
+                ..Znode::default()
+            },
             exists_needs_read,
             texts_max: TEXTS_SLACK,
-            lists: 0,
-            heard: false,
-            fired: Vec::new(),
+            ..Tree::default()
         };
         let always = [
             ("/", 1),
@@ -94,64 +92,56 @@ impl Tree {
             ("/zookeeper/quota", 0),
             ("/zookeeper/config", 0),
         ];
-        for (path, num_children) in always {
-            let stat = Stat {
-                num_children,
-                cversion: -num_children,
-                ..Stat::default()
-            };
-            let given = StartNode {
-                path: path.into(),
+        for (path, children) in always {
+            let opaque = path == "/zookeeper/config";
+            let mut node = Znode {
                 data: Some("".into()),
-                stat,
-                acl: Vec::new(),
-                lapse: None,
+                czxid: Some(0),
+                mzxid: Some(0),
+                pzxid: Some(0),
+                children,
+                opaque,
+                ..tree.blank.clone()
             };
-            let mut node = tree.given(&given);
-            (node.ctime, node.mtime) = (Learnt(None), Learnt(None));
-            node.opaque = path == "/zookeeper/config";
-            if node.opaque {
-                let acl = vec![Acl::new(READ, "world", "anyone")];
-                node.rights = Rights::of(acl, false).into();
+            if opaque {
+                node.rights = rights(READ);
             }
-            let at = tree.at(path);
-            tree.put(at, Some(node));
+            tree.add(path, node);
         }
         if let Start::Nodes { nodes, .. } = start {
             for given in nodes {
-                let node = tree.given(given);
-                let at = tree.at(&given.path);
-                tree.put(at, Some(node));
+                tree.add(&given.path, tree.given(given));
             }
         }
         tree
     }
 
+    fn add(&mut self, path: &str, node: Znode) {
+        let at = self.at(path);
+        self.put(at, Some(node));
+    }
+
     fn given(&self, given: &StartNode) -> Znode {
-        let known = |number| Learnt(Some(number));
-        let StartNode {
-            data, stat, acl, ..
-        } = given;
-        Znode {
-            data: data.clone(),
-            czxid: known(stat.czxid),
-            mzxid: known(stat.mzxid),
-            pzxid: known(stat.pzxid),
-            ctime: known(stat.ctime),
-            mtime: known(stat.mtime),
+        let stat = &given.stat;
+        let mut node = Znode {
+            data: given.data.clone(),
+            czxid: Some(stat.czxid),
+            mzxid: Some(stat.mzxid),
+            pzxid: Some(stat.pzxid),
+            ctime: Some(stat.ctime),
+            mtime: Some(stat.mtime),
             version: stat.version,
             aversion: stat.aversion,
             creates: stat.cversion.wrapping_add(stat.num_children) / 2,
             children: stat.num_children,
-            owner: given.stat.ephemeral_owner,
+            owner: stat.ephemeral_owner,
             lapse: given.lapse,
-            changed: None,
-            rights: match acl.is_empty() {
-                true => self.open.clone(),
-                false => Rights::of(acl.clone(), false).into(),
-            },
-            opaque: false,
+            ..self.blank.clone()
+        };
+        if !given.acl.is_empty() {
+            node.rights = Rights::of(given.acl.clone(), false).into();
         }
+        node
     }
 
     fn at(&mut self, path: &str) -> At {
@@ -261,7 +251,7 @@ impl Tree {
     pub fn changed(&mut self, path: &Path) -> Option<(Option<i64>, Option<i64>)> {
         let at = self.at_shared(path);
         let node = self.get(at).ok()?;
-        Some((node.mzxid.0, node.pzxid.0))
+        Some((node.mzxid, node.pzxid))
     }
 
     /// Forgets the texts of what is gone, if they are many.
@@ -278,9 +268,8 @@ impl Tree {
         let places = std::mem::take(&mut self.places);
         (self.names, self.owned) = (Texts::default(), BTreeSet::new());
         for (at, place) in places.into_iter().enumerate() {
-            if place.node.is_some() {
-                let at = self.at(paths.text(at as At));
-                self.put(at, place.node);
+            if let Some(node) = place.node {
+                self.add(paths.text(at as At), node);
             }
         }
         self.texts_max = 2 * (self.paths.len() + self.names.len()) + TEXTS_SLACK;
@@ -290,6 +279,7 @@ impl Tree {
     ///
     /// # Errors
     /// What the server must answer; nothing has changed then.
+    #[inline(always)]
     fn execute(&mut self, op: &Op, at: At, by: &Caller<'_>) -> Result<At, ErrorCode> {
         match op {
             Op::Create { .. } => return self.create(op, at, by),
@@ -308,7 +298,7 @@ impl Tree {
                     by.may(&node.rights, WRITE)?;
                     expect(*version, node.version)?;
                     node.version = node.version.wrapping_add(1);
-                    (node.mzxid, node.mtime) = (Learnt::of_zxid(by.zxid), Learnt(None));
+                    (node.mzxid, node.mtime) = (learnt(by.zxid), None);
                     node.changed = Some(by.begun);
                     node.data.clone_from(data);
                     Ok(())
@@ -372,8 +362,8 @@ impl Tree {
             (Err(_), true) => return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS),
             (Err(_), false) => {}
         }
-        let zxid = Learnt::of_zxid(by.zxid);
-        let made = Znode {
+        let zxid = learnt(by.zxid);
+        let mut made = Znode {
             data: data.clone(),
             czxid: zxid,
             mzxid: zxid,
@@ -381,12 +371,11 @@ impl Tree {
             owner: if *ephemeral { by.session } else { 0 },
             lapse: *lapse,
             changed: Some(by.begun),
-            rights: match Acl::is_open(acl) {
-                true => self.open.clone(),
-                false => granted(acl, by.who).into(),
-            },
-            ..Znode::default()
+            ..self.blank.clone()
         };
+        if !Acl::is_open(acl) {
+            made.rights = granted(acl, by.who).into();
+        }
         self.put(at, Some(made));
         self.fire(at, EventType::NodeCreated);
         self.fire(above, EventType::NodeChildrenChanged);
@@ -407,7 +396,7 @@ impl Tree {
             // Of what there was at the start not every parent need be known.
             let _ = self.change(above, |parent| {
                 parent.children -= 1;
-                parent.pzxid = Learnt::of_zxid(zxid);
+                parent.pzxid = learnt(zxid);
                 Ok(())
             });
         }

@@ -32,7 +32,8 @@ pub enum Hears {
 }
 
 impl Hears {
-    fn event(self, event: EventType) -> bool {
+    /// True if it hears of that, where it is.
+    pub fn event(self, event: EventType) -> bool {
         match (self, event) {
             (_, EventType::NodeDeleted) => true,
             (Hears::List, event) => event == EventType::NodeChildrenChanged,

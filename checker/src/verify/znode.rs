@@ -11,19 +11,11 @@ use std::rc::Rc;
 
 /// A number that the order does not always tell (a wall clock time, a zxid that was not
 /// recorded): who sees it first says what it is, and then it stays.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Learnt(pub Option<i64>);
+pub type Learnt = Option<i64>;
 
-impl Learnt {
-    /// Known, unless it is 0.
-    pub fn of_zxid(zxid: i64) -> Self {
-        Learnt((zxid != 0).then_some(zxid))
-    }
-
-    /// What it is, or is from now on.
-    pub fn or_learn(&mut self, seen: i64) -> i64 {
-        *self.0.get_or_insert(seen)
-    }
+/// Known, unless it is 0.
+pub fn learnt(zxid: i64) -> Learnt {
+    (zxid != 0).then_some(zxid)
 }
 
 #[derive(Debug, Clone, Default)]
@@ -57,11 +49,11 @@ impl Znode {
             || by.zxid == 0 && *seen == Stat::default()
             || *seen
                 == Stat {
-                    czxid: self.czxid.or_learn(seen.czxid),
-                    mzxid: self.mzxid.or_learn(seen.mzxid),
-                    pzxid: self.pzxid.or_learn(seen.pzxid),
-                    ctime: self.ctime.or_learn(seen.ctime),
-                    mtime: self.mtime.or_learn(seen.mtime),
+                    czxid: *self.czxid.get_or_insert(seen.czxid),
+                    mzxid: *self.mzxid.get_or_insert(seen.mzxid),
+                    pzxid: *self.pzxid.get_or_insert(seen.pzxid),
+                    ctime: *self.ctime.get_or_insert(seen.ctime),
+                    mtime: *self.mtime.get_or_insert(seen.mtime),
                     version: self.version,
                     aversion: self.aversion,
                     cversion,
