@@ -10,7 +10,7 @@
 
 use super::watches::{ConnectionId, Table};
 use crate::history::{EventType, Path, WatchKind, WatchMode};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What a registration waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,14 +152,14 @@ impl Standing {
         }
     }
 
-    /// Nothing more comes on a connection.
-    pub fn forget(&mut self, connection: ConnectionId) {
+    /// Nothing more comes on some connections.
+    pub fn forget(&mut self, gone: &FxHashSet<ConnectionId>) {
         if self.count == 0 {
             return;
         }
         self.at.retain(|_, list| {
             list.retain(|stays| {
-                let own = stays.connection == connection;
+                let own = gone.contains(&stays.connection);
                 self.count -= usize::from(own);
                 self.recursive -= usize::from(own && stays.scope == Scope::Below);
                 !own
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(told(&standing, EventType::NodeChildrenChanged, "/a"), sure);
         standing.remove(1, "/a", WatchKind::Children);
         assert_eq!(told(&standing, EventType::NodeChildrenChanged, "/a"), maybe);
-        standing.forget(1);
+        standing.forget(&FxHashSet::from_iter([1]));
         assert_eq!(standing.count(), 0);
     }
 }

@@ -8,6 +8,9 @@
 //! Servers before 3.9 name no transaction in a notification; how those find theirs is told in
 //! `nameless`.
 //!
+//! What is left of connections that are gone fires no more, and is forgotten together, once it
+//! may be as much as all the rest: whoever leaves is not looked for among all that wait.
+//!
 //! Answers to: `consistency.md` P10 to P12, P20; `protocol.md` section 12.
 
 use super::Doubt;
@@ -22,6 +25,9 @@ pub type ConnectionId = u32;
 
 /// Most registrations, and notifications that are due, of all connections together.
 const REGISTRATIONS_MAX: usize = 1 << 20;
+
+/// What may be left of connections that are gone, however little else there is.
+const LEFT_SLACK: usize = 1 << 10;
 
 /// The server's two tables of watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +94,10 @@ pub struct Watches {
     caught_up: FxHashMap<ConnectionId, Vec<(EventType, Path)>>,
     /// Connections of whose watches nothing is recorded any more.
     left_out: FxHashSet<ConnectionId>,
+    /// Connections that are gone, of which registrations may be left.
+    gone: FxHashSet<ConnectionId>,
+    /// With more than this of both, they are forgotten.
+    kept_max: usize,
     /// What was told without a zxid.
     pub nameless: Nameless,
 }
@@ -133,7 +143,10 @@ impl Watches {
         Ok(())
     }
 
-    fn check_room(&self) -> Result<(), Doubt> {
+    fn check_room(&mut self) -> Result<(), Doubt> {
+        if self.count + self.standing.count() >= REGISTRATIONS_MAX {
+            self.sweep();
+        }
         match self.count + self.standing.count() >= REGISTRATIONS_MAX {
             true => Err(Doubt::because("too many watches")),
             false => Ok(()),
@@ -188,12 +201,17 @@ impl Watches {
     /// A transaction did something at `path`: every watch on it fires, once for each
     /// connection, and is used up unless it stays. True if there was one.
     pub fn fire(&mut self, fired: Fired, path: &str) -> bool {
+        let gone = &self.gone;
         let mut fires = self.standing.fired(fired.event, path, fired.zxid);
+        fires.retain(|fires| !gone.contains(&fires.connection));
         let mut shared = None;
         if let Some((path, list)) = self.live.get_key_value(path) {
             let (path, before) = (path.clone(), list.len());
             let mut left = list.clone();
             left.retain(|&(connection, table, since)| {
+                if gone.contains(&connection) {
+                    return false;
+                }
                 let now = tables_of(fired.event).contains(&table);
                 if now {
                     also(&mut fires, connection, since);
@@ -335,14 +353,27 @@ impl Watches {
         self.left_out.remove(&connection);
         self.caught_up.remove(&connection);
         self.nameless.forget(connection);
+        self.gone.insert(connection);
+        if self.count + self.standing.count() + self.gone.len() > self.kept_max {
+            self.sweep();
+        }
+    }
+
+    /// Forgets what is left of all connections that are gone.
+    fn sweep(&mut self) {
+        let gone = std::mem::take(&mut self.gone);
+        if gone.is_empty() {
+            return;
+        }
         let mut count = 0;
         self.live.retain(|_, list| {
-            list.retain(|&(other, _, _)| other != connection);
+            list.retain(|(connection, _, _)| !gone.contains(connection));
             count += list.len();
             !list.is_empty()
         });
         self.count = count;
-        self.standing.forget(connection);
+        self.standing.forget(&gone);
+        self.kept_max = 2 * (count + self.standing.count()) + LEFT_SLACK;
     }
 }
 
@@ -361,5 +392,48 @@ fn also(fires: &mut Vec<Fires>, connection: ConnectionId, since: usize) {
             since,
             sure: true,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(watches: &mut Watches, event: EventType, path: &str, zxid: i64) -> Vec<ConnectionId> {
+        let fired = Fired {
+            zxid,
+            event,
+            acl: AclId::default(),
+            must: true,
+        };
+        watches.fire(fired, path);
+        watches.overdue().collect()
+    }
+
+    #[test]
+    fn what_is_left_of_connections_that_are_gone_is_never_more_than_the_rest_and_some() {
+        let (mut watches, stay) = (Watches::default(), 3 * LEFT_SLACK);
+        let path = |name: &str, at: usize| Path::from(format!("/{name}{at}").as_str());
+        for at in 0..stay {
+            assert!(
+                watches
+                    .register(1, Table::Data, &path("stays", at), at)
+                    .is_ok()
+            );
+        }
+        for id in 2..10 * stay as ConnectionId {
+            let own = path("gone", id as usize);
+            assert!(watches.register(id, Table::Data, &own, 0).is_ok());
+            assert!(watches.stay(id, (&own, WatchMode::Recursive), 0, 0).is_ok());
+            watches.forget(id);
+            let kept = watches.count + watches.standing.count() + watches.gone.len();
+            assert!(kept <= 2 * stay + LEFT_SLACK, "{kept}");
+            let told = told(&mut watches, EventType::NodeCreated, &own, 1);
+            assert!(told.is_empty() && watches.fired() == 0);
+        }
+        for at in 0..stay {
+            let (event, path) = (EventType::NodeCreated, path("stays", at));
+            assert_eq!(told(&mut watches, event, &path, 1), [1]);
+        }
     }
 }
