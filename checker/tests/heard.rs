@@ -272,6 +272,29 @@ fn a_notification_that_comes_too_late_is_refused() {
     assert!(found > 3, "{found} lives are no test");
 }
 
+/// R3: neither the judge of one pass nor the second opinion lets watches be registered in a
+/// state to come.
+#[test]
+fn watches_registered_again_in_a_state_to_come_are_refused() {
+    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..24 {
+        let history = valid_history(seed, Shape::default());
+        let honest = certified(&history, seed);
+        let life = Life::of(&history);
+        let Some(broken) = mutate::registered_too_early(&life, seed) else {
+            continue;
+        };
+        let mut stream = Stream::new(&broken.header, &Options::default(), 64);
+        let taken = (broken.records.iter()).try_for_each(|record| stream.take(record));
+        assert!(taken.and_then(|()| stream.finish()).is_err(), "seed {seed}");
+        let rule = rule_against(&broken, &honest);
+        *rules.entry(rule.unwrap_or("none")).or_default() += 1;
+    }
+    println!("{rules:?}");
+    assert!(rules.get("R3").is_some_and(|found| *found > 3), "{rules:?}");
+    assert!(!rules.contains_key("none"), "{rules:?}");
+}
+
 /// R2: a client that comes back and forgets what it has seen.
 #[test]
 fn a_client_that_forgets_is_refused() {

@@ -6,7 +6,7 @@ mod toy;
 
 use gamekeeper_checker::history::{History, World};
 use gamekeeper_checker::{Options, Property, Verdict, judge};
-use mutate::{Dice, Life, MUTATORS, Mutator, OF_STAYING, lives};
+use mutate::{Dice, Life, MUTATORS, Mutator, OF_RETURNING, OF_STAYING, lives};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toy::{Shape, valid_history, valid_history_with_log};
@@ -40,6 +40,15 @@ fn whatever_is_broken_of_watches_that_stay_is_named() {
         (PathBuf::from(format!("toy {seed}")), life)
     });
     all_are_named(lives.collect(), &OF_STAYING);
+}
+
+#[test]
+fn watches_registered_again_in_a_state_to_come_are_named() {
+    let lives = (0..12).map(|seed| {
+        let life = valid_history_with_log(seed, Shape::default());
+        (PathBuf::from(format!("toy {seed}")), life)
+    });
+    all_are_named(lives.collect(), &OF_RETURNING);
 }
 
 /// Where others wrote too some of it is excused, and nothing is called by another name.

@@ -355,13 +355,18 @@ impl<'p, 'c, 'h> Fill<'p, 'c, 'h> {
                 mapped(*relative_zxid)
             }
             SessionEvent::SetWatches { .. } => seen,
-            SessionEvent::SetWatchesDone { zxid } if self.names_zxids => mapped(*zxid).max(seen),
-            SessionEvent::SetWatchesDone { .. } => {
+            SessionEvent::SetWatchesDone { zxid } => {
                 let done = self.filled.records[index as usize].time;
                 let time = done.saturating_add(self.puzzle.blur);
                 let most = self.begun.partition_point(|&call| call <= time);
-                let count = self.again.place(index, seen, (self.count_of(seen), most));
-                self.zxid(count)
+                match self.names_zxids {
+                    // No more than had been asked for by then.
+                    true => mapped(*zxid).min(self.zxid(most)).max(seen),
+                    false => {
+                        let seen_by = (self.count_of(seen), most);
+                        self.zxid(self.again.place(index, seen, seen_by))
+                    }
+                }
             }
             SessionEvent::Connected { .. }
             | SessionEvent::Disconnected

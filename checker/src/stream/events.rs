@@ -145,8 +145,11 @@ impl<R: Borrow<Record>> Stream<R> {
     }
 
     /// The oldest setWatches on its way is answered.
-    pub(super) fn watched_again(&mut self, process: u32, zxid: i64) -> Result<(), Doubt> {
+    fn watched_again(&mut self, process: u32, time: u64, zxid: i64) -> Result<(), Doubt> {
         let arrived = self.taken - 1;
+        if zxid > 0 {
+            self.shown.note(time, zxid, false)?;
+        }
         let client = self.client(process);
         let Some(frame) = client.again.pop_front() else {
             return Ok(());
@@ -236,7 +239,7 @@ impl<R: Borrow<Record>> Stream<R> {
                 self.watches.leave_out(connection);
                 Ok(())
             }
-            SessionEvent::SetWatchesDone { zxid } => self.watched_again(process, *zxid),
+            SessionEvent::SetWatchesDone { zxid } => self.watched_again(process, time, *zxid),
             SessionEvent::Auth { identity } => {
                 self.client(process);
                 let Some(client) = self.clients.get_mut(process) else {

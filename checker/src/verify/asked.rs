@@ -366,7 +366,7 @@ impl<R: Borrow<Record>> Reading<R> {
                 }
             }
             SessionEvent::SetWatchesDone { zxid } => {
-                self.ears.again(&mut client.line, index, *zxid);
+                self.ears.again(&mut client.line, (index, time), *zxid);
             }
             SessionEvent::WatchesLeftOut => self.ears.silence(&mut client.line),
             SessionEvent::Connected {

@@ -29,6 +29,8 @@ struct Again {
     frame: SessionEvent,
     /// No other was on its way.
     last: bool,
+    /// When it was answered.
+    time: u64,
 }
 
 /// Every connection, and what is registered.
@@ -110,12 +112,17 @@ impl Ears {
     }
 
     /// The oldest setWatches on its way was answered in the state after `zxid`.
-    pub fn again(&mut self, id: &mut LineId, index: usize, zxid: i64) {
+    pub fn again(&mut self, id: &mut LineId, (index, time): (usize, u64), zxid: i64) {
         if let Some(line) = self.line(id)
             && let Some(frame) = line.again(index)
         {
             let (line, last) = (*id, line.frames.is_empty());
-            let again = Again { line, frame, last };
+            let again = Again {
+                line,
+                frame,
+                last,
+                time,
+            };
             self.again.insert((zxid, index), again);
         }
     }
@@ -139,7 +146,7 @@ impl Ears {
         begun: u64,
         tree: &mut Tree,
     ) -> Result<(), Refusal> {
-        self.register_again((last, (zxid, 0)), tree)?;
+        self.register_again((last, (zxid, 0)), begun, tree)?;
         while let Some(&(until, id)) = self.leaving.first()
             && until < zxid
         {
@@ -162,8 +169,8 @@ impl Ears {
     ///
     /// # Errors
     /// As [`Ears::pass`].
-    pub fn finish(&mut self, last: i64, tree: &mut Tree) -> Result<(), Refusal> {
-        self.register_again((last, (i64::MAX, 0)), tree)?;
+    pub fn finish(&mut self, last: i64, begun: u64, tree: &mut Tree) -> Result<(), Refusal> {
+        self.register_again((last, (i64::MAX, 0)), begun, tree)?;
         let mut lines = self.lines.values_mut();
         lines.try_for_each(|line| line.explain(i64::MAX, usize::MAX, &self.murk, &self.waits))
     }
@@ -191,7 +198,7 @@ impl Ears {
     pub fn placed<R: Borrow<Record>>(
         &mut self,
         asked: &Asked<R>,
-        last: i64,
+        (last, begun): (i64, u64),
         tree: &mut Tree,
     ) -> Result<(), Refusal> {
         let (id, record) = (asked.line, asked.replied);
@@ -202,7 +209,7 @@ impl Ears {
             return Ok(());
         };
         if asked.watches {
-            self.register_again((last, (zxid, record)), tree)?;
+            self.register_again((last, (zxid, record)), begun, tree)?;
         }
         let Some(line) = self.lines.get_mut(&id) else {
             return Ok(());
@@ -257,6 +264,7 @@ impl Ears {
     fn register_again(
         &mut self,
         (last, before): (i64, (i64, usize)),
+        begun: u64,
         tree: &mut Tree,
     ) -> Result<(), Refusal> {
         while let Some(entry) = self.again.first_entry()
@@ -265,6 +273,9 @@ impl Ears {
             let ((zxid, record), again) = entry.remove_entry();
             let why = "its prefix is not the one its reply names";
             demand("form", record, zxid >= last || zxid <= 0, why)?;
+            let why = "its prefix has what was called after its reply";
+            let time = again.time.saturating_add(self.error);
+            demand("R3", record, zxid <= 0 || begun <= time, why)?;
             self.watch_again(zxid, record, &again, tree)?;
         }
         Ok(())

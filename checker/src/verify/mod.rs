@@ -347,7 +347,7 @@ impl<R: Borrow<Record>> Verifier<R> {
         prefix.begin(zxid, asked.invoke, ears)?;
         prefix.place(&asked, &mut self.reading.lives.all[asked.life], zxid)?;
         prefix.fire(zxid, ears)?;
-        ears.placed(&asked, prefix.last, &mut prefix.tree)?;
+        ears.placed(&asked, (prefix.last, prefix.begun), &mut prefix.tree)?;
         self.forget_lost();
         Ok(())
     }
@@ -369,7 +369,7 @@ impl<R: Borrow<Record>> Verifier<R> {
         };
         let (prefix, ears) = (&mut self.prefix, &mut self.reading.ears);
         prefix.see(asked, &mut self.reading.lives.all[asked.life], answer)?;
-        ears.placed(asked, prefix.last, &mut prefix.tree)
+        ears.placed(asked, (prefix.last, prefix.begun), &mut prefix.tree)
     }
 
     /// The order ends here.
@@ -382,8 +382,10 @@ impl<R: Borrow<Record>> Verifier<R> {
             demand("form", asked.invoke, asked.answer().is_none(), why)?;
         }
         self.prefix.clock.finish()?;
-        let Prefix { tree, last, .. } = &mut self.prefix;
-        self.reading.ears.finish(*last, tree)
+        let Prefix {
+            tree, last, begun, ..
+        } = &mut self.prefix;
+        self.reading.ears.finish(*last, *begun, tree)
     }
 
     /// Forgets requests of unknown fate that W2 allows no place any more, if many wait.

@@ -22,7 +22,7 @@ struct Step {
 pub struct Times {
     /// By transactions answered.
     transactions: Vec<Step>,
-    /// By anything answered, notifications too.
+    /// By anything answered, notifications and setWatches too.
     anything: Vec<Step>,
     /// Twice the clock error: how much earlier a time must be to be surely earlier.
     blur: u64,
@@ -47,6 +47,8 @@ impl Times {
                     }
                 }
                 Body::Notify { zxid, .. } => (*zxid, false),
+                // The state in which watches were registered again is named as a read names its.
+                Body::Session(SessionEvent::SetWatchesDone { zxid }) if *zxid > 0 => (*zxid, false),
                 Body::Invoke { .. }
                 | Body::Lost { .. }
                 | Body::Session(_)

@@ -179,6 +179,13 @@ pub const OF_STAYING: [(Property, &str, Mutator); 5] = [
     ),
 ];
 
+/// What can be broken where clients come back with watches.
+pub const OF_RETURNING: [(Property, &str, Mutator); 1] = [(
+    Property::NoFutureReads,
+    "watches are registered again in a state to come",
+    watch::again_too_early,
+)];
+
 /// Lives of the simulator, with their servers' log: the ones kept here, or `LIVES=DIR`, a folder
 /// of history files or of run directories.
 pub fn lives() -> Vec<(PathBuf, History)> {
@@ -203,6 +210,11 @@ pub fn lives() -> Vec<(PathBuf, History)> {
         (path, history)
     };
     files.into_iter().map(life).collect()
+}
+
+/// P7: watches are registered again in a state that has what was asked for afterwards.
+pub fn registered_too_early(life: &Life<'_>, seed: u64) -> Option<History> {
+    watch::again_too_early(life, &mut Dice(seed))
 }
 
 /// P10: a notification comes after an answer that shows as much.

@@ -1,4 +1,4 @@
-//! Mutators of notifications: P10 to P12.
+//! Mutators of notifications, P10 to P12, and of watches that are registered again, P7.
 
 use super::{Asked, Dice, Life};
 use gamekeeper_checker::history::*;
@@ -127,5 +127,23 @@ pub fn of_another_type(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     if let Body::Notify { event, .. } = &mut history.records[dice.pick(&places)?.at].body {
         *event = EventType::NodeCreated;
     }
+    Some(history)
+}
+
+/// P7: watches are registered again in a state that has what was asked for afterwards.
+pub fn again_too_early(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
+    let blur = 2 * life.history.header.clock_error_ns;
+    let writes = || life.writes.values().map(|&number| &life.asked[number]);
+    let mut places = Vec::new();
+    for (at, record) in life.history.records.iter().enumerate() {
+        let Body::Session(SessionEvent::SetWatchesDone { zxid }) = &record.body else {
+            continue;
+        };
+        let later = writes().find(|write| write.call > record.time + blur && write.zxid > *zxid);
+        places.extend(later.map(|write| (at, write.zxid)));
+    }
+    let mut history = life.history.clone();
+    let (at, later) = dice.pick(&places)?;
+    history.records[at].body = Body::Session(SessionEvent::SetWatchesDone { zxid: later });
     Some(history)
 }

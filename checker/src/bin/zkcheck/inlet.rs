@@ -83,8 +83,8 @@ impl Inlet {
         if !metadata.is_file() {
             return self.begin_stream(Box::new(file));
         }
-        let look = (&mut file).take(BEGINNING_BYTES as u64);
-        { look }.read_to_end(&mut self.beginning)?;
+        let mut look = file.by_ref().take(BEGINNING_BYTES as u64);
+        look.read_to_end(&mut self.beginning)?;
         file.rewind()?;
         (self.kept, self.length) = (Some(Kept::Whole(file)), Some(metadata.len()));
         Ok(())
