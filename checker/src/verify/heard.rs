@@ -202,7 +202,7 @@ impl Ears {
         tree: &mut Tree,
     ) -> Result<(), Refusal> {
         let (id, record) = (asked.line, asked.replied);
-        if id == 0 || !self.lines.contains_key(&id) {
+        if !self.lines.contains_key(&id) {
             return Ok(());
         }
         let Some((_, zxid, result)) = asked.answer() else {

@@ -347,7 +347,9 @@ impl<R: Borrow<Record>> Verifier<R> {
         prefix.begin(zxid, asked.invoke, ears)?;
         prefix.place(&asked, &mut self.reading.lives.all[asked.life], zxid)?;
         prefix.fire(zxid, ears)?;
-        ears.placed(&asked, (prefix.last, prefix.begun), &mut prefix.tree)?;
+        if asked.line != 0 {
+            ears.placed(&asked, (prefix.last, prefix.begun), &mut prefix.tree)?;
+        }
         self.forget_lost();
         Ok(())
     }
@@ -369,7 +371,10 @@ impl<R: Borrow<Record>> Verifier<R> {
         };
         let (prefix, ears) = (&mut self.prefix, &mut self.reading.ears);
         prefix.see(asked, &mut self.reading.lives.all[asked.life], answer)?;
-        ears.placed(asked, (prefix.last, prefix.begun), &mut prefix.tree)
+        match asked.line {
+            0 => Ok(()),
+            _ => ears.placed(asked, (prefix.last, prefix.begun), &mut prefix.tree),
+        }
     }
 
     /// The order ends here.
@@ -408,6 +413,7 @@ impl Prefix {
     }
 
     /// A transaction comes next, as which the record asked.
+    #[inline(always)]
     fn begin(&mut self, zxid: i64, record: usize, ears: &mut Ears) -> Result<(), Refusal> {
         self.places += 1;
         if zxid != 0 {

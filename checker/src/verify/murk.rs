@@ -11,7 +11,7 @@ use super::asked::{Asked, Kind, Reading};
 use super::rights::{READ, Rights};
 use super::waits::above;
 use crate::certificate::{Effect, Step};
-use crate::history::{Acl, Answer, Body, ErrorCode, History, Op, Record, SessionEvent, Start};
+use crate::history::{Acl, Answer, Body, History, Op, Record, SessionEvent, Start, SubAnswer};
 use rustc_hash::FxHashSet;
 use std::borrow::Borrow;
 
@@ -35,16 +35,13 @@ impl Murk {
         let session = |asked: &Asked<R>| read.lives.all[asked.life].session;
         murk.ended.insert(0);
         for step in order {
-            murk.ended.extend(match step.effect {
-                Effect::End(session) => Some(session),
-                Effect::Request(_) | Effect::Lapse(_) => None,
-            });
+            if let Effect::End(session) = step.effect {
+                murk.ended.insert(session);
+            }
         }
         for record in &history.records {
-            if let Body::Session(
-                SessionEvent::Expired { session } | SessionEvent::Abandoned { session },
-            ) = record.body
-            {
+            use SessionEvent::{Abandoned, Expired};
+            if let Body::Session(Expired { session } | Abandoned { session }) = record.body {
                 murk.ended.insert(session);
             }
         }
@@ -67,41 +64,38 @@ impl Murk {
         murk
     }
 
-    fn asked(&mut self, session: i64, op: &Op, answer: Option<&Result<Answer, ErrorCode>>) {
+    fn asked(&mut self, session: i64, op: &Op, answer: Option<&SubAnswer>) {
         match (op, answer) {
             (Op::Multi { ops }, None) => ops.iter().for_each(|op| self.asked(session, op, None)),
             (Op::Multi { ops }, Some(Ok(Answer::Multi(results)))) => {
                 let parts = ops.iter().zip(results);
                 parts.for_each(|(op, result)| self.asked(session, op, Some(result)));
             }
-            (create @ Op::Create { path, acl, .. }, None) => {
-                self.touch(path);
-                self.close(path, acl);
-                if matches!(
-                    create,
-                    Op::Create {
-                        sequential: true,
-                        ..
-                    }
-                ) {
-                    self.stems.insert((&**path).into());
-                }
-            }
-            (create, Some(Ok(Answer::Path(path) | Answer::Created { path, .. }))) => {
-                let Op::Create {
+            (
+                Op::Create {
+                    path,
                     acl,
                     ephemeral,
                     lapse,
+                    sequential,
                     ..
-                } = create
-                else {
-                    return;
+                },
+                answer,
+            ) => {
+                let lost = answer.is_none();
+                let made = match answer {
+                    Some(Ok(Answer::Path(made) | Answer::Created { path: made, .. })) => made,
+                    Some(_) => return,
+                    None => path,
                 };
                 // It may go any time, told to nobody.
-                if lapse.is_some() || *ephemeral && self.ended.contains(&session) {
-                    self.touch(path);
+                let goes = lapse.is_some() || *ephemeral && self.ended.contains(&session);
+                if lost || goes {
+                    self.touch(made);
                 }
-                self.close(path, acl);
+                let unnamed = (lost && *sequential).then(|| (&**path).into());
+                self.stems.extend(unnamed);
+                self.close(made, acl);
             }
             (Op::Delete { path, .. } | Op::Set { path, .. }, None) => self.touch(path),
             (Op::SetAcl { path, .. }, None) => drop(self.paths.insert((&**path).into())),

@@ -149,7 +149,7 @@ impl Tree {
         self.grown(at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn at_shared(&mut self, path: &Path) -> At {
         let at = self.paths.shared(path);
         self.grown(at)

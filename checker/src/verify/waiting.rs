@@ -52,16 +52,21 @@ impl<T> Waiting<T> {
         self.len += 1;
     }
 
-    /// The older half of the queue leaves it, unless more than half waits.
+    /// What is empty leaves the queue; if that is little, so does its older half, unless more
+    /// than half waits.
     #[cold]
     fn leave(&mut self) {
-        let half = self.near.len() / 2;
-        if self.len - self.far.len() <= half {
-            let left = (self.first..).zip(self.near.drain(..half));
-            self.far
-                .extend(left.filter_map(|(number, one)| Some((number, one?))));
-            self.first += half as u64;
-        }
+        let (all, waiting) = (self.near.len(), self.len - self.far.len());
+        let empty = self.near.iter().take_while(|place| place.is_none()).count();
+        let left = match empty < all / 4 {
+            true if waiting > all / 2 => return,
+            true => all / 2,
+            false => empty,
+        };
+        let gone = (self.first..).zip(self.near.drain(..left));
+        self.far
+            .extend(gone.filter_map(|(number, one)| Some((number, one?))));
+        self.first += left as u64;
     }
 
     /// The one of a number, if it waits.
