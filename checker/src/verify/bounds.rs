@@ -27,6 +27,7 @@ struct Missed {
 }
 
 /// W1, R3 and R4: times along the order.
+#[derive(Default)]
 pub struct Clock {
     /// Twice the error of the clocks.
     error: u64,
@@ -47,11 +48,7 @@ impl Clock {
         Clock {
             error: header.clock_error_ns.saturating_mul(2),
             promise: header.sync,
-            begun: 0,
-            synced: (0, 0),
-            synced_epoch: 0,
-            missed: None,
-            ended: Vec::new(),
+            ..Clock::default()
         }
     }
 

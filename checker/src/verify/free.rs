@@ -47,59 +47,53 @@ pub fn check(answered: &[&Asked<&Record>]) -> Result<(), Refusal> {
     let mut free = Free::default();
     for asked in answered.iter().filter(|asked| asked.kind.is_transaction()) {
         if let Some((_, zxid, result)) = asked.answer() {
-            free.wrote.insert(zxid, written(asked.op(), result));
-            free.bytes.extend(made(zxid, asked.op(), result));
+            let parts = parts(asked.op(), result);
+            free.wrote.insert(zxid, written(&parts));
+            free.bytes.extend(made(zxid, &parts));
         }
     }
     for asked in answered {
         if let Some((_, zxid, result)) = asked.answer() {
-            let mut told = told_by(asked.op(), result).into_iter();
+            let mut told = told_by(parts(asked.op(), result)).into_iter();
             told.try_for_each(|told| free.take(zxid, asked.invoke, told))?;
         }
     }
     Ok(())
 }
 
-fn parts<'h>(op: &'h Op, result: &'h SubAnswer) -> Vec<(&'h Op, &'h SubAnswer)> {
+/// A request, or a part of one that was done, and what was answered.
+type Part<'h> = (&'h Op, &'h SubAnswer);
+
+fn parts<'h>(op: &'h Op, result: &'h SubAnswer) -> Vec<Part<'h>> {
     match (op, result) {
         (Op::Multi { ops }, Ok(Answer::Multi(results))) => {
-            match results.iter().all(Result::is_ok) {
-                true => ops.iter().zip(results).collect(),
-                false => Vec::new(),
-            }
+            let done = results.iter().all(Result::is_ok);
+            ops.iter().zip(results).filter(|_| done).collect()
         }
-        (op, result) => vec![(op, result)],
+        part => vec![part],
     }
 }
 
-fn subject<'h>(op: &'h Op, result: &'h SubAnswer) -> Option<&'h str> {
+fn subject<'h>((op, result): Part<'h>) -> Option<&'h str> {
     match result {
         Ok(Answer::Path(path) | Answer::Created { path, .. }) => Some(path),
         Ok(_) | Err(_) => op.path().map(|path| &**path),
     }
 }
 
-fn written<'h>(op: &'h Op, result: &'h SubAnswer) -> FxHashSet<&'h str> {
-    let parts = parts(op, result).into_iter();
-    let writes = parts
-        .filter(|(op, result)| result.is_ok() && matches!(op, Op::Create { .. } | Op::Set { .. }));
-    writes
-        .filter_map(|(op, result)| subject(op, result))
-        .collect()
+fn written<'h>(parts: &[Part<'h>]) -> FxHashSet<&'h str> {
+    let done = parts.iter().filter(|(_, result)| result.is_ok());
+    let writes = done.filter(|(op, _)| matches!(op, Op::Create { .. } | Op::Set { .. }));
+    writes.filter_map(|part| subject(*part)).collect()
 }
 
 /// The bytes of nodes whose creation was answered without a Stat.
-fn made<'h>(
-    zxid: i64,
-    op: &'h Op,
-    result: &'h SubAnswer,
-) -> Vec<((&'h str, i64), Option<&'h Value>)> {
-    let ops: Vec<(&Op, &SubAnswer)> = parts(op, result);
+fn made<'h>(zxid: i64, parts: &[Part<'h>]) -> Vec<((&'h str, i64), Option<&'h Value>)> {
     let sets = |path: &str| {
         let set = |op: &Op| matches!(op, Op::Set { path: set, .. } if **set == *path);
-        ops.iter().any(|(op, _)| set(op))
+        parts.iter().any(|(op, _)| set(op))
     };
-    let bytes = ops.iter().filter_map(|(op, result)| match (op, result) {
+    let bytes = parts.iter().filter_map(|part| match part {
         (Op::Create { data, .. }, Ok(Answer::Path(path))) if !sets(path) => {
             Some(((&**path, zxid), data.as_ref()))
         }
@@ -109,20 +103,18 @@ fn made<'h>(
 }
 
 /// What an answer tells of paths; of several parts about one path the last.
-fn told_by<'h>(op: &'h Op, result: &'h SubAnswer) -> Vec<Told<'h>> {
-    let mut all: Vec<Told<'h>> = Vec::new();
+fn told_by(parts: Vec<Part<'_>>) -> Vec<Told<'_>> {
+    let mut all: Vec<Told<'_>> = Vec::new();
     // Made without a word of how, so that nothing earlier counts.
     let mut made = Vec::new();
-    for (op, result) in parts(op, result).into_iter().rev() {
-        let Some(path) = subject(op, result).filter(|path| !path.starts_with(SYSTEM)) else {
+    for part in parts.into_iter().rev() {
+        let counts = |path: &&str| !path.starts_with(SYSTEM) && !made.contains(path);
+        let Some(path) = subject(part).filter(counts) else {
             continue;
         };
-        if made.contains(&path) {
-            continue;
-        }
         let told = |stat, data| Some(Told { path, stat, data });
         let (gone, there) = (told(None, None), |stat, data| told(Some(stat), data));
-        let told = match (op, result) {
+        let told = match part {
             (Op::Delete { .. }, Ok(_)) => gone,
             (Op::Create { .. }, Err(_)) => None,
             (Op::Create { .. }, Ok(Answer::Path(_))) => {

@@ -461,10 +461,8 @@ impl Prefix {
         let Some((ret, told, answer)) = asked.answer() else {
             life.order.wrote(asked, false)?;
             // If it cannot succeed here, it failed here.
-            if !gone && !self.strangers {
-                let _ = self
-                    .tree
-                    .attempt(asked.op(), &by(asked, life, zxid, self.begun));
+            if !gone {
+                let _ = self.replay(asked, life, zxid, None);
             }
             return Ok(());
         };
@@ -478,7 +476,7 @@ impl Prefix {
         demand("W2", record, !gone, "its session had ended before")?;
         self.clock.wrote(asked.invoke, ret, epoch)?;
         life.order.wrote(asked, true)?;
-        let gives = self.replay(asked, life, zxid, answer);
+        let gives = self.replay(asked, life, zxid, Some(answer));
         gives.or_else(|done| refuse("W3", record, format!("it gives {done}")))
     }
 
@@ -496,34 +494,33 @@ impl Prefix {
         }
         self.clock.saw(asked, ret, self.epoch())?;
         life.order.saw(asked, zxid, self.places)?;
-        let gives = self.replay(asked, life, zxid.max(0), answer);
+        let gives = self.replay(asked, life, zxid.max(0), Some(answer));
         gives.or_else(|done| refuse("R1", asked.invoke, format!("at its prefix it gives {done}")))
     }
 
-    /// What the tree gives at this place; as an error, in words, if it is not what was answered.
+    /// Does a request on the tree. The error is, in words, what that gives instead of what was
+    /// answered, or why it can do nothing there.
     fn replay<R: Borrow<Record>>(
         &mut self,
         asked: &Asked<R>,
         life: &Life,
         zxid: i64,
-        answer: &SubAnswer,
+        answer: Option<&SubAnswer>,
     ) -> Result<(), String> {
-        match self.strangers {
-            true => Ok(()),
-            false => self
-                .tree
-                .answers(asked.op(), answer, &by(asked, life, zxid, self.begun)),
+        let by = Caller {
+            session: life.session,
+            who: &asked.who,
+            zxid,
+            doubt: true,
+            begun: self.begun,
+        };
+        match answer {
+            _ if self.strangers => Ok(()),
+            Some(answer) => self.tree.answers(asked.op(), answer, &by),
+            None => {
+                let done = self.tree.attempt(asked.op(), &by);
+                done.map_err(|code| code.to_string())
+            }
         }
-    }
-}
-
-/// By whom a request takes effect as a transaction, or sees the state after it.
-fn by<'a, R>(asked: &'a Asked<R>, life: &Life, zxid: i64, begun: u64) -> Caller<'a> {
-    Caller {
-        session: life.session,
-        who: &asked.who,
-        zxid,
-        doubt: true,
-        begun,
     }
 }
