@@ -221,3 +221,34 @@ fn lost_creates_and_a_lost_end_are_placed_where_their_sum_is_exact() {
     assert_eq!(seen(before + 5, 2), "valid");
     assert_eq!(seen(before + 4, 1), "valid");
 }
+
+/// A refused delete tells that the session had ended: that is found at once, though the delete
+/// would have taken the node away itself, and many a lost create touches it. (In a recorded
+/// ensemble there were too many of these to try them all.)
+#[test]
+fn refused_delete_asks_for_the_end_of_the_session_that_owned_the_node() {
+    let mut lines = vec![
+        made(1, 100, "/q/e", 6),
+        set(4, (4000, 4001), "/x", "1", after_set(2, 10, 1, "1")),
+    ];
+    for session in 20..30 {
+        let (time, op) = ((4100, 4200), create_with("/q/e", true, false));
+        lines.push(Lost { session, time, op });
+    }
+    lines.push(Request {
+        session: 5,
+        time: (5000, 5001),
+        zxid: 30,
+        op: Op::Delete {
+            path: "/q/e".into(),
+            version: -1,
+        },
+        result: Err(ErrorCode::NO_NODE),
+    });
+    let options = Options {
+        tries_max: 10,
+        ..Options::default()
+    };
+    let verdict = judge_verified(&history(start(), &lines), &options);
+    assert_eq!(verdict.word(), "valid", "{verdict}");
+}

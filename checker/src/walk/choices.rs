@@ -2,7 +2,6 @@
 //!
 //! Answers to: `consistency.md` 3.2, unanswered transactions.
 
-use super::case::RequestIndex;
 use super::changes::{Aspect, Change, counter, itself, kids, path_of};
 use super::evidence::Deed;
 use super::lapses::makes_lapsing;
@@ -10,7 +9,7 @@ use super::mend::Conflict;
 use super::replay::{Mismatch, Replay, What};
 use super::slots::Stretches;
 use super::sums::Where;
-use super::unanswered::{Candidate, CandidateIndex, Owned};
+use super::unanswered::{CandidateIndex, Owned};
 use super::wants::{number_of, wants};
 use crate::history::{EventType, Op};
 use crate::model::{Diff, NO_PATH, PathId, SessionIndex};
@@ -96,7 +95,7 @@ impl Replay<'_, '_> {
         let alternatives_wanted = &mut alternatives[begin..];
         // What happens mostly happens soon after it can, and what a client sent together
         // happens together: the nearest place is tried first.
-        alternatives_wanted.sort_by_key(|&(number, slot)| {
+        alternatives_wanted.sort_by_cached_key(|&(number, slot)| {
             let far = self
                 .likely(number)
                 .map_or(0, |likely| (slot - likely).abs());
@@ -466,31 +465,25 @@ impl Replay<'_, '_> {
     /// Between which zxids a candidate must lie for the sake of those of its session that
     /// are placed: requests in the order sent, the end after them all.
     pub(super) fn among_siblings(&self, number: CandidateIndex) -> (i64, i64) {
-        let order = |candidate: &Candidate| candidate.request.unwrap_or(RequestIndex::MAX);
-        let me = &self.candidates.list[number as usize];
-        let (mut after, mut before) = (i64::MIN, i64::MAX);
-        if me.lapse.is_some() {
-            return (after, before);
-        }
-        for (&place, &other) in &self.assigned {
-            let other = &self.candidates.list[other as usize];
-            if other.session != me.session {
-                continue;
-            }
-            match order(other) < order(me) {
-                true => after = after.max(place),
-                false => before = before.min(place),
-            }
-        }
-        (after, before)
+        let siblings = self.siblings(number);
+        let place = |other: &CandidateIndex| self.candidates.list[*other as usize].assigned;
+        let (sent_before, rest) = siblings.split_at(siblings.partition_point(|&at| at < number));
+        let after = sent_before.iter().filter_map(place).max();
+        let before = rest.iter().filter_map(place).min();
+        (after.unwrap_or(i64::MIN), before.unwrap_or(i64::MAX))
     }
 
-    fn placed_siblings(&self, number: CandidateIndex) -> Vec<CandidateIndex> {
+    fn placed_siblings(&self, number: CandidateIndex) -> impl Iterator<Item = CandidateIndex> {
+        let placed =
+            |other: &CandidateIndex| self.candidates.list[*other as usize].assigned.is_some();
+        self.siblings(number).iter().copied().filter(placed)
+    }
+
+    /// All of the session of a candidate; none of what goes by itself.
+    fn siblings(&self, number: CandidateIndex) -> &[CandidateIndex] {
         let session = self.candidates.list[number as usize].session;
-        let placed = self.assigned.values().copied();
-        placed
-            .filter(|&other| self.candidates.list[other as usize].session == session)
-            .collect()
+        let of_session = self.candidates.of_session.get(session as usize);
+        of_session.map_or(&[], Vec::as_slice)
     }
 
     /// The end below which a candidate may lie, if what was seen rules `zxid` out; a number

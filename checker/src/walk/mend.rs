@@ -170,6 +170,12 @@ impl Replay<'_, '_> {
         if self.uncertain && self.survey() {
             return Ok(self.go_back(i64::MIN));
         }
+        if let (What::Transaction(_), Mismatch::Differs(Diff::Outcome { expected: None, .. })) =
+            (what, &why)
+        {
+            // What it would have done hides what may have been done before it.
+            self.tree.rewind(place);
+        }
         let mut conflict = self.conflict(what, &why);
         // What does not agree any more because of what was placed for the sake of a later
         // item asks for more to be placed: one deeper.

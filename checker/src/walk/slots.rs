@@ -101,8 +101,8 @@ impl Slots {
         false
     }
 
-    /// The highest, the middle and the lowest open number in `(edge, highest]`, without
-    /// repetition; the highest is known to be open.
+    /// The highest, one near the middle and the lowest open number in `(edge, highest]`, without
+    /// repetition; the highest is known to be open, and nothing is placed below it.
     fn spread(
         &self,
         edge: i64,
@@ -118,9 +118,7 @@ impl Slots {
             return spread;
         };
         let middle = lowest + (highest - lowest) / 2;
-        if lowest < middle && middle < highest && self.is_open(middle, search, assigned) {
-            spread.push(middle);
-        }
+        spread.extend(self.open_below(middle + 1, lowest, search.excluded));
         spread.push(lowest);
         spread
     }
@@ -256,6 +254,12 @@ mod tests {
         assert_eq!(visited(&slots, 0, 100, &[2, 9]), [7, 5, 3]);
         assert_eq!(visited(&slots, 4, 9, &[]), [7, 6, 5]);
         assert_eq!(visited(&slots, 0, 3, &[1, 2]), [0; 0]);
+    }
+
+    #[test]
+    fn number_near_the_middle_is_visited_where_the_middle_is_taken() {
+        let slots = slots(&[1, 2, 9, 10, 11, 19], &[19], 0);
+        assert_eq!(visited(&slots, 2, 19, &[]), [18, 8, 3]);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Candidates {
     pub list: Vec<Candidate>,
     /// Requests of unknown fate by what they would provide.
     pub providing: FxHashMap<Change, Vec<CandidateIndex>>,
+    /// The candidates of each session: requests in the order sent, its end after them all.
+    pub of_session: Vec<Vec<CandidateIndex>>,
     /// The candidate that ends each session.
     pub end_of: Vec<CandidateIndex>,
     /// Nodes that may go by themselves, whose names are not known before.
@@ -89,6 +91,7 @@ impl Candidates {
         Candidates {
             list: (0..sessions as SessionIndex).map(nothing).collect(),
             providing: FxHashMap::default(),
+            of_session: Vec::new(),
             end_of: (0..sessions as CandidateIndex).collect(),
             unnamed: Vec::new(),
             asked: Asked::default(),
@@ -133,6 +136,7 @@ pub fn collect<'h>(
     let mut candidates = Candidates {
         list: Vec::new(),
         providing: FxHashMap::default(),
+        of_session: vec![Vec::new(); case.sessions.len()],
         end_of: Vec::new(),
         unnamed: Vec::new(),
         asked: Asked::default(),
@@ -180,6 +184,7 @@ pub fn collect<'h>(
                     owned: Vec::new(),
                     assigned: None,
                 });
+                candidates.of_session[session].push(number);
                 open[session].push(number);
             }
             Role::Unanswered | Role::ReadSomewhere | Role::Nothing => {}
@@ -191,9 +196,9 @@ pub fn collect<'h>(
         // the session. One that was not may have ended it any time since it was sent.
         let unanswered_close = known.close_sent.filter(|_| close[session] == i64::MAX);
         let begin = unanswered_close.map_or(expiry, |sent| sent.min(expiry));
-        candidates
-            .end_of
-            .push(candidates.list.len() as CandidateIndex);
+        let number = candidates.list.len() as CandidateIndex;
+        candidates.of_session[session].push(number);
+        candidates.end_of.push(number);
         candidates.list.push(Candidate {
             request: None,
             lapse: None,
