@@ -423,6 +423,25 @@ fn what_returned_before_a_session_can_have_ended_does_not_come_after_its_end() {
 }
 
 #[test]
+fn who_is_asked_first_is_answered_first() {
+    let sync = |xid| {
+        let path = "/zookeeper".into();
+        asked(1, xid, Op::Sync { path })
+    };
+    let done = |xid| Body::Return {
+        xid,
+        zxid: 1,
+        result: Ok(Answer::Done),
+    };
+    let told = |first, then| {
+        let opinion = by_zxids(&alone([sync(1), sync(2), done(first), done(then)]));
+        opinion.map_err(|refusal| refusal.rule)
+    };
+    assert_eq!(told(1, 2), Ok(()));
+    assert_eq!(told(2, 1), Err("W2"));
+}
+
+#[test]
 fn a_list_names_every_child_and_each_once() {
     let told = |names: &[&str]| {
         let list = Op::Children {

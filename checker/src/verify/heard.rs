@@ -480,6 +480,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_has_not_changed_is_not_made_up_for() {
+        for (made_up, rule) in [(false, None), (true, Some("N3"))] {
+            let mut proof = Proof::new(false);
+            proof.create("/a");
+            let zxid = proof.zxid;
+            proof.read(
+                1,
+                Body::Session(SessionEvent::SetWatches {
+                    relative_zxid: zxid,
+                    data: vec!["/a".into()],
+                    exist: Vec::new(),
+                    child: Vec::new(),
+                    stays: Vec::new(),
+                }),
+            );
+            if made_up {
+                let (event, path) = (EventType::NodeDataChanged, "/a".into());
+                let zxid = -1;
+                proof.read(1, Body::Notify { zxid, event, path });
+            }
+            proof.read(1, Body::Session(SessionEvent::SetWatchesDone { zxid }));
+            proof.watch("/d");
+            assert_eq!(proof.rule(), rule);
+        }
+    }
+
     /// Half of them leave before they are told.
     #[test]
     fn nothing_is_kept_of_connections_that_ended() {
