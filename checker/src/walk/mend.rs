@@ -12,6 +12,7 @@ use super::changes::{Aspect, being, counter, each_change, itself, kids, life};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
 use super::wants::{aspects, diff_hangs_on, hangs_on, number_of, short_of};
+use super::witness::Placements;
 use crate::model::{Diff, PathId};
 use crate::verdict::{Verdict, Violation};
 
@@ -126,8 +127,10 @@ pub struct Search {
     pub(super) cut_short: bool,
     /// What went by itself did so too early after what was placed; not all that is tried.
     pub(super) too_early: bool,
-    /// The mismatch furthest along the order that nothing could mend.
+    /// The mismatch furthest along the order for which there was nothing to try.
     furthest: Option<(usize, Box<Violation>)>,
+    /// The one further along, if any, for which all was tried in vain, with what was placed then.
+    in_vain: Option<(usize, Placements)>,
 }
 
 impl Replay<'_, '_> {
@@ -169,6 +172,9 @@ impl Replay<'_, '_> {
     ) -> Result<usize, Verdict> {
         if self.uncertain && self.survey() {
             return Ok(self.go_back(i64::MIN));
+        }
+        if self.is_refuted(what, &why) {
+            return Err(Verdict::Invalid(blame::blame(self, place, what, &why)));
         }
         if let (What::Transaction(_), Mismatch::Differs(Diff::Outcome { expected: None, .. })) =
             (what, &why)
@@ -219,6 +225,17 @@ impl Replay<'_, '_> {
         self.advance(place)
     }
 
+    /// True if nothing that is placed mends it.
+    fn is_refuted(&self, what: What, why: &Mismatch) -> bool {
+        let survey = self.survey.as_ref();
+        match (what, why) {
+            (What::Read(request) | What::Transaction(request), Mismatch::Differs(_)) => {
+                survey.is_some_and(|survey| survey.refuted.contains(&request))
+            }
+            (_, _) => false,
+        }
+    }
+
     /// Tries the next alternative of the last decision, or of one before it.
     fn advance(&mut self, place: i64) -> Result<usize, Verdict> {
         let mut back_to = place;
@@ -245,7 +262,9 @@ impl Replay<'_, '_> {
             self.give_up_last(&mut back_to);
         }
         match (self.search.cut_short, self.search.furthest.take()) {
-            (false, Some((_, violation))) => Err(Verdict::Invalid(violation)),
+            (false, Some((at, violation))) => Err(Verdict::Invalid(
+                self.blame_in_vain(at).unwrap_or(violation),
+            )),
             (_, _) => Err(Verdict::Unknown(format!(
                 "requests of unknown fate were placed {} deep and at {} places each, and more may be needed",
                 self.search.depth_max, self.options.places_max
@@ -260,6 +279,10 @@ impl Replay<'_, '_> {
             return;
         };
         self.search.cut_short = hopeless.cut_short;
+        let further = |known: &(usize, Placements)| known.0 < hopeless.at;
+        if self.search.in_vain.as_ref().is_none_or(further) {
+            self.search.in_vain = Some((hopeless.at, self.assigned.clone()));
+        }
         while let Some(last) = self.search.decisions.last_mut() {
             if last.is_to_blame(&hopeless.conflict) {
                 last.cut_short |= hopeless.cut_short;
@@ -270,6 +293,14 @@ impl Replay<'_, '_> {
             *back_to = (*back_to).min(self.take_off(undone));
             self.search.decisions.pop();
         }
+    }
+
+    /// The violation that the mismatch furthest along is, if it lies behind item `at`. Whatever
+    /// was tried for its sake went wrong before it, and that was not what the client saw.
+    fn blame_in_vain(&mut self, at: usize) -> Option<Box<Violation>> {
+        let (_, placed) = (self.search.in_vain.take()).filter(|(item, _)| *item > at)?;
+        self.start_over();
+        self.follow(&placed).err()
     }
 
     /// Places a candidate for the sake of the last decision.

@@ -10,7 +10,7 @@
 //!
 //! Answers to: `consistency.md` 3.2, unanswered transactions, "counted".
 
-use super::case::{Case, Request, Role};
+use super::case::{Case, Request, RequestIndex, Role};
 use super::changes::{Change, Part, Place, each_change};
 use super::choices::is_numbered;
 use super::evidence::{Deed, Evidence, each_stat, made};
@@ -59,11 +59,12 @@ struct Counts {
 }
 
 impl Quiet {
-    /// Reads the Stats of a case.
+    /// Reads the Stats of a case, but not those that are `refuted`.
     pub fn of<'h>(
         case: &Case<'h>,
         holes: &[(i64, Vec<Evidence<'h>>)],
         candidates: &Candidates,
+        refuted: &FxHashSet<RequestIndex>,
         paths: &mut Paths<'h>,
     ) -> Self {
         let mut quiet = Quiet {
@@ -72,8 +73,9 @@ impl Quiet {
         };
         let mut counts = Counts::of(case, candidates, paths);
         let mut sights = Vec::new();
-        for request in &case.requests {
-            if !matches!(request.role, Role::Read | Role::Transaction) {
+        for (number, request) in (0..).zip(&case.requests) {
+            let placed = matches!(request.role, Role::Read | Role::Transaction);
+            if !placed || refuted.contains(&number) {
                 continue;
             }
             each_stat(request, paths, |path, stat, _, later| {

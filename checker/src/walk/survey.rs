@@ -2,21 +2,24 @@
 //!
 //! Nothing in here depends on where anything is placed.
 
-use super::case::Case;
+use super::case::{Case, RequestIndex};
 use super::changes::{Aspect, counter, each_change, itself, kids};
 use super::choices::makes_ephemeral;
 use super::musts;
 use super::quiet::Quiet;
+use super::refuted;
 use super::replay::{Replay, What};
 use super::sightings;
 use super::unanswered::CandidateIndex;
 use super::wants::aspects;
 use crate::history::Op;
 use crate::model::{Paths, SessionIndex};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What a search needs to know.
 pub struct Survey {
+    /// Requests whose answers nothing unseen explains.
+    pub refuted: FxHashSet<RequestIndex>,
     /// Where nothing can have happened.
     pub quiet: Quiet,
     /// The zxids of items that have to do with an aspect, sorted.
@@ -38,10 +41,13 @@ impl Replay<'_, '_> {
         if self.survey.is_some() {
             return false;
         }
+        let lapsing = (self.candidates.list.iter()).any(|each| each.lapse.is_some());
+        let refuted = refuted::refuted(self.case, lapsing, &mut self.tree.paths);
         let quiet = Quiet::of(
             self.case,
             &self.holes,
             &self.candidates,
+            &refuted,
             &mut self.tree.paths,
         );
         self.candidates.outlive(&quiet.alive);
@@ -74,6 +80,7 @@ impl Replay<'_, '_> {
             }
         }
         self.survey = Some(Survey {
+            refuted,
             quiet,
             marks: self.marks(),
             changing,

@@ -3,7 +3,7 @@
 use super::watch::watches;
 use super::{Asked, Dice, Life};
 use gamekeeper_checker::history::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ephemerals by path, with the request that made them, where their path was made only once.
 fn ephemerals<'a, 'h>(life: &'a Life<'h>) -> BTreeMap<&'h str, &'a Asked<'h>> {
@@ -94,9 +94,9 @@ pub fn gone_early(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     Some(life.answering(read, read.zxid, &Err(ErrorCode::NO_NODE)))
 }
 
-/// P15: a sequential node gets the number before its own.
+/// P15: a sequential node gets the number before its own, which another was told that it has.
 pub fn number_again(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
-    let mut places = Vec::new();
+    let (mut places, mut told) = (Vec::new(), BTreeSet::new());
     for asked in life
         .asked
         .iter()
@@ -116,13 +116,14 @@ pub fn number_again(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
         let number = made
             .strip_prefix(&**path)
             .and_then(|digits| digits.parse::<i32>().ok());
-        places.extend(
-            number
-                .filter(|&number| number > 0)
-                .map(|number| (asked, number)),
-        );
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if let Some(number) = number {
+            told.insert((parent, number));
+            places.push((asked, parent, number));
+        }
     }
-    let (asked, number) = dice.pick(&places)?;
+    places.retain(|(_, parent, number)| told.contains(&(*parent, number - 1)));
+    let (asked, _, number) = dice.pick(&places)?;
     let mut told = asked.result?.clone();
     if let Ok(Answer::Path(made) | Answer::Created { path: made, .. }) = &mut told {
         *made = format!("{}{:010}", asked.path(), number - 1)

@@ -152,7 +152,8 @@ pub fn stale_after_sync(life: &Life<'_>, dice: &mut Dice) -> Option<History> {
     for (&session, list) in &life.sessions {
         for (index, pair) in list.windows(2).enumerate() {
             let (sync, read) = (&life.asked[pair[0]], &life.asked[pair[1]]);
-            let Some(newest) = read.newest().filter(|_| sync.is_sync() && read.is_read()) else {
+            let synced = sync.is_sync() && sync.result.is_some_and(Result::is_ok);
+            let Some(newest) = read.newest().filter(|_| synced && read.is_read()) else {
                 continue;
             };
             let writes = life.writes.values().map(|&number| &life.asked[number]);

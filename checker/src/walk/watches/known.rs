@@ -12,6 +12,7 @@ use super::connection::{Key, Table, tables_of};
 use super::standing::{Course, Post, Scope, Told, Trigger};
 use crate::history::EventType;
 use crate::model::{Access, AclId, Event, NO_PATH, PathId, Who};
+use crate::walk::case::RequestIndex;
 use crate::walk::open::Overheard;
 use crate::walk::replay::Replay;
 
@@ -109,6 +110,23 @@ impl<'c, 'h> Known<'c, 'h> {
             let path = replay.tree.paths.find(path);
             path.is_some_and(|path| replay.surely_fired(zxid, event, path))
         })
+    }
+
+    /// The recorded request at a zxid, if it cannot have fired that event.
+    pub fn did_not_fire(self, zxid: i64, event: EventType, path: &str) -> Option<RequestIndex> {
+        match self {
+            Known::Nothing => None,
+            Known::Walked(replay) => {
+                let events = self.events(path);
+                let start = events.partition_point(|fired| fired.zxid < zxid);
+                let mut fired = events[start..]
+                    .iter()
+                    .take_while(|fired| fired.zxid == zxid);
+                let did = fired.any(|fired| fired.event == event);
+                replay.transaction_at(zxid).filter(|_| !did)
+            }
+            Known::Overheard(overheard) => overheard.did_not_fire(zxid, event, path),
+        }
     }
 
     /// True if `who` may surely not be told of an event of the walk.

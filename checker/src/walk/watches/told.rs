@@ -117,7 +117,7 @@ impl<'h> Watcher<'_, 'h> {
         Err(self.violation(Property::WatchBeforeData, &[answer, index], reason))
     }
 
-    /// P12 and P20 where others wrote, too: what a notification's own zxid says of it.
+    /// P12 and P20: what a notification's own zxid says of it.
     fn check_deed(
         &mut self,
         index: u32,
@@ -126,10 +126,10 @@ impl<'h> Watcher<'_, 'h> {
         event: EventType,
         path: &str,
     ) -> Result<(), Box<Violation>> {
-        let Some(overheard) = self.known.overheard().filter(|_| zxid > 0) else {
+        if zxid <= 0 {
             return Ok(());
-        };
-        if let Some(doer) = overheard.did_not_fire(zxid, event, path) {
+        }
+        if let Some(doer) = self.known.did_not_fire(zxid, event, path) {
             let doer = &self.case.requests[doer as usize];
             let reason = format!(
                 "{} on {path} is said to be of {zxid:#x}, but the request at that zxid was another",
@@ -138,6 +138,9 @@ impl<'h> Watcher<'_, 'h> {
             let indices = [doer.invoke, doer.done, index];
             return Err(self.violation(Property::WatchNotSpurious, &indices, reason));
         }
+        let Some(overheard) = self.known.overheard() else {
+            return Ok(());
+        };
         let connection = self.connections.entry(process).or_default();
         let secret = |who| overheard.forbids(zxid, event, path, who);
         if connection.begun && connection.who.is_some_and(secret) {
