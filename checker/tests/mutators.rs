@@ -117,7 +117,9 @@ fn all_are_named(lives: Vec<(PathBuf, History)>, mutators: &[(Property, &'static
             .iter()
             .take(2)
             .for_each(|words| println!("  {words}"));
-        failures += otherwise.len() + usize::from(*named == 0);
+        // Other lives than the ones kept here need not offer a place for each.
+        let missing = *named == 0 && std::env::var_os("LIVES").is_none();
+        failures += otherwise.len() + usize::from(missing);
     }
     assert_eq!(tallies.len(), mutators.len(), "no valid life among them");
     assert_eq!(failures, 0);
