@@ -227,8 +227,7 @@ impl Ahead {
             feed.run(&full, |share| {
                 if let Some(second) = &mut second {
                     second.read(share);
-                    told.try_iter()
-                        .for_each(|placed: Vec<Placed>| second.show(placed.into_iter()));
+                    told.try_iter().for_each(|placed| second.show(placed));
                 }
             });
             // The judge waits for more, and then has no more to tell.
@@ -236,8 +235,7 @@ impl Ahead {
             let Some(mut second) = second else {
                 return Ok(());
             };
-            told.iter()
-                .for_each(|placed| second.show(placed.into_iter()));
+            told.iter().for_each(|placed| second.show(placed));
             second.finish()
         };
         let thread = thread::spawn(read);

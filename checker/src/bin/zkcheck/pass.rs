@@ -270,7 +270,7 @@ impl Pass {
     fn show(&mut self) {
         let placed = self.judge.placed();
         match (&mut self.second, &mut self.ahead) {
-            (Some(second), _) => second.show(placed.into_iter()),
+            (Some(second), _) => second.show(placed),
             (None, Some(ahead)) => ahead.show(placed),
             (None, None) => {}
         }

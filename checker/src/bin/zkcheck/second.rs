@@ -37,8 +37,9 @@ impl Second {
     }
 
     /// What found its place with records that were read.
-    pub fn show(&mut self, mut placed: impl Iterator<Item = Placed>) {
+    pub fn show(&mut self, placed: Vec<Placed>) {
         if self.opinion.is_ok() {
+            let mut placed = placed.into_iter();
             self.opinion = placed.try_for_each(|placed| placed.show(&mut self.verifier));
         }
     }
