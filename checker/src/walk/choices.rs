@@ -7,6 +7,7 @@ use super::evidence::Deed;
 use super::lapses::makes_lapsing;
 use super::mend::Conflict;
 use super::replay::{Mismatch, Replay, What};
+use super::room::{Fill, Full};
 use super::slots::Stretches;
 use super::sums::Where;
 use super::unanswered::{CandidateIndex, Owned};
@@ -15,10 +16,6 @@ use crate::history::{EventType, Op};
 use crate::model::{Diff, NO_PATH, PathId, SessionIndex};
 use rustc_hash::FxHashSet;
 use std::cmp::Reverse;
-
-/// How far apart, in requests of unknown fate, two of one connection may be to be looked at
-/// together.
-const BURST_MAX: i64 = 64;
 
 /// Whose ephemerals the end of a session takes away.
 #[derive(Clone, Copy)]
@@ -71,10 +68,17 @@ impl Replay<'_, '_> {
             }
         };
         let mut could_be = Vec::new();
+        let mut fill = Fill::default();
         for (number, floor) in unlikely {
             // One that is left out means that the search is no proof.
             if self.search.thorough || !self.search.cut_short {
-                self.places(number, (floor, bound), &mut could_be, &mut in_the_way);
+                self.places(
+                    number,
+                    (floor, bound),
+                    &mut fill,
+                    &mut could_be,
+                    &mut in_the_way,
+                );
                 self.search.cut_short |= !self.search.thorough && !could_be.is_empty();
             }
         }
@@ -90,7 +94,20 @@ impl Replay<'_, '_> {
                 // It is counted.
                 continue;
             }
-            self.places(number, (floor, bound), &mut alternatives, &mut in_the_way);
+            self.places(
+                number,
+                (floor, bound),
+                &mut fill,
+                &mut alternatives,
+                &mut in_the_way,
+            );
+        }
+        if !self.search.thorough
+            && alternatives.len() > begin
+            && self.too_few(&alternatives[begin..], bound, why, &mut in_the_way)
+        {
+            alternatives.truncate(begin);
+            self.search.cut_short = true;
         }
         let alternatives_wanted = &mut alternatives[begin..];
         // What happens mostly happens soon after it can, and what a client sent together
@@ -111,6 +128,7 @@ impl Replay<'_, '_> {
         });
         alternatives.dedup();
         if let (What::Hole(hole), Mismatch::Unclaimed(_)) = (what, why) {
+            let begin = alternatives.len();
             for number in self.suspects(hole as usize) {
                 if self.is_idle(number, hole as usize) && !self.search.thorough {
                     self.search.cut_short = true;
@@ -132,6 +150,7 @@ impl Replay<'_, '_> {
                     }
                 }
             }
+            alternatives[begin..].sort_by_key(|&(number, _)| !self.cuts_off(number, place));
         }
         conflict.holders.append(&mut in_the_way);
         if dropped && let Some((path, _)) = sums {
@@ -141,54 +160,12 @@ impl Replay<'_, '_> {
         alternatives
     }
 
-    /// How many of those wanted were sent before a candidate on the same connection and are
-    /// not placed: what arrives of a connection arrives in order.
-    fn skipped(&self, number: CandidateIndex, among: &FxHashSet<CandidateIndex>) -> usize {
-        let Some(survey) = &self.survey else { return 0 };
-        let before = |number: &CandidateIndex| survey.neighbours[*number as usize][0];
-        let earlier = std::iter::successors(before(&number), before).take(BURST_MAX as usize);
-        let unplaced = |number: &CandidateIndex| {
-            among.contains(number) && self.candidates.list[*number as usize].assigned.is_none()
-        };
-        earlier.filter(unplaced).count()
-    }
-
-    /// The zxid by which a candidate has happened, as far as what was seen tells.
-    fn due(&self, number: CandidateIndex) -> i64 {
-        let survey = self.survey.as_ref();
-        survey.map_or(i64::MAX, |survey| survey.due[number as usize])
-    }
-
-    /// Where a candidate lies if what its client sent on one connection took numbers without a
-    /// gap: those sent before it too, for a refused write has a number as well. They are
-    /// counted from the nearest that is placed, or from the last that was known before.
-    fn likely(&self, number: CandidateIndex) -> Option<i64> {
-        let survey = self.survey.as_ref()?;
-        let list = &self.candidates.list;
-        let low = list[number as usize].low;
-        let [mut before, mut after] = survey.neighbours[number as usize];
-        let mut first = low + 1;
-        for step in 1..=BURST_MAX {
-            for (other, step) in [(before, step), (after, -step)] {
-                let assigned = other.map(|other| &list[other as usize].assigned);
-                if let Some(Some(place)) = assigned {
-                    return Some(place + step);
-                }
-            }
-            if before.is_some_and(|before| list[before as usize].high > low) {
-                first = low + 1 + step;
-            }
-            before = before.and_then(|before| survey.neighbours[before as usize][0]);
-            after = after.and_then(|after| survey.neighbours[after as usize][1]);
-        }
-        Some(first)
-    }
-
     /// Where one candidate could lie after `floor` and before `bound`.
     fn places(
         &mut self,
         number: CandidateIndex,
         (floor, bound): (i64, i64),
+        fill: &mut Fill,
         found: &mut Vec<(CandidateIndex, i64)>,
         in_the_way: &mut Vec<CandidateIndex>,
     ) {
@@ -206,6 +183,7 @@ impl Replay<'_, '_> {
         }
         let mut concerned = Vec::new();
         self.touched(number, &mut concerned);
+        let full = self.full_gaps(number, (low, high), fill, in_the_way);
         let survey = self.survey.as_ref();
         let marks: Vec<&[i64]> = concerned
             .iter()
@@ -215,7 +193,9 @@ impl Replay<'_, '_> {
             low: low.max(after),
             high: high.min(before),
             marks: &marks,
-            excluded: &|zxid| self.excluded(number, zxid, true),
+            excluded: &|zxid| {
+                Full::excludes(&full, zxid).or_else(|| self.excluded(number, zxid, true))
+            },
         };
         if let Some(likely) = self.likely(number)
             && self.slots.is_open(likely, &search, &self.assigned)
@@ -480,7 +460,7 @@ impl Replay<'_, '_> {
     }
 
     /// All of the session of a candidate; none of what goes by itself.
-    fn siblings(&self, number: CandidateIndex) -> &[CandidateIndex] {
+    pub(super) fn siblings(&self, number: CandidateIndex) -> &[CandidateIndex] {
         let session = self.candidates.list[number as usize].session;
         let of_session = self.candidates.of_session.get(session as usize);
         of_session.map_or(&[], Vec::as_slice)

@@ -14,10 +14,12 @@ use super::case::{Case, Request, RequestIndex, Role};
 use super::changes::{Change, Part, Place, each_change};
 use super::choices::is_numbered;
 use super::evidence::{Deed, Evidence, each_stat, made};
+use super::room::Gap;
 use super::unanswered::Candidates;
 use crate::history::{Answer, EventType, Op, Stat};
 use crate::model::{PathId, Paths};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cmp::Ordering;
 
 /// Zxids in `(after, upto]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,8 @@ pub struct Quiet {
     still: FxHashMap<Place, Vec<Stretch>>,
     /// Nothing happened but what is known, by the counters.
     counted: FxHashMap<Place, Vec<Stretch>>,
+    /// Where more happened than is known, by the counters; in order, apart from each other.
+    pub(super) gaps: FxHashMap<Place, Vec<Gap>>,
     /// For each session, the greatest zxid at which an ephemeral of it was seen.
     pub alive: Vec<i64>,
 }
@@ -43,6 +47,8 @@ struct Count {
     zxid: i64,
     life: i64,
     value: i32,
+    /// Whose answer says so.
+    told: RequestIndex,
 }
 
 /// Whichever life of a node that nobody ever asked to delete: it can have gone with a session,
@@ -71,34 +77,22 @@ impl Quiet {
             alive: vec![0; case.sessions.len()],
             ..Quiet::default()
         };
-        let mut counts = Counts::of(case, candidates, paths);
-        let mut sights = Vec::new();
-        for (number, request) in (0..).zip(&case.requests) {
-            let placed = matches!(request.role, Role::Read | Role::Transaction);
-            if !placed || refuted.contains(&number) {
-                continue;
+        let counts = Counts::of(case, candidates, refuted, paths, &mut |path, stat, zxid| {
+            quiet.note_still(path, stat, zxid);
+            let owner = case.index_of_session(stat.ephemeral_owner);
+            if let Some(alive) = quiet.alive.get_mut(owner as usize) {
+                *alive = zxid.max(*alive);
             }
-            each_stat(request, paths, |path, stat, _, later| {
-                sights.push((path, stat, later));
-            });
-            for (path, stat, later) in sights.drain(..) {
-                quiet.note_still(path, stat, request.zxid);
-                counts.note(path, stat, &moved_by(later, paths), request.zxid);
-                let owner = case.index_of_session(stat.ephemeral_owner);
-                if let Some(alive) = quiet.alive.get_mut(owner as usize) {
-                    *alive = request.zxid.max(*alive);
-                }
-            }
-            if request.role == Role::Transaction {
-                counts.note_names(request, paths);
-            }
-        }
+        });
         let known = known_changes(case, holes, paths);
         for (place, counts) in counts.by_place {
             let known = known.get(&place).map_or(&[][..], Vec::as_slice);
-            let stretches = explained(counts, known);
+            let (stretches, gaps) = explained(counts, known);
             if !stretches.is_empty() {
                 quiet.counted.insert(place, stretches);
+            }
+            if !gaps.is_empty() {
+                quiet.gaps.insert(place, gaps);
             }
         }
         quiet.still.values_mut().for_each(join);
@@ -155,8 +149,77 @@ fn join(stretches: &mut Vec<Stretch>) {
     *stretches = joined;
 }
 
+/// Requests whose Stats count less than the Stats before them and the known changes since, so
+/// that one of the two differs in every order: the later, and the earlier too if it alone is in
+/// the way of all others.
+pub(super) fn counted_back<'h>(
+    case: &Case<'h>,
+    holes: &[(i64, Vec<Evidence<'h>>)],
+    candidates: &Candidates,
+    paths: &mut Paths<'h>,
+) -> Vec<RequestIndex> {
+    let none = FxHashSet::default();
+    let counts = Counts::of(case, candidates, &none, paths, &mut |_, _, _| {});
+    let known = known_changes(case, holes, paths);
+    let mut back = Vec::new();
+    for (place, mut counts) in counts.by_place {
+        let known = known.get(&place).map_or(&[][..], Vec::as_slice);
+        counts.sort_unstable();
+        let mut before: Vec<Count> = Vec::new();
+        for count in counts {
+            let life = before.last().is_some_and(|last| last.life == count.life);
+            if !life {
+                before.clear();
+            }
+            let agrees = |earlier: Option<&Count>| {
+                earlier.is_none_or(|&earlier| missing(earlier, count, known) >= 0)
+            };
+            if agrees(before.last()) {
+                before.push(count);
+                continue;
+            }
+            back.push(count.told);
+            if agrees(before.iter().nth_back(1)) {
+                back.extend(before.pop().map(|last| last.told));
+                before.push(count);
+            }
+        }
+    }
+    back
+}
+
 impl Counts {
-    fn of<'h>(case: &Case<'h>, candidates: &Candidates, paths: &mut Paths<'h>) -> Self {
+    /// Reads the Stats and names that were answered, but not those that are `refuted`; each Stat
+    /// is shown to `seen`, with the zxid it was taken at.
+    fn of<'h>(
+        case: &Case<'h>,
+        candidates: &Candidates,
+        refuted: &FxHashSet<RequestIndex>,
+        paths: &mut Paths<'h>,
+        seen: &mut impl FnMut(PathId, &Stat, i64),
+    ) -> Self {
+        let mut counts = Counts::none(case, candidates, paths);
+        let mut sights = Vec::new();
+        for (number, request) in (0..).zip(&case.requests) {
+            let placed = matches!(request.role, Role::Read | Role::Transaction);
+            if !placed || refuted.contains(&number) {
+                continue;
+            }
+            each_stat(request, paths, |path, stat, _, later| {
+                sights.push((path, stat, later));
+            });
+            for (path, stat, later) in sights.drain(..) {
+                counts.note(path, stat, &moved_by(later, paths), (request.zxid, number));
+                seen(path, stat, request.zxid);
+            }
+            if request.role == Role::Transaction {
+                counts.note_names(request, number, paths);
+            }
+        }
+        counts
+    }
+
+    fn none<'h>(case: &Case<'h>, candidates: &Candidates, paths: &mut Paths<'h>) -> Self {
         let mut mortal = FxHashSet::default();
         for request in &case.requests {
             each_change(request.op, paths, &mut |change| {
@@ -187,7 +250,13 @@ impl Counts {
 
     /// Notes what a Stat says of a node's counters after its whole transaction, of which
     /// `moved` was yet to come when the Stat was taken.
-    fn note(&mut self, path: PathId, stat: &Stat, moved: &[Place], zxid: i64) {
+    fn note(
+        &mut self,
+        path: PathId,
+        stat: &Stat,
+        moved: &[Place],
+        (zxid, told): (i64, RequestIndex),
+    ) {
         for (part, value) in [
             (Part::Data, stat.version),
             (Part::Kids, stat.cversion),
@@ -204,17 +273,25 @@ impl Counts {
             let counts = self.by_place.entry((path, part)).or_default();
             // A life begins with nothing counted, unless it began before the history.
             if stat.czxid > self.start {
-                let (zxid, value) = (stat.czxid, 0);
-                counts.push(Count { zxid, life, value });
+                counts.push(Count {
+                    zxid: stat.czxid,
+                    life,
+                    value: 0,
+                    told,
+                });
             }
-            let value = value.wrapping_add(times(moved, (path, part)));
-            counts.push(Count { zxid, life, value });
+            counts.push(Count {
+                zxid,
+                life,
+                value: value.wrapping_add(times(moved, (path, part))),
+                told,
+            });
         }
     }
 
     /// Notes what the names of sequential children say: each bears the number of children
     /// made before it. Of which life of the parent must be sure.
-    fn note_names<'h>(&mut self, request: &Request<'h>, paths: &mut Paths<'h>) {
+    fn note_names<'h>(&mut self, request: &Request<'h>, told: RequestIndex, paths: &mut Paths<'h>) {
         for (op, answer, later) in each_part(request) {
             let Op::Create {
                 path,
@@ -236,6 +313,7 @@ impl Counts {
                 zxid: request.zxid,
                 life: ANY_LIFE,
                 value: number.wrapping_add(1).wrapping_add(moved),
+                told,
             });
         }
     }
@@ -254,27 +332,40 @@ fn times(moved: &[Place], place: Place) -> i32 {
     moved.iter().filter(|&&each| each == place).count() as i32
 }
 
-/// Stretches between two counts of one life that known changes explain.
-fn explained(mut counts: Vec<Count>, known: &[i64]) -> Vec<Stretch> {
+/// Stretches between two counts of one life that known changes explain, and the gaps between
+/// two that they do not.
+fn explained(mut counts: Vec<Count>, known: &[i64]) -> (Vec<Stretch>, Vec<Gap>) {
     counts.sort_unstable();
-    counts.dedup();
-    let mut stretches = Vec::new();
+    counts.dedup_by_key(|count| (count.zxid, count.life, count.value));
+    let (mut stretches, mut gaps) = (Vec::new(), Vec::new());
     for pair in counts.windows(2) {
         let [first, second] = [pair[0], pair[1]];
         if first.life != second.life || first.zxid == second.zxid {
             continue;
         }
-        let upto = |zxid| known.partition_point(|&change| change <= zxid);
-        let changes = (upto(second.zxid) - upto(first.zxid)) as i64;
-        if i64::from(second.value) - i64::from(first.value) == changes {
-            stretches.push(Stretch {
-                after: first.zxid,
-                upto: second.zxid,
-            });
+        let (after, upto) = (first.zxid, second.zxid);
+        let missing = missing(first, second, known);
+        match missing.cmp(&0) {
+            Ordering::Equal => stretches.push(Stretch { after, upto }),
+            Ordering::Greater => gaps.push(Gap {
+                after,
+                upto,
+                missing,
+            }),
+            // No order explains it.
+            Ordering::Less => {}
         }
     }
     join(&mut stretches);
-    stretches
+    (stretches, gaps)
+}
+
+/// How many changes between two counts are not known; less than none if they contradict each
+/// other.
+fn missing(first: Count, second: Count, known: &[i64]) -> i64 {
+    let index = |zxid| known.partition_point(|&change| change <= zxid);
+    let changes = index(second.zxid).saturating_sub(index(first.zxid));
+    i64::from(second.value.wrapping_sub(first.value)) - changes as i64
 }
 
 /// The zxids at which parts of nodes surely changed, once for each change; sorted.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a Stat that names the last change of a part of its node | one that changed that part afterwards, and no later than the prefix that was read |
 //! | a list with an ephemeral that one request made | the close of its session |
+//! | a count of a part of its node, as its version | a greater one before it, or as great a one and changes since |
 //! | the number in the name of a sequential node | a create before it that was told this number or a greater one |
 //!
 //! The search has nothing to try for such an answer, and must not take it at its word when it
@@ -17,19 +18,23 @@
 use super::case::{Case, RequestIndex, Role};
 use super::changes::{Change, Part, Place, each_change};
 use super::choices::may_name;
-use super::evidence::{each_stat, made};
-use super::quiet::each_part;
+use super::evidence::{Evidence, each_stat, made};
+use super::quiet::{counted_back, each_part};
+use super::unanswered::Candidates;
 use crate::history::{Answer, ErrorCode, Op};
 use crate::model::{PathId, Paths, SessionIndex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// The requests whose answers differ in every order. `lapsing` if nodes may go by themselves.
+/// The requests whose answers differ in every order.
 pub fn refuted<'h>(
     case: &Case<'h>,
-    lapsing: bool,
+    holes: &[(i64, Vec<Evidence<'h>>)],
+    candidates: &Candidates,
     paths: &mut Paths<'h>,
 ) -> FxHashSet<RequestIndex> {
+    let lapsing = (candidates.list.iter()).any(|each| each.lapse.is_some());
     let mut refuted = FxHashSet::default();
+    refuted.extend(counted_back(case, holes, candidates, paths));
     stale(case, paths, &mut refuted);
     left_behind(case, paths, &mut refuted);
     if !lapsing {

@@ -138,6 +138,63 @@ impl Slots {
             && (search.excluded)(number).is_none()
     }
 
+    /// How many open numbers there are where the search looks at which nothing is placed, at
+    /// most `enough`.
+    pub fn count_open(
+        &self,
+        search: &Stretches<'_>,
+        assigned: &BTreeMap<i64, CandidateIndex>,
+        enough: usize,
+    ) -> usize {
+        let (mut bound, mut count) = (search.high, 0);
+        while count < enough
+            && let Some(place) = self.open_below(bound, search.low, search.excluded)
+        {
+            count += usize::from(!assigned.contains_key(&place));
+            bound = place;
+        }
+        count
+    }
+
+    /// The `count`th number after `zxid`, of its epoch, that is not taken, nor anything placed
+    /// there.
+    pub fn free_after(
+        &self,
+        zxid: i64,
+        assigned: &BTreeMap<i64, CandidateIndex>,
+        count: i64,
+    ) -> i64 {
+        let (mut place, mut left) = (zxid, count);
+        let mut next = self.taken.partition_point(|&taken| taken <= zxid);
+        while left > 0 {
+            place += 1;
+            match self.taken.get(next) {
+                Some(&taken) if taken == place => next += 1,
+                Some(_) | None => left -= i64::from(!assigned.contains_key(&place)),
+            }
+        }
+        place
+    }
+
+    /// The `count`th number before `zxid` that is not taken, nor anything placed there.
+    pub fn free_before(
+        &self,
+        zxid: i64,
+        assigned: &BTreeMap<i64, CandidateIndex>,
+        count: i64,
+    ) -> i64 {
+        let (mut place, mut left) = (zxid, count);
+        let mut next = self.taken.partition_point(|&taken| taken < zxid);
+        while left > 0 {
+            place -= 1;
+            match next.checked_sub(1).map(|last| self.taken[last]) {
+                Some(taken) if taken == place => next -= 1,
+                Some(_) | None => left -= i64::from(!assigned.contains_key(&place)),
+            }
+        }
+        place
+    }
+
     /// True if `(edge, upto]` has an open number at which nothing is placed.
     fn has_room(
         &self,

@@ -3,7 +3,7 @@
 //! Nothing in here depends on where anything is placed.
 
 use super::case::{Case, RequestIndex};
-use super::changes::{Aspect, counter, each_change, itself, kids};
+use super::changes::{Aspect, Place, counter, each_change, itself, kids};
 use super::choices::makes_ephemeral;
 use super::musts;
 use super::quiet::Quiet;
@@ -26,6 +26,9 @@ pub struct Survey {
     pub marks: FxHashMap<Aspect, Vec<i64>>,
     /// The requests of unknown fate that change an aspect, if they take effect.
     pub changing: FxHashMap<Aspect, Vec<CandidateIndex>>,
+    /// For each candidate, the counters that it moves if it takes effect, and by how much;
+    /// sorted.
+    pub counted: Vec<Vec<(Place, i64)>>,
     /// For each candidate, what its client sent before and after it on the same connection,
     /// of unknown fate too.
     pub neighbours: Vec<[Option<CandidateIndex>; 2]>,
@@ -41,8 +44,12 @@ impl Replay<'_, '_> {
         if self.survey.is_some() {
             return false;
         }
-        let lapsing = (self.candidates.list.iter()).any(|each| each.lapse.is_some());
-        let refuted = refuted::refuted(self.case, lapsing, &mut self.tree.paths);
+        let refuted = refuted::refuted(
+            self.case,
+            &self.holes,
+            &self.candidates,
+            &mut self.tree.paths,
+        );
         let quiet = Quiet::of(
             self.case,
             &self.holes,
@@ -53,14 +60,20 @@ impl Replay<'_, '_> {
         self.candidates.outlive(&quiet.alive);
         sightings::narrow(self.case, &mut self.tree.paths, &mut self.candidates);
         let mut changing: FxHashMap<Aspect, Vec<CandidateIndex>> = FxHashMap::default();
+        let mut counted = Vec::with_capacity(self.candidates.list.len());
         for (number, candidate) in (0..).zip(&self.candidates.list) {
             let mut changed: Vec<Aspect> = Vec::new();
+            let mut counts: Vec<Place> = Vec::new();
             if let Some(request) = candidate.request {
                 let op = self.case.requests[request as usize].op;
                 each_change(op, &mut self.tree.paths, &mut |change| {
                     changed.extend(change.aspects());
+                    counts.extend(change.counted());
                 });
             }
+            counts.sort_unstable();
+            let alike = counts.chunk_by(|first, second| first == second);
+            counted.push(alike.map(|alike| (alike[0], alike.len() as i64)).collect());
             let lapse = candidate.lapse.iter();
             let gone = lapse.flat_map(|lapse| lapse.changes());
             changed.extend(gone.flat_map(|change| change.aspects()));
@@ -84,6 +97,7 @@ impl Replay<'_, '_> {
             quiet,
             marks: self.marks(),
             changing,
+            counted,
             neighbours,
             due,
         });
