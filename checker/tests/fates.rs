@@ -319,6 +319,32 @@ fn fewer_numbers_than_are_missed_end_a_try() {
     assert_eq!(verdict.word(), "valid", "{verdict}");
 }
 
+/// No order of four lost requests at four free numbers explains that a folder of no folder is
+/// missed. Each set of placements is looked at once, in whatever order it comes together.
+#[test]
+fn what_was_tried_in_vain_is_not_tried_in_another_order() {
+    let mut lines = vec![
+        deleted(4, 100, "/x", 5),
+        lost(1, create_with("/x/a", true, false)),
+        lost(2, create_with("/x/b", true, false)),
+        lost(3, set_op("/x", "lost", -1)),
+        lost(5, create_with("/x", false, false)),
+    ];
+    lines.push(Request {
+        session: 4,
+        time: (110, 111),
+        zxid: 10,
+        op: create_with("/x", false, false),
+        result: Err(ErrorCode::NO_NODE),
+    });
+    let options = Options {
+        tries_max: 1_000,
+        ..Options::default()
+    };
+    let verdict = judge_verified(&history(start(), &lines), &options);
+    assert_eq!(verdict.word(), "invalid", "{verdict}");
+}
+
 /// Sets that one session sent in one go and nobody answered: they took the numbers that others
 /// left free, one after the other, and the last that was seen of them tells how many there were.
 #[test]

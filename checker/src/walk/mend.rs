@@ -9,6 +9,7 @@
 
 use super::blame;
 use super::changes::{Aspect, being, counter, each_change, itself, kids, life};
+use super::nogoods::{Key, Nogoods};
 use super::replay::{Mismatch, Replay, What};
 use super::unanswered::CandidateIndex;
 use super::wants::{aspects, diff_hangs_on, hangs_on, number_of, short_of};
@@ -36,7 +37,7 @@ struct Decision {
 
 /// What has to be different for there to be a way on: something placed that touches one of the
 /// aspects, or one of the candidates, which stand in the way where they are.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Conflict {
     /// What the mismatches hang on; sorted.
     pub(super) relevant: Vec<Aspect>,
@@ -115,6 +116,10 @@ pub(super) const TRY_STEPS: u64 = 50;
 pub struct Search {
     /// What was chosen, in the order chosen.
     decisions: Vec<Decision>,
+    /// What is placed for their sake.
+    placed: Key,
+    /// What was placed in vain.
+    nogoods: Nogoods,
     /// How far the placing of one thing may ask for the placing of another.
     depth_max: u32,
     /// Whether what is not known to mend a mismatch, but touches it, is tried too.
@@ -257,9 +262,14 @@ impl Replay<'_, '_> {
                         self.search.tries, self.search.steps
                     )));
                 }
-                return Ok(self.go_back(back_to));
+                let Some(why) = self.search.nogoods.why(self.search.placed) else {
+                    return Ok(self.go_back(back_to));
+                };
+                self.search.cut_short = false;
+                self.jump_back(why.clone(), &mut back_to);
+            } else {
+                self.give_up_last(&mut back_to);
             }
-            self.give_up_last(&mut back_to);
         }
         match (self.search.cut_short, self.search.furthest.take()) {
             (false, Some((at, violation))) => Err(Verdict::Invalid(
@@ -283,10 +293,20 @@ impl Replay<'_, '_> {
         if self.search.in_vain.as_ref().is_none_or(further) {
             self.search.in_vain = Some((hopeless.at, self.assigned.clone()));
         }
+        if !hopeless.cut_short {
+            self.search
+                .nogoods
+                .keep(self.search.placed, &hopeless.conflict);
+        }
+        self.jump_back(hopeless.conflict, back_to);
+    }
+
+    /// Drops the decisions that have nothing to do with a conflict, from the last.
+    fn jump_back(&mut self, conflict: Conflict, back_to: &mut i64) {
         while let Some(last) = self.search.decisions.last_mut() {
-            if last.is_to_blame(&hopeless.conflict) {
-                last.cut_short |= hopeless.cut_short;
-                last.conflict.join(hopeless.conflict);
+            if last.is_to_blame(&conflict) {
+                last.cut_short |= self.search.cut_short;
+                last.conflict.join(conflict);
                 return;
             }
             let undone = last.current.take();
@@ -307,6 +327,7 @@ impl Replay<'_, '_> {
     fn put(&mut self, number: CandidateIndex, place: i64) {
         self.assigned.insert(place, number);
         self.candidates.list[number as usize].assigned = Some(place);
+        self.search.placed ^= Nogoods::mark(number, place);
         let mut changed = Vec::new();
         self.changed(number, &mut changed);
         changed.sort_unstable();
@@ -322,6 +343,7 @@ impl Replay<'_, '_> {
             return i64::MAX;
         };
         self.assigned.remove(&place);
+        self.search.placed ^= Nogoods::mark(number, place);
         self.candidates.list[number as usize].assigned = None;
         place
     }

@@ -6,7 +6,7 @@
 //! | compare | `times`, `sessions` | zxids and times alone: P1 P3 P4 P5 P7 P8 P14 P19 |
 //! | count | `watches` | notifications against registrations: P11 P12 |
 //! | walk | `replay`, `evidence`, `unanswered` | the tree along the order: P1 P2 P6 P7 P9 P13–P18 P20 |
-//! | mend | `mend`, `choices`, `claims`, `changes`, `wants`, `survey`, `sightings`, `quiet`, `refuted`, `room`, `likely`, `slots` | where requests of unknown fate can lie |
+//! | mend | `mend`, `nogoods`, `choices`, `claims`, `changes`, `wants`, `survey`, `sightings`, `quiet`, `refuted`, `room`, `likely`, `slots` | where requests of unknown fate can lie |
 //! | wait | `watches` | which notification came when: P10 P12 |
 //! | believe | `witness` | where the servers' own log puts what nobody was told, if there is one |
 //! | follow | `open` | what no stranger excuses, where others write too: all but P6 and P14 |
@@ -26,6 +26,7 @@ mod left;
 mod likely;
 mod mend;
 mod musts;
+mod nogoods;
 mod open;
 mod prefix;
 mod quiet;
