@@ -90,6 +90,38 @@ fn p7_one_mzxid_is_one_value() {
     create().get(27, "y", made).breaks(Property::NoFutureReads);
 }
 
+/// A multi's first part tells its node's Stat before its second makes a child there; what else the
+/// Stat says holds. (An Apache ensemble's client made a container and a child of it at once.)
+#[test]
+fn p17_what_a_multi_does_to_a_node_after_its_stat_shows_in_the_next() {
+    let child = |talk: Talk, stat: Stat| {
+        let made = Talk::new().create("/p/a/b", 0).0.records.remove(1).body;
+        let Body::Invoke { op: create, .. } = made else {
+            panic!("{made:?}")
+        };
+        let set = Op::Set {
+            path: "/p/a".into(),
+            data: Some(Value::from("y")),
+            version: -1,
+        };
+        let ops = vec![set, create];
+        let results = vec![Ok(Answer::Stat(stat)), Ok(Answer::Path("/p/a/b".into()))];
+        talk.ask(Op::Multi { ops }, 25, Ok(Answer::Multi(results)))
+    };
+    let after = |version: i32, cversion: i32| Stat {
+        pzxid: 25,
+        cversion,
+        num_children: 1,
+        ..stat(25, version)
+    };
+    let made = child(seen(), stat(25, 3));
+    made.get(26, "y", after(3, 1)).valid();
+    child(seen(), stat(25, 3))
+        .get(26, "z", after(3, 1))
+        .breaks(Property::NoFutureReads);
+    child(seen(), stat(24, 3)).breaks(Property::StatArithmetic);
+}
+
 #[test]
 fn p9_what_is_there_before_and_after_is_there_in_between() {
     let after = |talk: Talk| talk.get(30, "x", stat(12, 2));

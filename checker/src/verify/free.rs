@@ -20,19 +20,19 @@ const SYSTEM: &str = "/zookeeper";
 #[derive(Clone, Copy)]
 struct Told<'h> {
     path: &'h str,
-    stat: Option<&'h Stat>,
+    stat: Option<Stat>,
     data: Option<Option<&'h Value>>,
 }
 
 /// A path as it was seen last.
-struct Seen<'h> {
+struct Seen {
     zxid: i64,
-    stat: Option<&'h Stat>,
+    stat: Option<Stat>,
 }
 
 #[derive(Default)]
 struct Free<'h> {
-    seen: FxHashMap<&'h str, Seen<'h>>,
+    seen: FxHashMap<&'h str, Seen>,
     /// What was written to a path at an mzxid.
     bytes: FxHashMap<(&'h str, i64), Option<&'h Value>>,
     /// The paths that recorded transactions made or wrote.
@@ -54,7 +54,7 @@ pub fn check(answered: &[&Asked<&Record>]) -> Result<(), Refusal> {
     }
     for asked in answered {
         if let Some((_, zxid, result)) = asked.answer() {
-            let mut told = told_by(parts(asked.op(), result)).into_iter();
+            let mut told = told_by(zxid, parts(asked.op(), result)).into_iter();
             told.try_for_each(|told| free.take(zxid, asked.invoke, told))?;
         }
     }
@@ -102,18 +102,29 @@ fn made<'h>(zxid: i64, parts: &[Part<'h>]) -> Vec<((&'h str, i64), Option<&'h Va
     bytes.collect()
 }
 
-/// What an answer tells of paths; of several parts about one path the last.
-fn told_by(parts: Vec<Part<'_>>) -> Vec<Told<'_>> {
+/// What an answer tells of paths, as they were when all of it was done; of several parts about
+/// one path the last.
+fn told_by(zxid: i64, parts: Vec<Part<'_>>) -> Vec<Told<'_>> {
     let mut all: Vec<Told<'_>> = Vec::new();
+    // Nodes that came and went from the part in hand on, each one more or less.
+    let mut later: Vec<(&str, i32)> = Vec::new();
     // Made without a word of how, so that nothing earlier counts.
     let mut made = Vec::new();
     for part in parts.into_iter().rev() {
-        let counts = |path: &&str| !path.starts_with(SYSTEM) && !made.contains(path);
-        let Some(path) = subject(part).filter(counts) else {
+        let Some(path) = subject(part) else {
             continue;
         };
+        match part {
+            (Op::Create { .. }, Ok(_)) => later.push((path, 1)),
+            (Op::Delete { .. }, Ok(_)) => later.push((path, -1)),
+            (_, _) => {}
+        }
+        if path.starts_with(SYSTEM) || made.contains(&path) {
+            continue;
+        }
         let told = |stat, data| Some(Told { path, stat, data });
-        let (gone, there) = (told(None, None), |stat, data| told(Some(stat), data));
+        let there = |stat: &Stat, data| told(Some(after(*stat, zxid, path, &later)), data);
+        let gone = told(None, None);
         let told = match part {
             (Op::Delete { .. }, Ok(_)) => gone,
             (Op::Create { .. }, Err(_)) => None,
@@ -136,6 +147,19 @@ fn told_by(parts: Vec<Part<'_>>) -> Vec<Told<'_>> {
         }
     }
     all
+}
+
+/// The Stat of a node after children of it came and went at `zxid`.
+fn after(mut stat: Stat, zxid: i64, path: &str, later: &[(&str, i32)]) -> Stat {
+    let parent = |child: &str| child.rfind('/').map(|end| end.max(1));
+    for (child, more) in later {
+        if parent(child) == Some(path.len()) && child.starts_with(path) {
+            stat.pzxid = zxid;
+            stat.cversion = stat.cversion.wrapping_add(1);
+            stat.num_children = stat.num_children.wrapping_add(*more);
+        }
+    }
+    stat
 }
 
 impl<'h> Free<'h> {
@@ -168,7 +192,7 @@ impl<'h> Free<'h> {
                 no("it was not there, though it had been made before")
             }
             (None, Some(_)) => Ok(()),
-            (Some(old), Some(new)) => match between(&before, old, new, zxid) {
+            (Some(old), Some(new)) => match between(before.zxid, &old, &new, zxid) {
                 Some(why) => no(why),
                 None => Ok(()),
             },
@@ -177,12 +201,12 @@ impl<'h> Free<'h> {
 }
 
 /// Why no free writes lead from one Stat to another, if none do.
-fn between(before: &Seen<'_>, old: &Stat, new: &Stat, zxid: i64) -> Option<&'static str> {
-    if before.zxid == zxid && old != new {
+fn between(before: i64, old: &Stat, new: &Stat, zxid: i64) -> Option<&'static str> {
+    if before == zxid && old != new {
         return Some("one state was told as two");
     }
     if old.czxid != new.czxid {
-        return (new.czxid <= before.zxid).then_some("another node had its place");
+        return (new.czxid <= before).then_some("another node had its place");
     }
     let (wrote, children) = (old.mzxid != new.mzxid, old.pzxid != new.pzxid);
     let back =
@@ -190,7 +214,7 @@ fn between(before: &Seen<'_>, old: &Stat, new: &Stat, zxid: i64) -> Option<&'sta
     if back || wrote != (old.version != new.version) || children != (old.cversion != new.cversion) {
         return Some("its versions do not follow");
     }
-    if wrote && new.mzxid <= before.zxid || children && new.pzxid <= before.zxid {
+    if wrote && new.mzxid <= before || children && new.pzxid <= before {
         return Some("it was seen without a change that had happened");
     }
     let fixed = (old.ctime, old.ephemeral_owner) == (new.ctime, new.ephemeral_owner);

@@ -5,7 +5,7 @@
 use gamekeeper_checker::history::{
     Acl, Answer, Body, ErrorCode, Header, History, Op, Record, SessionEvent, Stat, Value, World,
 };
-use gamekeeper_checker::{Options, Property, Verdict, judge};
+use gamekeeper_checker::{Options, Property, Verdict, judge, judge_verified};
 
 /// One client that asks one thing after another.
 pub struct Talk(pub History);
@@ -84,7 +84,7 @@ impl Talk {
     }
 
     pub fn valid(self) -> Talk {
-        match judge(&self.0, &Options::default()) {
+        match judge_verified(&self.0, &Options::default()) {
             Verdict::Valid(_) => self,
             other => panic!("{other}"),
         }

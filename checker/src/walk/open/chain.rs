@@ -169,7 +169,7 @@ impl<'h> Overheard<'_, 'h> {
             mzxid,
             pzxid,
             ..
-        } = *stat;
+        } = stat;
         let length = data.map(|data| data.map_or(0, |value| value.bytes().len()));
         if mzxid < czxid || mzxid > sight.zxid || pzxid > sight.zxid {
             let reason = format!(

@@ -11,7 +11,7 @@ use crate::model::PathId;
 use crate::verdict::{Property, Violation};
 use crate::walk::case::{Request, RequestIndex, Role};
 use crate::walk::evidence;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How a path was at one place of the order.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub enum State<'h> {
         /// Its czxid.
         life: i64,
         /// All of it, if it was told.
-        stat: Option<&'h Stat>,
+        stat: Option<Stat>,
         /// Its bytes, if they were.
         data: Option<Option<&'h Value>>,
     },
@@ -55,10 +55,10 @@ impl<'h> Sight<'h> {
     }
 
     /// The node's Stat, if there was one and it was told.
-    pub fn stat(&self) -> Option<&'h Stat> {
-        match self.state {
+    pub fn stat(&self) -> Option<&Stat> {
+        match &self.state {
             State::Absent => None,
-            State::Alive { stat, .. } => stat,
+            State::Alive { stat, .. } => stat.as_ref(),
         }
     }
 }
@@ -116,8 +116,10 @@ impl<'h> Overheard<'_, 'h> {
         if results.iter().any(Result::is_err) {
             return Ok(());
         }
-        // Only the last part about a path says how the transaction left it.
+        // Only the last part about a path says how the transaction left it; what came or went
+        // below it after that is added.
         let mut last = FxHashSet::default();
+        let mut below: FxHashMap<PathId, (i32, i32)> = FxHashMap::default();
         for (op, result) in ops.iter().zip(results).rev() {
             let Some(path) = made(result).or(op.path()) else {
                 continue;
@@ -125,9 +127,34 @@ impl<'h> Overheard<'_, 'h> {
             let path = self.paths.id(path);
             if last.insert(path) && !matches!(op, Op::Check { .. }) {
                 self.single(index, zxid, op, result)?;
+                if let Some(&changes) = below.get(&path) {
+                    self.add_below(path, changes);
+                }
             }
+            let children = match op {
+                Op::Create { .. } => 1,
+                Op::Delete { .. } => -1,
+                _ => continue,
+            };
+            let (count, left) = below.entry(self.paths.parent(path)).or_default();
+            (*count, *left) = (*count + 1, *left + children);
         }
         Ok(())
+    }
+
+    /// Adds to the last sight of a path so many changes of its children, and children more, that
+    /// its transaction made after its Stat was taken.
+    fn add_below(&mut self, path: PathId, (changes, children): (i32, i32)) {
+        let last = self.sights.get_mut(&path).and_then(|all| all.last_mut());
+        if let Some(Sight { zxid, state, .. }) = last
+            && let State::Alive {
+                stat: Some(stat), ..
+            } = state
+        {
+            stat.pzxid = *zxid;
+            stat.cversion = stat.cversion.wrapping_add(changes);
+            stat.num_children = stat.num_children.wrapping_add(children);
+        }
     }
 
     fn single(
@@ -154,7 +181,7 @@ impl<'h> Overheard<'_, 'h> {
         };
         let alive = |stat: &'h Stat, data| State::Alive {
             life: stat.czxid,
-            stat: Some(stat),
+            stat: Some(*stat),
             data,
         };
         match (op, answer) {
