@@ -209,7 +209,11 @@ impl Counts {
                 sights.push((path, stat, later));
             });
             for (path, stat, later) in sights.drain(..) {
-                counts.note(path, stat, &moved_by(later, paths), (request.zxid, number));
+                // Of a life that is over after the transaction it says nothing then; another
+                // may have the same czxid.
+                if !ends(path, later, paths) {
+                    counts.note(path, stat, &moved_by(later, paths), (request.zxid, number));
+                }
                 seen(path, stat, request.zxid);
             }
             if request.role == Role::Transaction {
@@ -326,6 +330,17 @@ fn moved_by<'h>(ops: &'h [Op], paths: &mut Paths<'h>) -> Vec<Place> {
         each_change(op, paths, &mut |change| moved.extend(change.counted()));
     }
     moved
+}
+
+/// True if one of several operations deletes a node.
+fn ends<'h>(path: PathId, ops: &'h [Op], paths: &mut Paths<'h>) -> bool {
+    let mut gone = false;
+    for op in ops {
+        each_change(op, paths, &mut |change| {
+            gone |= change == Change::Gone(path)
+        });
+    }
+    gone
 }
 
 fn times(moved: &[Place], place: Place) -> i32 {
