@@ -7,7 +7,7 @@
 mod story;
 
 use gamekeeper_checker::history::*;
-use gamekeeper_checker::{Options, judge_verified, judge_with_certificate};
+use gamekeeper_checker::{Options, judge_verified};
 use story::*;
 
 fn verdict(lines: &[Line]) -> &'static str {
@@ -390,54 +390,4 @@ fn no_lost_set_is_tried_for_a_version_that_goes_down() {
     assert_eq!(seen(15), "valid");
     assert_eq!(seen(9), "invalid");
     assert_eq!(seen(5), "invalid");
-}
-
-/// One multi makes a node, sets it, and makes it anew: two lives that one zxid made, of which
-/// the version that the first was left with says nothing of the second.
-#[test]
-fn version_of_a_life_that_its_own_multi_ended_is_not_counted_from() {
-    let op = |parts: &[Op]| Op::Multi {
-        ops: parts.to_vec(),
-    };
-    let (make, set) = (create_with("/q/n", false, false), set_op("/q/n", "", -1));
-    let delete = Op::Delete {
-        path: "/q/n".into(),
-        version: -1,
-    };
-    let made = Ok(Answer::Path("/q/n".into()));
-    let was_set = |version| Ok(Answer::Stat(stat(5, 5, version, "")));
-    let twice = Request {
-        session: 1,
-        time: (1, 2),
-        zxid: 5,
-        op: op(&[make.clone(), set.clone(), set.clone(), delete, make]),
-        result: Ok(Answer::Multi(vec![
-            made.clone(),
-            was_set(1),
-            was_set(2),
-            Ok(Answer::Done),
-            made,
-        ])),
-    };
-    let seen = |stat: Stat| exists(9, (5000, 5001), "/q/n", 9, Ok(stat));
-    let acl = Op::SetAcl {
-        path: "/q/n".into(),
-        acl: Acl::open(),
-        version: -1,
-    };
-    let once = Stat {
-        aversion: 1,
-        ..stat(5, 5, 0, "")
-    };
-    let lost_acl = [twice.clone(), lost(2, acl), seen(once)];
-    let lost_sets = [
-        twice,
-        lost(2, set.clone()),
-        lost(3, set),
-        seen(stat(5, 8, 2, "")),
-    ];
-    for lines in [&lost_acl[..], &lost_sets[..]] {
-        let (verdict, _) = judge_with_certificate(&history(start(), lines), &Options::default());
-        assert_eq!(verdict.word(), "valid", "{verdict}");
-    }
 }

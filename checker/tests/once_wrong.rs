@@ -6,7 +6,7 @@
 mod story;
 
 use gamekeeper_checker::history::*;
-use gamekeeper_checker::{Options, Property, judge, judge_verified};
+use gamekeeper_checker::{Options, Property, judge, judge_verified, judge_with_certificate};
 use story::*;
 
 fn convicts(property: Property, lines: &[Line]) {
@@ -308,4 +308,92 @@ fn what_was_lost_and_never_deletes_does_not_explain_that_a_node_is_gone() {
     ];
     let verdict = judge_verified(&history(start(), &lines), &Options::default());
     assert_eq!(verdict.word(), "invalid", "{verdict}");
+}
+
+/// Convicted: one multi makes a node, sets it, and makes it anew: two lives that one zxid made, of
+/// which the version that the first was left with says nothing of the second.
+#[test]
+fn version_of_a_life_that_its_own_multi_ended_is_not_counted_from() {
+    let op = |parts: &[Op]| Op::Multi {
+        ops: parts.to_vec(),
+    };
+    let lost = |session, op| Lost {
+        session,
+        time: (3, 10),
+        op,
+    };
+    let (make, set) = (create_with("/q/n", false, false), set_op("/q/n", "", -1));
+    let delete = Op::Delete {
+        path: "/q/n".into(),
+        version: -1,
+    };
+    let made = Ok(Answer::Path("/q/n".into()));
+    let was_set = |version| Ok(Answer::Stat(stat(5, 5, version, "")));
+    let twice = Request {
+        session: 1,
+        time: (1, 2),
+        zxid: 5,
+        op: op(&[make.clone(), set.clone(), set.clone(), delete, make]),
+        result: Ok(Answer::Multi(vec![
+            made.clone(),
+            was_set(1),
+            was_set(2),
+            Ok(Answer::Done),
+            made,
+        ])),
+    };
+    let seen = |stat: Stat| exists(9, (5000, 5001), "/q/n", 9, Ok(stat));
+    let acl = Op::SetAcl {
+        path: "/q/n".into(),
+        acl: Acl::open(),
+        version: -1,
+    };
+    let once = Stat {
+        aversion: 1,
+        ..stat(5, 5, 0, "")
+    };
+    let lost_acl = [twice.clone(), lost(2, acl), seen(once)];
+    let lost_sets = [
+        twice,
+        lost(2, set.clone()),
+        lost(3, set),
+        seen(stat(5, 8, 2, "")),
+    ];
+    for lines in [&lost_acl[..], &lost_sets[..]] {
+        let (verdict, _) = judge_with_certificate(&history(start(), lines), &Options::default());
+        assert_eq!(verdict.word(), "valid", "{verdict}");
+    }
+}
+
+/// Acquitted: of a multi that deletes a node, which was put at a number in the past, nobody asked
+/// whether the node had a child then.
+#[test]
+fn multi_that_deletes_a_node_lies_nowhere_where_it_had_a_child() {
+    let delete = |path: &str, version| Op::Delete {
+        path: path.into(),
+        version,
+    };
+    let anew = vec![
+        delete("/x", -1),
+        create_with("/x", false, false),
+        set_op("/x", "1", -1),
+    ];
+    let answered = |time, zxid, op| Request {
+        session: 1,
+        time,
+        zxid,
+        op,
+        result: Ok(Answer::Done),
+    };
+    let lines = [
+        Lost {
+            session: 3,
+            time: (0, 30),
+            op: Op::Multi { ops: anew },
+        },
+        create(1, (1, 2), "/x/k", 5),
+        answered((3, 4), 7, delete("/x/k", -1)),
+        answered((20, 21), 8, delete("/x", 1)),
+    ];
+    convicts(Property::ConditionalWrites, &lines);
 }

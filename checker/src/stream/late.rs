@@ -331,11 +331,10 @@ impl<R: Borrow<Record>> Stream<R> {
         let low = low.max(floor.max().unwrap_or(i64::MIN));
         let counts = paths.iter().map(|&path| self.room.last_count_of(path));
         let low = match op {
-            // Children came and went while a node was there.
-            Op::Delete { .. } => low.max(self.tree.node(path).pzxid),
             Op::Create { .. } | Op::Multi { .. } => low.max(counts.max().unwrap_or(low)),
             _ => low,
         };
+        let low = low.max(self.childless_since(op));
         let found = match may {
             true => self.number_for(&paths, low, 0, place, question),
             false => None,
@@ -363,6 +362,17 @@ impl<R: Borrow<Record>> Stream<R> {
         let found = (Placed::Request(open.number, 0), Some(open.invoke));
         self.put_between(zxid, place, found, guess)?;
         Ok(Some(left))
+    }
+
+    /// The zxid since which what a write, or a part of a multi, deletes had no children: they
+    /// came and went while it was there.
+    fn childless_since(&self, op: &Op) -> i64 {
+        let deleted = op.parts().iter().filter_map(|part| match part {
+            Op::Delete { path, .. } => self.tree.paths.find(path),
+            _ => None,
+        });
+        let since = deleted.map(|path| self.tree.node(path).pzxid);
+        since.max().unwrap_or(i64::MIN)
     }
 
     /// The paths of which something would have been said otherwise.
