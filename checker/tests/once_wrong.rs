@@ -6,7 +6,9 @@
 mod story;
 
 use gamekeeper_checker::history::*;
-use gamekeeper_checker::{Options, Property, judge, judge_verified, judge_with_certificate};
+use gamekeeper_checker::{
+    Options, Property, Verdict, judge, judge_verified, judge_with_certificate,
+};
 use story::*;
 
 fn convicts(property: Property, lines: &[Line]) {
@@ -396,4 +398,105 @@ fn multi_that_deletes_a_node_lies_nowhere_where_it_had_a_child() {
         answered((20, 21), 8, delete("/x", 1)),
     ];
     convicts(Property::ConditionalWrites, &lines);
+}
+
+/// Stories of a client that is told of everything, perhaps: its removeWatches was lost. It is
+/// told that /a was deleted and created, by requests of unknown fate; much later /a is deleted by one
+/// that was answered.
+fn told_of_what_was_lost(lines: Vec<Line>) {
+    let asked = |op| Request {
+        session: 9,
+        time: (1, 2),
+        zxid: 4,
+        op,
+        result: Ok(Answer::Done),
+    };
+    let lost = |session, time, op| Lost { session, time, op };
+    let path: Path = "/".into();
+    let mode = WatchMode::Recursive;
+    let watches = WatchKind::Any;
+    let delete = Op::Delete {
+        path: "/a".into(),
+        version: -1,
+    };
+    let deleted = Request {
+        session: 6,
+        time: (60, 61),
+        zxid: 60,
+        op: delete.clone(),
+        result: Ok(Answer::Done),
+    };
+    let mut story = vec![
+        asked(Op::AddWatch {
+            path: path.clone(),
+            mode,
+        }),
+        lost(
+            9,
+            (3, 4),
+            Op::RemoveWatches {
+                path: path.clone(),
+                watches,
+            },
+        ),
+        lost(2, (5, 9), delete),
+        lost(3, (5, 9), create_with("/a", false, false)),
+        lost(4, (5, 9), set_op("/x", "never", -1)),
+        notify(9, 7, EventType::NodeDeleted, "/a", -1),
+        notify(9, 8, EventType::NodeCreated, "/a", -1),
+        deleted,
+        set(5, (90, 91), "/y", "2", after_set(3, 90, 2, "2")),
+    ];
+    story.extend(lines);
+    let history = history(start(), &story);
+    for judge in [judge, judge_verified] {
+        let verdict = judge(&history, &Options::default());
+        assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
+    }
+}
+
+/// Convicted of P7: with more places than are followed up to which the client may have been
+/// told, the one farthest ahead was kept, and what came next was only of what was sent later.
+#[test]
+fn a_client_that_was_told_much_at_once_may_have_been_told_less() {
+    let event = EventType::NodeDataChanged;
+    let x = |at: u64, version: i32| {
+        set(
+            1,
+            (at, at),
+            "/x",
+            "1",
+            after_set(2, at as i64, version, "1"),
+        )
+    };
+    let mut lines: Vec<Line> = (10..22)
+        .zip(1..)
+        .map(|(at, version)| x(at, version))
+        .collect();
+    lines.extend((10..22).map(|at| notify(9, at + 1, event, "/x", -1)));
+    lines.push(set(5, (30, 31), "/y", "1", after_set(3, 30, 1, "1")));
+    lines.push(notify(9, 31, event, "/y", -1));
+    lines.extend((70..82).zip(13..).map(|(at, version)| x(at, version)));
+    told_of_what_was_lost(lines);
+}
+
+/// Convicted of P7: a watch that may be gone was taken to have been told of all that was answered.
+#[test]
+fn a_client_whose_watch_may_be_gone_was_perhaps_told_of_nothing() {
+    let was = after_set(2, 10, 1, "1");
+    let again = Lost {
+        session: 9,
+        time: (14, 20),
+        op: Op::AddWatch {
+            path: "/".into(),
+            mode: WatchMode::Recursive,
+        },
+    };
+    told_of_what_was_lost(vec![
+        set(1, (10, 11), "/x", "1", was),
+        get(9, (12, 13), "/x", "1", was, 10),
+        again,
+        set(5, (30, 31), "/y", "1", after_set(3, 30, 1, "1")),
+        notify(9, 31, EventType::NodeDataChanged, "/y", -1),
+    ]);
 }

@@ -250,8 +250,12 @@ impl Standing {
         self.cursors.len() > 1
     }
 
-    /// Something as new as `zxid` was answered: what had to be told by then was.
+    /// Something as new as `zxid` was answered: what had to be told by then was. One that may be
+    /// gone had to be told nothing, and whoever lags behind may still be the one that is right.
     pub fn answered(&mut self, zxid: i64) {
+        if !self.sure {
+            return;
+        }
         let course = &self.course;
         let in_time = |cursor: &Cursor| course.due(cursor).is_none_or(|due| due.zxid > zxid);
         if self.cursors.iter().any(in_time) {
@@ -260,8 +264,8 @@ impl Standing {
     }
 
     /// Takes a notification of a path that it sees. `unseen`: it can be of something that the
-    /// course does not know. Returns what it can be of; None if it is of nothing that this waits
-    /// for.
+    /// course does not know. Returns what it can be of, nothing if that is not known; None if it
+    /// is of nothing that this waits for.
     pub fn tell(&mut self, told: Told, unseen: bool) -> Option<Vec<Trigger>> {
         let mut next = Vec::new();
         for cursor in &self.cursors {
@@ -278,16 +282,30 @@ impl Standing {
             (true, true) => return Some(Vec::new()),
             (false, true) => {
                 of.clear();
-                next.extend(std::mem::take(&mut self.cursors));
+                let stay = self.cursors.iter().filter(|stay| !next.contains(stay));
+                let stay: Vec<Cursor> = stay.cloned().collect();
+                next.extend(stay);
             }
             (false, false) => {}
         }
         if next.len() > CURSORS_MAX {
+            next = self.farthest_behind();
             self.sure = false;
-            next.truncate(1);
         }
         self.cursors = next;
+        // One that may skip was followed to the first that it can be of, not to every one.
+        if !self.sure && told.zxid <= 0 {
+            of.clear();
+        }
         Some(of)
+    }
+
+    /// The one cursor from which, with skipping, everything can be reached that can be reached
+    /// from any.
+    fn farthest_behind(&self) -> Vec<Cursor> {
+        let first = self.cursors.iter().map(|cursor| cursor.at).min();
+        let told = Vec::new();
+        first.map(|at| Cursor { at, told }).into_iter().collect()
     }
 
     /// Why it does not wait for a notification of a path that it sees.
@@ -399,6 +417,31 @@ mod tests {
         assert_eq!(due(&stays), None);
         assert!(stays.tell(told(6, 2), false).is_some());
         assert_eq!(stays.tell(told(5, 1), false), None);
+    }
+
+    #[test]
+    fn with_too_many_places_the_farthest_behind_is_kept() {
+        let tellings = 8..8 + 2 * CURSORS_MAX as i64;
+        let mut course = vec![trigger(7, 2, true)];
+        course.extend(tellings.clone().map(|zxid| trigger(zxid, 1, false)));
+        course.push(trigger(1000, 2, true));
+        let mut stays = standing(course);
+        stays.sure = false;
+        for _ in tellings {
+            assert_eq!(stays.tell(told(-1, 1), true), Some(Vec::new()));
+        }
+        // Of 7 or of 1000: it does not say.
+        assert_eq!(stays.tell(told(-1, 2), false), Some(Vec::new()));
+        assert!(stays.tell(told(1000, 2), false).is_some());
+    }
+
+    #[test]
+    fn one_that_may_be_gone_is_not_told_of_what_was_answered() {
+        let mut stays = standing(vec![trigger(5, 1, true), trigger(9, 2, true)]);
+        stays.sure = false;
+        assert_eq!(stays.tell(told(-1, 2), true), Some(Vec::new()));
+        stays.answered(8);
+        assert!(stays.tell(told(5, 1), false).is_some());
     }
 
     #[test]
