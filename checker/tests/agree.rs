@@ -103,6 +103,13 @@ fn judge_and_enumerator_agree_where_nodes_go_by_themselves() {
     compare(seeds, unknown_max, history);
 }
 
+/// Few nodes, many lives and counts of them.
+#[test]
+fn judge_and_enumerator_agree_where_much_is_counted() {
+    let history = |seed| small::half_spoilt(small::dense::dense(seed), seed);
+    compare(small::seeds("DENSE_SEEDS", 0..2000), 0, history);
+}
+
 /// Seeds on which they did not. 37254: a request that could have been what was seen at a
 /// number was never tried there, as another was placed at it. The others: a delete answered
 /// NoNode on a node that existed.

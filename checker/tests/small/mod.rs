@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod dense;
 pub mod model;
 pub mod spoil;
 
