@@ -15,8 +15,8 @@ use super::mend::Conflict;
 use super::unanswered::CandidateIndex;
 use rustc_hash::FxHashMap;
 
-/// Most sets that are kept.
-const KEPT_MAX: usize = 1 << 16;
+/// Most aspects and candidates, in all reasons together, that are kept: 32 MiB.
+const KEPT_MAX: usize = 1 << 22;
 
 /// A set of placements: what [`Nogoods::mark`] gives for each, by exclusive or.
 pub(super) type Key = u128;
@@ -25,6 +25,8 @@ pub(super) type Key = u128;
 #[derive(Default)]
 pub(super) struct Nogoods {
     failed: FxHashMap<Key, Conflict>,
+    /// How much the reasons name, and one for each set.
+    size: usize,
 }
 
 impl Nogoods {
@@ -38,8 +40,9 @@ impl Nogoods {
 
     /// Keeps a set that failed with nothing left out; nothing if there are too many.
     pub(super) fn keep(&mut self, key: Key, why: &Conflict) {
-        if self.failed.len() < KEPT_MAX {
-            self.failed.insert(key, why.clone());
+        let size = 1 + why.relevant.len() + why.holders.len();
+        if self.size + size <= KEPT_MAX && self.failed.insert(key, why.clone()).is_none() {
+            self.size += size;
         }
     }
 
