@@ -1,7 +1,7 @@
 //! Histories that were once judged wrongly, as small as they could be made.
 //!
 //! Found by comparing the judges with an enumerator of all orders (`agree.rs`), or by breaking
-//! lives of the simulator (`mutators.rs`).
+//! lives of the simulator (`mutators.rs`), or by recording servers that are in use.
 
 mod story;
 
@@ -19,8 +19,18 @@ fn convicts(property: Property, lines: &[Line]) {
     }
 }
 
+fn both_acquit(lines: &[Line]) {
+    let verdict = judge_verified(&history(start(), lines), &Options::default());
+    assert_eq!(verdict.word(), "valid", "{verdict}");
+    acquits(lines);
+}
+
 fn answered(op: Op, zxid: i64, result: Result<Answer, ErrorCode>) -> Line {
-    let (session, time) = (1, (20, 21));
+    answered_at((20, 21), op, zxid, result)
+}
+
+fn answered_at(time: (u64, u64), op: Op, zxid: i64, result: Result<Answer, ErrorCode>) -> Line {
+    let session = 1;
     Request {
         session,
         time,
@@ -499,4 +509,66 @@ fn a_client_whose_watch_may_be_gone_was_perhaps_told_of_nothing() {
         set(5, (30, 31), "/y", "1", after_set(3, 30, 1, "1")),
         notify(9, 31, EventType::NodeDataChanged, "/y", -1),
     ]);
+}
+
+fn add_watch(path: &str, mode: WatchMode, time: (u64, u64), zxid: i64) -> Line {
+    let path = path.into();
+    answered_at(time, Op::AddWatch { path, mode }, zxid, Ok(Answer::Done))
+}
+
+/// Convicted: of a watch that stays and was perhaps removed, only the furthest was kept of all the
+/// places where its client can be; so what it was told next seemed to have been told before.
+#[test]
+fn a_watch_told_of_what_was_lost_can_still_be_where_it_was() {
+    let lost = |op| Lost {
+        session: 2,
+        time: (2, 99),
+        op,
+    };
+    let delete = Op::Delete {
+        path: "/k".into(),
+        version: -1,
+    };
+    let remove = Op::RemoveWatches {
+        path: "/".into(),
+        watches: WatchKind::Data,
+    };
+    let set_a = |version: i32, zxid| {
+        let time = (zxid as u64, zxid as u64 + 1);
+        set(3, time, "/a", "1", after_set(1, zxid, version, "1"))
+    };
+    let mut lines = vec![
+        add_watch("/", WatchMode::Recursive, (0, 1), 4),
+        answered_at((1, 2), remove, 4, Ok(Answer::Done)),
+        lost(create_with("/k", false, false)),
+        lost(delete),
+        lost(set_op("/a", "2", -1)),
+    ];
+    lines.extend((1..15).map(|version| set_a(version, 6 + i64::from(version))));
+    lines.push(set(3, (21, 22), "/x", "1", after_set(2, 21, 1, "1")));
+    lines.push(create(3, (22, 23), "/k", 22));
+    lines.extend((15..30).map(|version| set_a(version, 8 + i64::from(version))));
+    // The lost create and delete came first.
+    let told = |event, path| notify(1, 100, event, path, -1);
+    lines.push(told(EventType::NodeCreated, "/k"));
+    lines.push(told(EventType::NodeDeleted, "/k"));
+    lines.extend((1..15).map(|_| told(EventType::NodeDataChanged, "/a")));
+    lines.push(told(EventType::NodeDataChanged, "/x"));
+    both_acquit(&lines);
+}
+
+/// Convicted: one that was registered nobody knows when was told of what it can first be of, and
+/// that seemed to come too late.
+#[test]
+fn a_watch_registered_somewhere_may_be_told_of_a_later_change() {
+    let lines = [
+        set(3, (0, 1), "/a", "1", after_set(1, 5, 1, "1")),
+        add_watch("/a", WatchMode::Persistent, (2, 3), 0),
+        get_watching(1, (4, 5), "/y", "0", stat(3, 3, 0, "0"), 5, true),
+        set(3, (6, 7), "/y", "1", after_set(3, 6, 1, "1")),
+        set(3, (8, 9), "/a", "2", after_set(1, 7, 2, "2")),
+        notify(1, 10, EventType::NodeDataChanged, "/y", -1),
+        notify(1, 11, EventType::NodeDataChanged, "/a", -1),
+    ];
+    both_acquit(&lines);
 }
